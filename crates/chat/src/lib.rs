@@ -1,0 +1,1 @@
+//! Text side of a chat model: tokenizer, template, detokenizer, stop strings

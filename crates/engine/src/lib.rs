@@ -1,0 +1,1 @@
+//! Continuous batching: scheduler, KV block pool, sampling, engine thread

@@ -1,0 +1,1 @@
+//! Weights, layers and model families on candle tensors

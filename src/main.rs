@@ -1,0 +1,3 @@
+//! `matou`: a local LLM inference server.
+
+fn main() {}
