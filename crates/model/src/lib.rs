@@ -1,1 +1,9 @@
 //! Weights, layers and model families on candle tensors
+
+mod error;
+mod forward_batch;
+mod language_model;
+
+pub use error::ModelError;
+pub use forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
+pub use language_model::{KvCacheDtype, LanguageModel, ModelInfo};

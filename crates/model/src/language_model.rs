@@ -1,0 +1,68 @@
+//! The one trait between the engine and whatever computes logits.
+
+use crate::error::ModelError;
+use crate::forward_batch::{ForwardBatch, Logits};
+
+/// Element type of the KV cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KvCacheDtype {
+    /// 32-bit floats: exact.
+    F32,
+    /// 16-bit floats: half the memory.
+    #[default]
+    F16,
+}
+
+/// What a loaded model is, for admission, logs and `/v1/models`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModelInfo {
+    /// Architecture name as the weights state it, such as `llama`.
+    pub architecture: String,
+    /// Tokens in the vocabulary: the width of a row of logits.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Number of decoder layers.
+    pub num_layers: usize,
+    /// Longest context the model was made for.
+    pub max_position_embeddings: usize,
+    /// Positions a token can see, itself included. `Some` only if every layer slides.
+    pub sliding_window: Option<usize>,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Memory the weights take, in bytes.
+    pub weight_bytes: u64,
+    /// Format of the weights, such as `Q4_1` or `bf16`.
+    pub quantization: String,
+}
+
+/// A decoder that runs ragged batches over a paged KV cache which it owns.
+///
+/// A row of logits depends only on its own request's tokens: not on batch-mates, chunk boundaries
+/// or the blocks that happen to hold the context.
+pub trait LanguageModel: Send {
+    /// What this model is.
+    fn info(&self) -> &ModelInfo;
+
+    /// Bytes a block of [`BLOCK_SIZE`](crate::BLOCK_SIZE) tokens takes over all layers.
+    fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize;
+
+    /// (Re)allocates the KV cache. Called before the first [`forward`](Self::forward).
+    ///
+    /// # Errors
+    ///
+    /// When the memory cannot be had or the element type is not supported.
+    fn allocate_kv_cache(
+        &mut self,
+        num_blocks: usize,
+        dtype: KvCacheDtype,
+    ) -> Result<(), ModelError>;
+
+    /// Runs one step: writes keys and values of all tokens by slot, and returns the logits of the
+    /// rows asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the step fails; the model stays usable, the requests of the batch do not.
+    fn forward(&mut self, batch: &ForwardBatch) -> Result<Logits, ModelError>;
+}
