@@ -1,1 +1,55 @@
-//! CPU kernels: slices in, slices out
+//! CPU kernels: slices in, slices out.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`dispatch`] | which instructions may be used, decided once |
+//! | [`pool`] | the threads that share every loop |
+//! | [`memory`] | huge pages; disjoint writes from tasks |
+//!
+//! What every kernel keeps to:
+//!
+//! 1. **A row depends on its own inputs alone.** The order of floating-point operations that make an
+//!    output row is fixed by shapes and absolute positions, never by the number of rows, the other
+//!    rows, the number of threads, or how a prompt was cut into chunks: results are the same bits.
+//! 2. **One algorithm, several instruction sets.** The scalar path is the reference; the others agree
+//!    with it within the bounds that their tests state.
+//! 3. **Nothing is allocated in the steady state**; scratch memory lives as long as its thread.
+//! 4. **Wrong shapes panic** with a message: they are bugs of the caller. Untrusted data (weights)
+//!    is checked where it enters and yields errors.
+
+use std::sync::Arc;
+
+pub mod dispatch;
+pub mod memory;
+pub mod pool;
+
+pub use dispatch::{Isa, IsaError};
+pub use memory::{AllocError, HugeBuffer, SharedMut};
+pub use pool::ThreadPool;
+
+/// Where kernels run: an instruction set and threads. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    isa: Isa,
+    pool: Arc<ThreadPool>,
+}
+
+impl Context {
+    /// A context with its own pool of `threads` threads, the caller included.
+    pub fn new(isa: Isa, threads: usize) -> Self {
+        Self {
+            isa,
+            pool: Arc::new(ThreadPool::new(threads)),
+        }
+    }
+
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The threads.
+    pub fn pool(&self) -> &ThreadPool {
+        &self.pool
+    }
+}
