@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`dispatch`] | which instructions may be used, decided once |
 //! | [`pool`] | the threads that share every loop |
+//! | [`format`], [`quant`] | the formats of weights, quantised or not |
+//! | [`packed`], [`matmul`] | weights repacked for it, and the matrix product |
 //! | [`memory`] | huge pages; disjoint writes from tasks |
 //!
 //! What every kernel keeps to:
@@ -20,12 +22,20 @@
 use std::sync::Arc;
 
 pub mod dispatch;
+pub mod format;
+pub mod matmul;
 pub mod memory;
+pub mod packed;
 pub mod pool;
+pub mod quant;
 
 pub use dispatch::{Isa, IsaError};
+pub use format::{Format, FormatError};
+pub use matmul::matmul;
 pub use memory::{AllocError, HugeBuffer, SharedMut};
+pub use packed::{PackError, PackedMatrix};
 pub use pool::ThreadPool;
+pub use quant::dequantize;
 
 /// Where kernels run: an instruction set and threads. Cheap to clone.
 #[derive(Clone)]

@@ -1,0 +1,219 @@
+//! The quantised formats: how GGUF stores them, and what they become in memory.
+//!
+//! Every quantised weight is `scale · (value − offset) + minimum`: an unsigned integer *value*, an *offset* fixed
+//! by the format, and for each sub-block of 16 or 32 weights a scale and perhaps a minimum. [`Block`] holds one
+//! GGUF block taken apart that way; each family of formats has a file that fills it:
+//!
+//! | file | formats |
+//! |---|---|
+//! | [`four_bit`] | Q4_0, Q4_1, Q4_K, IQ4_NL, IQ4_XS |
+//! | [`five_bit`] | Q5_0, Q5_1, Q5_K |
+//! | [`six_bit`] | Q6_K |
+//! | [`eight_bit`] | Q8_0 |
+//! | [`low_bit`] | Q2_K, Q3_K |
+
+use half::{bf16, f16};
+
+use crate::format::{Format, FormatError};
+
+mod eight_bit;
+mod five_bit;
+mod four_bit;
+mod low_bit;
+mod six_bit;
+
+/// The longest block of any format, in elements.
+const MAX_BLOCK: usize = 256;
+
+/// One GGUF block taken apart. Only the leading `block_size` codes and the sub-blocks they make are meaningful.
+struct Block {
+    /// Codes as stored: the value itself, or for IQ4 the index of a value.
+    codes: [u8; MAX_BLOCK],
+    /// The scale of the whole block.
+    scale: f16,
+    /// The scale of each sub-block, relative to `scale`.
+    sub_scales: [i8; 16],
+    /// What is added to the weights of a block: Q4_1's `m`, or `−dmin` of the 256-wide formats.
+    minimum: f16,
+    /// The minimum of each sub-block, relative to `minimum`.
+    sub_minima: [u8; 16],
+}
+
+impl Block {
+    fn new() -> Self {
+        Self {
+            codes: [0; MAX_BLOCK],
+            scale: f16::ZERO,
+            sub_scales: [1; 16],
+            minimum: f16::ZERO,
+            sub_minima: [1; 16],
+        }
+    }
+
+    /// Fills the block from `bytes`, which are `format.block_bytes()` long.
+    fn read(&mut self, format: Format, bytes: &[u8]) {
+        match format {
+            Format::Q4_0 | Format::Iq4Nl => four_bit::read_q4_0(bytes, self),
+            Format::Q4_1 => four_bit::read_q4_1(bytes, self),
+            Format::Q4K => four_bit::read_q4_k(bytes, self),
+            Format::Iq4Xs => four_bit::read_iq4_xs(bytes, self),
+            Format::Q5_0 => five_bit::read_q5_0(bytes, self),
+            Format::Q5_1 => five_bit::read_q5_1(bytes, self),
+            Format::Q5K => five_bit::read_q5_k(bytes, self),
+            Format::Q6K => six_bit::read_q6_k(bytes, self),
+            Format::Q8_0 => eight_bit::read_q8_0(bytes, self),
+            Format::Q2K => low_bit::read_q2_k(bytes, self),
+            Format::Q3K => low_bit::read_q3_k(bytes, self),
+            Format::F32 | Format::F16 | Format::Bf16 => {
+                unreachable!("float formats are not read as blocks")
+            }
+        }
+    }
+
+    /// The weights of the block, rounded as the GGUF reference rounds them.
+    fn dequantize(&self, format: Format, out: &mut [f32]) {
+        let geometry = Geometry::of(format);
+        let scale = self.scale.to_f32();
+        let minimum = self.minimum.to_f32();
+        for (sub, out) in out.chunks_exact_mut(geometry.sub_block).enumerate() {
+            let scale = scale * f32::from(self.sub_scales[sub]);
+            let codes = &self.codes[sub * geometry.sub_block..];
+            for (out, &code) in out.iter_mut().zip(codes) {
+                *out = scale * (i32::from(geometry.value(code)) - geometry.offset) as f32;
+            }
+            if geometry.has_minimum {
+                let minimum = minimum * f32::from(self.sub_minima[sub]);
+                out.iter_mut().for_each(|weight| *weight += minimum);
+            }
+        }
+    }
+}
+
+/// What the integers of a quantised format mean.
+struct Geometry {
+    /// Weights that share a scale.
+    sub_block: usize,
+    /// Subtracted from every value.
+    offset: i32,
+    has_minimum: bool,
+    /// Codes are indices into [`four_bit::IQ4_VALUES`].
+    indexed: bool,
+}
+
+impl Geometry {
+    fn of(format: Format) -> Self {
+        let (sub_block, offset, has_minimum) = match format {
+            Format::Q4_0 => (32, 8, false),
+            Format::Q5_0 => (32, 16, false),
+            Format::Q8_0 | Format::Iq4Nl | Format::Iq4Xs => (32, 128, false),
+            Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => (32, 0, true),
+            Format::Q2K => (16, 0, true),
+            Format::Q3K => (16, 4, false),
+            Format::Q6K => (16, 32, false),
+            Format::F32 | Format::F16 | Format::Bf16 => {
+                unreachable!("float formats have no integers")
+            }
+        };
+        Self {
+            sub_block,
+            offset,
+            has_minimum,
+            indexed: matches!(format, Format::Iq4Nl | Format::Iq4Xs),
+        }
+    }
+
+    fn value(&self, code: u8) -> u8 {
+        if self.indexed {
+            four_bit::IQ4_VALUES[usize::from(code)]
+        } else {
+            code
+        }
+    }
+}
+
+/// Turns `bytes` in GGUF's layout into floats, exactly as the `gguf` Python package does.
+///
+/// # Errors
+/// If `out` is not a whole number of blocks, or `bytes` is not as long as that many blocks.
+pub fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) -> Result<(), FormatError> {
+    let elements = out.len();
+    let expected = format
+        .row_bytes(elements)
+        .ok_or(FormatError::PartialBlock { format, elements })?;
+    if bytes.len() != expected {
+        return Err(FormatError::Length {
+            format,
+            elements,
+            expected,
+            actual: bytes.len(),
+        });
+    }
+    match format {
+        Format::F32 => convert(bytes, out, f32::from_le_bytes),
+        Format::F16 => convert(bytes, out, |half| f16::from_le_bytes(half).to_f32()),
+        Format::Bf16 => convert(bytes, out, |half| bf16::from_le_bytes(half).to_f32()),
+        _ => {
+            let mut block = Block::new();
+            let blocks = bytes.chunks_exact(format.block_bytes());
+            for (bytes, out) in blocks.zip(out.chunks_exact_mut(format.block_size())) {
+                block.read(format, bytes);
+                block.dequantize(format, out);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], to_f32: impl Fn([u8; N]) -> f32) {
+    for (bytes, out) in bytes.as_chunks::<N>().0.iter().zip(out) {
+        *out = to_f32(*bytes);
+    }
+}
+
+/// Reads the half-precision number at byte `at`.
+fn half_at(bytes: &[u8], at: usize) -> f16 {
+    f16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The 6-bit scales and minima of Q4_K and Q5_K, eight of each in 12 bytes:
+///
+/// ```text
+/// byte      0..4                4..8                8..12
+///       hh ssssss (0..4)    hh mmmmmm (0..4)    mmmm ssss (4..8)
+///       └─ top 2 bits of scale 4..8   └─ top 2 bits of minimum 4..8
+/// ```
+fn read_k_scales(packed: &[u8], block: &mut Block) {
+    for i in 0..4 {
+        let (scale, minimum, low) = (packed[i], packed[i + 4], packed[i + 8]);
+        block.sub_scales[i] = (scale & 63) as i8;
+        block.sub_minima[i] = minimum & 63;
+        block.sub_scales[i + 4] = (low & 15 | scale >> 6 << 4) as i8;
+        block.sub_minima[i + 4] = low >> 4 | minimum >> 6 << 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_block_is_refused() {
+        let error = dequantize(Format::Q4_0, &[0; 18], &mut [0.0; 31]);
+        assert_eq!(
+            error,
+            Err(FormatError::PartialBlock {
+                format: Format::Q4_0,
+                elements: 31
+            })
+        );
+    }
+
+    #[test]
+    fn a_wrong_length_is_refused_with_both_lengths() {
+        let error = dequantize(Format::Q4K, &[0; 143], &mut [0.0; 256]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "256 elements of Q4_K take 144 bytes, but there are 143"
+        );
+    }
+}
