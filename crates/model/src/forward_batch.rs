@@ -38,6 +38,40 @@ pub struct ForwardBatch {
 }
 
 impl ForwardBatch {
+    /// Appends a request: a run of tokens that follows `num_computed_tokens` known ones.
+    ///
+    /// `block_table` covers the request's whole context, this run included (it may be longer).
+    /// `wanted` are the offsets in the run, ascending, of the tokens whose logits are wanted.
+    ///
+    /// # Panics
+    ///
+    /// When the block table is too short for the run.
+    pub fn push_request(
+        &mut self,
+        input_ids: &[u32],
+        num_computed_tokens: usize,
+        block_table: &[u32],
+        wanted: impl IntoIterator<Item = usize>,
+    ) {
+        let first_row = self.num_tokens();
+        let seq_len = num_computed_tokens + input_ids.len();
+        if self.query_start_loc.is_empty() {
+            self.query_start_loc.push(0);
+            self.block_table_start.push(0);
+        }
+        self.input_ids.extend_from_slice(input_ids);
+        for position in num_computed_tokens..seq_len {
+            let block = block_table[position / BLOCK_SIZE];
+            self.positions.push(position as u32);
+            self.slot_mapping.push(block * BLOCK_SIZE as u32 + (position % BLOCK_SIZE) as u32);
+        }
+        self.query_start_loc.push(self.input_ids.len() as u32);
+        self.seq_lens.push(seq_len as u32);
+        self.block_tables.extend_from_slice(&block_table[..seq_len.div_ceil(BLOCK_SIZE)]);
+        self.block_table_start.push(self.block_tables.len() as u32);
+        self.logits_indices.extend(wanted.into_iter().map(|offset| (first_row + offset) as u32));
+    }
+
     /// Number of requests in the batch.
     pub fn num_requests(&self) -> usize {
         self.seq_lens.len()
