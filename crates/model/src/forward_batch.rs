@@ -63,13 +63,16 @@ impl ForwardBatch {
         for position in num_computed_tokens..seq_len {
             let block = block_table[position / BLOCK_SIZE];
             self.positions.push(position as u32);
-            self.slot_mapping.push(block * BLOCK_SIZE as u32 + (position % BLOCK_SIZE) as u32);
+            self.slot_mapping
+                .push(block * BLOCK_SIZE as u32 + (position % BLOCK_SIZE) as u32);
         }
         self.query_start_loc.push(self.input_ids.len() as u32);
         self.seq_lens.push(seq_len as u32);
-        self.block_tables.extend_from_slice(&block_table[..seq_len.div_ceil(BLOCK_SIZE)]);
+        self.block_tables
+            .extend_from_slice(&block_table[..seq_len.div_ceil(BLOCK_SIZE)]);
         self.block_table_start.push(self.block_tables.len() as u32);
-        self.logits_indices.extend(wanted.into_iter().map(|offset| (first_row + offset) as u32));
+        self.logits_indices
+            .extend(wanted.into_iter().map(|offset| (first_row + offset) as u32));
     }
 
     /// Number of requests in the batch.

@@ -1,0 +1,234 @@
+//! The same from the metadata of a GGUF file.
+
+use std::path::Path;
+
+use matou_kernels::{Format, dequantize};
+
+use super::{ModelConfig, RopeParameters, RopeScaling, invalid};
+use crate::error::Result;
+use crate::weights::{GgufFile, GgufValue};
+
+impl ModelConfig {
+    /// Reads the metadata, and from the tensors what the metadata leaves to them: which biases
+    /// there are, whether the head is tied, and the factors of the rope frequencies.
+    pub(crate) fn from_gguf(file: &GgufFile) -> Result<Self> {
+        let keys = Keys::new(file)?;
+        let path = file.path();
+        let hidden_size = keys.size("embedding_length")?;
+        let heads = keys.size("attention.head_count")?;
+        let kv_heads = keys
+            .optional_size("attention.head_count_kv")?
+            .unwrap_or(heads);
+        let head_dim = match keys.optional_size("attention.key_length")? {
+            Some(stated) => stated,
+            None => hidden_size.checked_div(heads).unwrap_or(0),
+        };
+        if let Some(value_length) = keys.optional_size("attention.value_length")?
+            && value_length != head_dim
+        {
+            return Err(invalid(
+                path,
+                &keys.name("attention.value_length"),
+                format!("is {value_length}, unlike the keys' {head_dim}, which is not supported"),
+            ));
+        }
+        let has = |tensor: &str| file.tensor(tensor).is_some();
+        Self {
+            architecture: keys.architecture.clone(),
+            vocab_size: vocab_size(file, &keys)?,
+            hidden_size,
+            intermediate_size: keys.size("feed_forward_length")?,
+            num_hidden_layers: keys.size("block_count")?,
+            num_attention_heads: heads,
+            num_key_value_heads: kv_heads,
+            head_dim,
+            max_position_embeddings: keys.size("context_length")?,
+            rms_norm_eps: keys
+                .number("attention.layer_norm_rms_epsilon")
+                .unwrap_or(1e-6) as f32,
+            norm_weights_include_one: true,
+            tie_word_embeddings: !has("output.weight"),
+            hidden_act: "silu".to_owned(),
+            attention_bias: has("blk.0.attn_q.bias"),
+            mlp_bias: has("blk.0.ffn_gate.bias"),
+            sliding_window: keys
+                .optional_size("attention.sliding_window")?
+                .filter(|&w| w > 0),
+            sliding_layers: Vec::new(),
+            rope_layers: Vec::new(),
+            rope: rope(file, &keys, head_dim)?,
+            sliding_rope: None,
+            num_local_experts: keys.optional_size("expert_count")?.unwrap_or(0),
+            num_experts_per_tok: keys.optional_size("expert_used_count")?.unwrap_or(0),
+            embedding_multiplier: keys.number("embedding_scale").map(|value| value as f32),
+            attention_multiplier: keys.number("attention.scale").map(|value| value as f32),
+            residual_multiplier: keys.number("residual_scale").map(|value| value as f32),
+            logits_scaling: keys.number("logit_scale").map(|value| value as f32),
+            query_pre_attn_scalar: None,
+            attn_logit_softcapping: keys
+                .number("attn_logit_softcapping")
+                .map(|value| value as f32),
+            final_logit_softcapping: keys
+                .number("final_logit_softcapping")
+                .map(|value| value as f32),
+            bos_token_id: token_id(file, "bos_token_id"),
+            eos_token_ids: ["eos_token_id", "eot_token_id", "eom_token_id"]
+                .into_iter()
+                .filter_map(|key| token_id(file, key))
+                .collect(),
+        }
+        .validate(path)
+    }
+}
+
+/// Lookups of `{architecture}.key`.
+struct Keys<'a> {
+    file: &'a GgufFile,
+    architecture: String,
+}
+
+impl<'a> Keys<'a> {
+    fn new(file: &'a GgufFile) -> Result<Self> {
+        let architecture = file
+            .metadata()
+            .get("general.architecture")
+            .and_then(GgufValue::as_str)
+            .ok_or_else(|| {
+                invalid(
+                    file.path(),
+                    "general.architecture",
+                    "is missing or no string".to_owned(),
+                )
+            })?;
+        Ok(Self {
+            file,
+            architecture: architecture.to_owned(),
+        })
+    }
+
+    fn name(&self, key: &str) -> String {
+        format!("{}.{key}", self.architecture)
+    }
+
+    fn get(&self, key: &str) -> Option<&'a GgufValue> {
+        self.file.metadata().get(&self.name(key))
+    }
+
+    fn number(&self, key: &str) -> Option<f64> {
+        self.get(key).and_then(GgufValue::as_f64)
+    }
+
+    fn size(&self, key: &str) -> Result<usize> {
+        self.optional_size(key)?
+            .ok_or_else(|| invalid(self.file.path(), &self.name(key), "is missing".to_owned()))
+    }
+
+    /// A size; some writers state one for each layer, which is fine if they are all the same.
+    fn optional_size(&self, key: &str) -> Result<Option<usize>> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let uniform = |sizes: Vec<u64>| {
+            let first = *sizes.first()?;
+            sizes.iter().all(|&size| size == first).then_some(first)
+        };
+        value
+            .as_u64()
+            .or_else(|| value.to_u64s().and_then(uniform))
+            .and_then(|size| usize::try_from(size).ok())
+            .map(Some)
+            .ok_or_else(|| {
+                invalid(
+                    self.file.path(),
+                    &self.name(key),
+                    "is not one size for all layers".to_owned(),
+                )
+            })
+    }
+}
+
+/// Rows of the embedding: what `vocab_size` or the token list say may lack padding rows.
+fn vocab_size(file: &GgufFile, keys: &Keys<'_>) -> Result<usize> {
+    match file
+        .tensor("token_embd.weight")
+        .map(|tensor| tensor.shape())
+    {
+        Some(&[rows, _]) => Ok(rows),
+        _ => keys.size("vocab_size"),
+    }
+}
+
+fn token_id(file: &GgufFile, key: &str) -> Option<u32> {
+    let value = file.metadata().get(&format!("tokenizer.ggml.{key}"))?;
+    u32::try_from(value.as_u64()?).ok()
+}
+
+fn rope(file: &GgufFile, keys: &Keys<'_>, head_dim: usize) -> Result<RopeParameters> {
+    let rotary_dim = keys
+        .optional_size("rope.dimension_count")?
+        .unwrap_or(head_dim);
+    let scaling_type = keys.get("rope.scaling.type").and_then(GgufValue::as_str);
+    let factor = keys
+        .number("rope.scaling.factor")
+        .or_else(|| keys.number("rope.scale_linear"))
+        .filter(|factor| factor.is_finite() && *factor > 0.0);
+    let scaling = match (rope_freqs(file)?, scaling_type, factor) {
+        (Some(factors), _, _) => RopeScaling::Factors(factors),
+        (None, None | Some("linear"), Some(factor)) => RopeScaling::Linear { factor },
+        (None, Some("yarn"), Some(factor)) => RopeScaling::Yarn {
+            factor,
+            beta_fast: keys.number("rope.scaling.yarn_beta_fast").unwrap_or(32.0),
+            beta_slow: keys.number("rope.scaling.yarn_beta_slow").unwrap_or(1.0),
+            original_max_position_embeddings: keys.size("rope.scaling.original_context_length")?
+                as f64,
+            attention_factor: keys.number("rope.scaling.attn_factor").unwrap_or(1.0)
+                * (1.0 + 0.1 * factor.max(1.0).ln()),
+            truncate: true,
+        },
+        (None, None | Some("none" | "linear"), None) => RopeScaling::Default,
+        (None, other, _) => {
+            return Err(invalid(
+                file.path(),
+                &keys.name("rope.scaling.type"),
+                format!(
+                    "is {other:?}; supported: none, linear, yarn, and the tensor rope_freqs.weight"
+                ),
+            ));
+        }
+    };
+    Ok(RopeParameters {
+        theta: keys.number("rope.freq_base").unwrap_or(10_000.0),
+        partial_rotary_factor: rotary_dim as f64 / head_dim.max(1) as f64,
+        scaling,
+        llama_4_scaling: None,
+    })
+}
+
+/// The tensor of Llama 3.1 and later that divides each frequency.
+fn rope_freqs(file: &GgufFile) -> Result<Option<Vec<f32>>> {
+    const NAME: &str = "rope_freqs.weight";
+    let Some(tensor) = file.tensor(NAME) else {
+        return Ok(None);
+    };
+    let (Format::F32, bytes) = file.data(NAME, tensor)? else {
+        return Err(invalid(
+            file.path(),
+            NAME,
+            format!("has type {}, not F32", tensor.type_name()),
+        ));
+    };
+    let mut factors = vec![0.0; bytes.len() / size_of::<f32>()];
+    dequantize(Format::F32, bytes, &mut factors)
+        .map_err(|error| invalid(file.path(), NAME, error.to_string()))?;
+    match factors
+        .iter()
+        .all(|factor| factor.is_finite() && *factor > 0.0)
+    {
+        true => Ok(Some(factors)),
+        false => Err(invalid(
+            file.path(),
+            NAME,
+            "has factors that are not positive".to_owned(),
+        )),
+    }
+}

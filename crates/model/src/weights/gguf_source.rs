@@ -1,0 +1,210 @@
+//! GGUF weights under Hugging Face names and in Hugging Face order.
+//!
+//! Two things differ between the worlds. Names: `model.layers.0.self_attn.q_proj.weight` is
+//! `blk.0.attn_q.weight`. And for the Llama architectures the rows of Q and K: GGUF stores them so
+//! that the two halves that rotate together are neighbours, Hugging Face half a head apart.
+//!
+//! ```text
+//! Hugging Face   a0 a1 a2 a3 b0 b1 b2 b3      (a_i rotates with b_i)
+//! GGUF           a0 b0 a1 b1 a2 b2 a3 b3
+//! ```
+//!
+//! Undoing that at load leaves one style of rotation to the kernels. Blocks of quantised weights
+//! never span rows, so quantised rows move just as well.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::{GgufFile, TensorSource, TensorView};
+use crate::error::{ModelError, Result};
+
+/// Architectures whose Q and K rows are interleaved. The list is llama.cpp's
+/// (`llama_model_rope_type`: those of `LLAMA_ROPE_TYPE_NORM` that matou builds).
+const INTERLEAVED: [&str; 4] = ["llama", "granite", "smollm3", "mistral3"];
+
+/// A GGUF file read under Hugging Face names.
+#[derive(Debug)]
+pub(crate) struct GgufSource {
+    file: GgufFile,
+    interleaved: bool,
+    heads: usize,
+    kv_heads: usize,
+}
+
+impl GgufSource {
+    /// Wraps a file of an architecture with so many heads of queries, and of keys and values.
+    pub(crate) fn new(file: GgufFile, architecture: &str, heads: usize, kv_heads: usize) -> Self {
+        Self {
+            file,
+            interleaved: INTERLEAVED.contains(&architecture),
+            heads,
+            kv_heads,
+        }
+    }
+
+    fn view(&self, gguf_name: &str) -> Result<Option<TensorView<'_>>> {
+        let Some(tensor) = self.file.tensor(gguf_name) else {
+            return Ok(None);
+        };
+        let (format, bytes) = self.file.data(gguf_name, tensor)?;
+        Ok(Some(TensorView {
+            format,
+            shape: tensor.shape().to_vec(),
+            bytes: Cow::Borrowed(bytes),
+        }))
+    }
+
+    /// One expert's matrix out of a merged tensor `[experts, rows, columns]`.
+    fn expert(&self, merged_name: &str, expert: usize) -> Result<Option<TensorView<'_>>> {
+        let Some(mut view) = self.view(merged_name)? else {
+            return Ok(None);
+        };
+        let &[experts, rows, columns] = view.shape.as_slice() else {
+            return Err(self.invalid(format!(
+                "tensor {merged_name} has shape {:?}, not [experts, rows, columns]",
+                view.shape
+            )));
+        };
+        if expert >= experts {
+            return Ok(None);
+        }
+        let len = view.bytes.len() / experts;
+        view.shape = vec![rows, columns];
+        if let Cow::Borrowed(bytes) = view.bytes {
+            view.bytes = Cow::Borrowed(&bytes[expert * len..][..len]);
+        }
+        Ok(Some(view))
+    }
+
+    fn deinterleave_heads(
+        &self,
+        name: &str,
+        heads: usize,
+        view: &mut TensorView<'_>,
+    ) -> Result<()> {
+        let rows = view.shape.first().copied().unwrap_or(0);
+        let head_dim = rows.checked_div(heads).unwrap_or(0);
+        if head_dim == 0 || !head_dim.is_multiple_of(2) || head_dim * heads != rows {
+            return Err(self.invalid(format!(
+                "tensor {name} has {rows} rows, which is not {heads} heads of an even size"
+            )));
+        }
+        let row_bytes = view.bytes.len() / rows;
+        let mut reordered = Vec::with_capacity(view.bytes.len());
+        for head in view.bytes.chunks_exact(head_dim * row_bytes) {
+            for half in 0..2 {
+                for pair in head.chunks_exact(2 * row_bytes) {
+                    reordered.extend_from_slice(&pair[half * row_bytes..][..row_bytes]);
+                }
+            }
+        }
+        view.bytes = Cow::Owned(reordered);
+        Ok(())
+    }
+
+    fn invalid(&self, message: String) -> ModelError {
+        ModelError::InvalidFile {
+            path: self.path().to_owned(),
+            message,
+        }
+    }
+}
+
+impl TensorSource for GgufSource {
+    fn get(&self, name: &str) -> Result<Option<TensorView<'_>>> {
+        if let Some((separate, merged, expert)) = expert_names(name) {
+            return match self.view(&separate)? {
+                Some(view) => Ok(Some(view)),
+                None => self.expert(&merged, expert),
+            };
+        }
+        let Some(gguf_name) = self.gguf_name(name) else {
+            return Ok(None);
+        };
+        let mut view = self.view(&gguf_name)?;
+        if self.interleaved
+            && let Some(view) = &mut view
+        {
+            if name.contains(".self_attn.q_proj.") {
+                self.deinterleave_heads(&gguf_name, self.heads, view)?;
+            } else if name.contains(".self_attn.k_proj.") {
+                self.deinterleave_heads(&gguf_name, self.kv_heads, view)?;
+            }
+        }
+        Ok(view)
+    }
+
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn total_bytes(&self) -> u64 {
+        self.file
+            .tensors()
+            .filter_map(|(name, tensor)| self.file.data(name, tensor).ok())
+            .map(|(_, bytes)| bytes.len() as u64)
+            .sum()
+    }
+}
+
+impl GgufSource {
+    /// The name that a Hugging Face tensor has in this file.
+    fn gguf_name(&self, name: &str) -> Option<String> {
+        let (module, parameter) = name.rsplit_once('.')?;
+        let gguf_module = match module {
+            "model.embed_tokens" => "token_embd",
+            "model.norm" => "output_norm",
+            "lm_head" => "output",
+            _ => {
+                let (layer, module) = module.strip_prefix("model.layers.")?.split_once('.')?;
+                // Gemma norms the output of attention too; the norm before its feed-forward part,
+                // which Llama calls `post_attention_layernorm`, then has a name of its own.
+                let sandwiched = self
+                    .file
+                    .tensor("blk.0.post_attention_norm.weight")
+                    .is_some();
+                let gguf_module = match module {
+                    "input_layernorm" => "attn_norm",
+                    "self_attn.q_proj" => "attn_q",
+                    "self_attn.k_proj" => "attn_k",
+                    "self_attn.v_proj" => "attn_v",
+                    "self_attn.qkv_proj" => "attn_qkv",
+                    "self_attn.o_proj" => "attn_output",
+                    "self_attn.q_norm" => "attn_q_norm",
+                    "self_attn.k_norm" => "attn_k_norm",
+                    "post_attention_layernorm" if sandwiched => "post_attention_norm",
+                    "post_attention_layernorm" => "ffn_norm",
+                    "pre_feedforward_layernorm" => "ffn_norm",
+                    "post_feedforward_layernorm" => "post_ffw_norm",
+                    "mlp.gate_proj" => "ffn_gate",
+                    "mlp.up_proj" | "mlp.gate_up_proj" => "ffn_up",
+                    "mlp.down_proj" => "ffn_down",
+                    "block_sparse_moe.gate" => "ffn_gate_inp",
+                    _ => return None,
+                };
+                return Some(format!("blk.{layer}.{gguf_module}.{parameter}"));
+            }
+        };
+        Some(format!("{gguf_module}.{parameter}"))
+    }
+}
+
+/// For an expert's tensor: its name where each expert has tensors of its own, the name of the
+/// merged tensor, and the expert's number.
+fn expert_names(name: &str) -> Option<(String, String, usize)> {
+    let (layer, rest) = name
+        .strip_prefix("model.layers.")?
+        .split_once(".block_sparse_moe.experts.")?;
+    let (expert, parameter) = rest.split_once('.')?;
+    let module = match parameter {
+        "w1.weight" => "ffn_gate",
+        "w2.weight" => "ffn_down",
+        "w3.weight" => "ffn_up",
+        _ => return None,
+    };
+    Some((
+        format!("blk.{layer}.{module}.{expert}.weight"),
+        format!("blk.{layer}.{module}_exps.weight"),
+        expert.parse().ok()?,
+    ))
+}
