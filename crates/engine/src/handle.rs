@@ -1,0 +1,335 @@
+//! The async side of an engine: admission, and the stream of a request's events.
+//!
+//! ```text
+//!  EngineHandle ──Command──► engine thread ──EngineEvent──► Generation
+//!   (cloneable)    unbounded channel, but        one unbounded channel a request,
+//!                  a request needs one of        bounded by its max_tokens: the
+//!                  max_queue_len tickets         thread never waits for a client
+//! ```
+//!
+//! Only requests that can be computed get through: what is wrong with one is found here, on the
+//! caller's thread. Dropping a [`Generation`] closes its channel, which the engine sees before its
+//! next step; dropping the last [`EngineHandle`] closes the other, and the engine ends when its
+//! requests have.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Instant;
+
+use matou_model::{BLOCK_SIZE, ModelInfo};
+use thiserror::Error;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::config::EngineConfig;
+use crate::request::{EngineEvent, GenerationError, GenerationRequest};
+use crate::sampling::InvalidParam;
+use crate::stats::EngineStats;
+
+/// Most answers one request may ask for.
+pub const MAX_N: usize = 128;
+
+/// Why a request was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SubmitError {
+    /// Too many requests are waiting; try again later.
+    #[error("the queue is full: {max_queue_len} requests are waiting already; try again later")]
+    QueueFull {
+        /// The limit, see [`EngineConfig::max_queue_len`].
+        max_queue_len: usize,
+    },
+    /// Prompt and answer together are longer than the context.
+    #[error(
+        "the maximum context length is {max_model_len} tokens, but {total} were asked for \
+         ({prompt_tokens} in the prompt, {max_tokens} to generate)",
+        total = prompt_tokens.saturating_add(*max_tokens)
+    )]
+    ContextLengthExceeded {
+        /// Tokens in the prompt.
+        prompt_tokens: usize,
+        /// Tokens to generate; 1 if the request leaves the number open.
+        max_tokens: usize,
+        /// The limit, see [`EngineConfig::max_model_len`].
+        max_model_len: usize,
+    },
+    /// The request cannot be held even by an empty cache.
+    #[error(
+        "the request needs {needed_blocks} KV cache blocks, but there are only {total_blocks}; \
+         shorten it, or give the KV cache more memory"
+    )]
+    KvCacheTooSmall {
+        /// Blocks for the prompt and what is to be generated.
+        needed_blocks: usize,
+        /// Blocks of the whole cache.
+        total_blocks: usize,
+    },
+    /// There is nothing to continue.
+    #[error("the prompt is empty: it must have at least one token")]
+    EmptyPrompt,
+    /// The prompt has a token that the model does not know.
+    #[error("token {token} in the prompt is outside of the vocabulary of {vocab_size}")]
+    TokenOutOfRange {
+        /// The token.
+        token: u32,
+        /// Tokens in the vocabulary.
+        vocab_size: usize,
+    },
+    /// A parameter has a value that makes no sense.
+    #[error("{param}: {message}")]
+    InvalidParam {
+        /// The parameter's name in the API.
+        param: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The engine accepts no more requests.
+    #[error("the engine is shutting down")]
+    ShuttingDown,
+}
+
+impl From<InvalidParam> for SubmitError {
+    fn from(InvalidParam { param, message }: InvalidParam) -> Self {
+        Self::InvalidParam { param, message }
+    }
+}
+
+/// What a handle tells the engine thread.
+pub(crate) enum Command {
+    Submit(Box<Submission>),
+    /// Accept nothing more, and end when all requests have.
+    Shutdown,
+}
+
+/// A request that has passed admission.
+pub(crate) struct Submission {
+    pub(crate) request: GenerationRequest,
+    pub(crate) events: UnboundedSender<EngineEvent>,
+    pub(crate) ticket: QueueTicket,
+    pub(crate) submitted: Instant,
+}
+
+/// A place in the queue, given back on drop.
+pub(crate) struct QueueTicket(Arc<Shared>);
+
+impl Drop for QueueTicket {
+    fn drop(&mut self) {
+        self.0.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the handles and the engine thread share.
+pub(crate) struct Shared {
+    config: EngineConfig,
+    model_info: ModelInfo,
+    queued: AtomicUsize,
+    accepting: AtomicBool,
+    stats: Mutex<EngineStats>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: EngineConfig, model_info: ModelInfo) -> Self {
+        let stats = Mutex::new(EngineStats::new(config.num_kv_blocks));
+        Self {
+            config,
+            model_info,
+            queued: AtomicUsize::new(0),
+            accepting: AtomicBool::new(true),
+            stats,
+        }
+    }
+
+    pub(crate) fn stats(&self) -> MutexGuard<'_, EngineStats> {
+        // A panic while counting leaves a count behind, nothing worse.
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stop_accepting(&self) {
+        self.accepting.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The way into an engine. Cheap to clone; the engine ends when the last one is dropped and all
+/// requests are done.
+#[derive(Clone)]
+pub struct EngineHandle {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl EngineHandle {
+    pub(crate) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command>) -> Self {
+        Self { shared, commands }
+    }
+
+    /// Queues a request. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// When the request is wrong in itself or could never fit, when the queue is full, and when the
+    /// engine is shutting down.
+    pub fn submit(&self, mut request: GenerationRequest) -> Result<Generation, SubmitError> {
+        self.validate(&request)?;
+        let ticket = self.queue_ticket()?;
+        request.params.seed.get_or_insert_with(random_seed);
+        let (events, receiver) = unbounded_channel();
+        let generation = Generation {
+            events: receiver,
+            unfinished: request.n,
+        };
+        let submission = Submission {
+            request,
+            events,
+            ticket,
+            submitted: Instant::now(),
+        };
+        self.commands
+            .send(Command::Submit(Box::new(submission)))
+            .map_err(|_| SubmitError::ShuttingDown)?;
+        Ok(generation)
+    }
+
+    /// Stops accepting requests, on all handles. Those accepted are finished; then the engine ends.
+    pub fn shutdown(&self) {
+        self.shared.stop_accepting();
+        // An engine that is gone already needs no telling.
+        let _ = self.commands.send(Command::Shutdown);
+    }
+
+    /// The limits the engine runs under.
+    pub fn config(&self) -> &EngineConfig {
+        &self.shared.config
+    }
+
+    /// The model that answers.
+    pub fn model_info(&self) -> &ModelInfo {
+        &self.shared.model_info
+    }
+
+    /// A snapshot of what the engine has counted and timed.
+    pub fn stats(&self) -> EngineStats {
+        self.shared.stats().clone()
+    }
+
+    fn queue_ticket(&self) -> Result<QueueTicket, SubmitError> {
+        if !self.shared.accepting.load(Ordering::Relaxed) {
+            return Err(SubmitError::ShuttingDown);
+        }
+        let max_queue_len = self.shared.config.max_queue_len;
+        self.shared
+            .queued
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| {
+                (queued < max_queue_len).then_some(queued + 1)
+            })
+            .map(|_| QueueTicket(self.shared.clone()))
+            .map_err(|_| SubmitError::QueueFull { max_queue_len })
+    }
+
+    fn validate(&self, request: &GenerationRequest) -> Result<(), SubmitError> {
+        let (config, vocab_size) = (&self.shared.config, self.shared.model_info.vocab_size);
+        if request.prompt_token_ids.is_empty() {
+            return Err(SubmitError::EmptyPrompt);
+        }
+        if let Some(&token) = request
+            .prompt_token_ids
+            .iter()
+            .find(|&&token| token as usize >= vocab_size)
+        {
+            return Err(SubmitError::TokenOutOfRange { token, vocab_size });
+        }
+        request.params.validate(vocab_size)?;
+        if !(1..=MAX_N).contains(&request.n) {
+            let message = format!("must be between 1 and {MAX_N}, not {}", request.n);
+            return Err(SubmitError::InvalidParam {
+                param: "n",
+                message,
+            });
+        }
+        let logprobs = [
+            ("logprobs", request.params.logprobs),
+            ("prompt_logprobs", request.params.prompt_logprobs),
+        ];
+        for (param, wanted) in logprobs {
+            if wanted.is_some_and(|wanted| wanted > config.max_logprobs) {
+                let message = format!("must be at most {}", config.max_logprobs);
+                return Err(SubmitError::InvalidParam { param, message });
+            }
+        }
+        self.validate_length(
+            request.prompt_token_ids.len(),
+            request.params.max_tokens.unwrap_or(1),
+        )
+    }
+
+    fn validate_length(&self, prompt_tokens: usize, max_tokens: usize) -> Result<(), SubmitError> {
+        let EngineConfig {
+            max_model_len,
+            num_kv_blocks,
+            ..
+        } = self.shared.config;
+        let total = prompt_tokens.saturating_add(max_tokens);
+        if total > max_model_len {
+            return Err(SubmitError::ContextLengthExceeded {
+                prompt_tokens,
+                max_tokens,
+                max_model_len,
+            });
+        }
+        let needed_blocks = total.div_ceil(BLOCK_SIZE);
+        if needed_blocks > num_kv_blocks {
+            return Err(SubmitError::KvCacheTooSmall {
+                needed_blocks,
+                total_blocks: num_kv_blocks,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A seed for requests that bring none, from the standard library's source of hash keys.
+fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// The events of one request. Dropping it cancels the request within one step.
+#[derive(Debug)]
+pub struct Generation {
+    events: UnboundedReceiver<EngineEvent>,
+    unfinished: usize,
+}
+
+impl Generation {
+    /// The next event, or `None` after the last. Cancel safe.
+    pub async fn next(&mut self) -> Option<EngineEvent> {
+        if self.unfinished == 0 {
+            return None;
+        }
+        let event = self.events.recv().await;
+        Some(self.account(event))
+    }
+
+    /// The same for plain threads.
+    ///
+    /// # Panics
+    ///
+    /// When called from async code.
+    pub fn blocking_next(&mut self) -> Option<EngineEvent> {
+        if self.unfinished == 0 {
+            return None;
+        }
+        let event = self.events.blocking_recv();
+        Some(self.account(event))
+    }
+
+    /// Keeps the promise of a terminal event even if the engine's thread dies.
+    fn account(&mut self, event: Option<EngineEvent>) -> EngineEvent {
+        let event = event.unwrap_or(EngineEvent::Failed {
+            error: GenerationError::EngineStopped,
+        });
+        match event {
+            EngineEvent::Finished { .. } => self.unfinished -= 1,
+            EngineEvent::Failed { .. } => self.unfinished = 0,
+            EngineEvent::Prompt { .. } | EngineEvent::Token { .. } => {}
+        }
+        event
+    }
+}
