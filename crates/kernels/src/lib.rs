@@ -6,7 +6,10 @@
 //! | [`pool`] | the threads that share every loop |
 //! | [`format`], [`quant`] | the formats of weights, quantised or not |
 //! | [`packed`], [`matmul`] | weights repacked for it, and the matrix product |
+//! | [`norm`], [`rope`], [`activation`] | the small operations between matrix products |
+//! | [`vector`] | long rows of logits, for sampling |
 //! | [`memory`] | huge pages; disjoint writes from tasks |
+//! | `simd` | sixteen `f32` lanes on any instruction set |
 //!
 //! What every kernel keeps to:
 //!
@@ -21,21 +24,32 @@
 
 use std::sync::Arc;
 
+pub mod activation;
 pub mod dispatch;
 pub mod format;
 pub mod matmul;
 pub mod memory;
+pub mod norm;
 pub mod packed;
 pub mod pool;
 pub mod quant;
+pub mod rope;
+mod rows;
+mod simd;
+#[cfg(test)]
+mod testing;
+pub mod vector;
 
+pub use activation::{add, geglu_tanh, gelu_tanh, scale, silu, swiglu};
 pub use dispatch::{Isa, IsaError};
 pub use format::{Format, FormatError};
 pub use matmul::matmul;
 pub use memory::{AllocError, HugeBuffer, SharedMut};
+pub use norm::{add_rms_norm, rms_norm};
 pub use packed::{PackError, PackedMatrix};
 pub use pool::ThreadPool;
 pub use quant::dequantize;
+pub use rope::{RopeTable, rope_neox};
 
 /// Where kernels run: an instruction set and threads. Cheap to clone.
 #[derive(Clone)]

@@ -196,7 +196,7 @@ impl<'a, T> SharedMut<'a, T> {
     ///
     /// # Safety
     /// No two results that are alive at the same time may overlap, in whichever threads they are.
-    #[expect(clippy::mut_from_ref, reason = "the contract makes it exclusive")]
+
     pub unsafe fn slice_mut(&self, range: Range<usize>) -> &'a mut [T] {
         assert!(
             range.start <= range.end && range.end <= self.len,

@@ -1,0 +1,535 @@
+//! Sixteen lanes of `f32`, whatever the CPU has: one `zmm`, two `ymm`, or an array.
+//!
+//! A kernel is written once, over [`Simd`], and compiled for each instruction set by [`dispatch`].
+//! Since every instruction set has the same sixteen lanes and every operation rounds once, AVX2 and
+//! AVX-512 give the same bits; the scalar path differs only where its multiply-add rounds twice
+//! (CPUs without a fused one).
+//!
+//! The methods are safe because the implementing type is the capability: an [`Avx512`] exists only
+//! where `_mm512_add_ps` may run. They must be inlined into the `#[target_feature]` functions of
+//! [`dispatch`] to become single instructions, hence `#[inline(always)]` on all that lies between.
+#![allow(unsafe_code)] // intrinsics
+
+use half::f16;
+
+use crate::dispatch::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::dispatch::{Avx2, Avx512};
+
+/// How many lanes a vector has.
+pub(crate) const LANES: usize = 16;
+
+/// A computation that can be compiled for any instruction set.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Output;
+
+    /// Computes. Implementations are `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs the kernel with the given instruction set.
+pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn avx2<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+        kernel.run(simd)
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+    fn avx512<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+        kernel.run(simd)
+    }
+    match isa {
+        Isa::Scalar => kernel.run(ScalarLanes),
+        // SAFETY: the capability proves the features.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(simd) => unsafe { avx2(simd, kernel) },
+        // SAFETY: the capability proves the features.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(simd) => unsafe { avx512(simd, kernel) },
+    }
+}
+
+/// Vectors of sixteen `f32`.
+pub(crate) trait Simd: Copy {
+    /// Sixteen lanes.
+    type F32: Copy;
+
+    /// How many vectors a row of a register tile holds, so that six rows' accumulators, one row of
+    /// operands and a broadcast fill the registers and no more.
+    const TILE_VECTORS: usize;
+
+    fn splat(self, value: f32) -> Self::F32;
+    fn load(self, from: &[f32; LANES]) -> Self::F32;
+    fn load_f16(self, from: &[f16; LANES]) -> Self::F32;
+    fn store(self, to: &mut [f32; LANES], value: Self::F32);
+    /// Rounds to nearest, ties to even.
+    fn store_f16(self, to: &mut [f16; LANES], value: Self::F32);
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a · b + c`.
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// The larger; `b` where either is NaN.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The smaller; `b` where either is NaN.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `if a < b { zero } else { c }`.
+    fn zero_where_less(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// Adds the low 9 bits of `n`'s representation to the exponent of `a`.
+    fn add_to_exponent(self, a: Self::F32, n: Self::F32) -> Self::F32;
+    /// A bit for each lane with `a == b`, the first lane lowest.
+    fn equal(self, a: Self::F32, b: Self::F32) -> u16;
+
+    /// Loads fewer than sixteen values; the other lanes hold `fill`.
+    #[inline(always)]
+    fn load_partial(self, from: &[f32], fill: f32) -> Self::F32 {
+        let mut lanes = [fill; LANES];
+        lanes[..from.len()].copy_from_slice(from);
+        self.load(&lanes)
+    }
+
+    /// Stores the first `to.len()` lanes.
+    #[inline(always)]
+    fn store_partial(self, to: &mut [f32], value: Self::F32) {
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes, value);
+        to.copy_from_slice(&lanes[..to.len()]);
+    }
+
+    /// The sum of the lanes, in pairs at distances 8, 4, 2, 1.
+    #[inline(always)]
+    fn sum(self, value: Self::F32) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes, value);
+        for distance in [8, 4, 2, 1] {
+            for lane in 0..distance {
+                lanes[lane] += lanes[lane + distance];
+            }
+        }
+        lanes[0]
+    }
+
+    /// The largest lane that is not NaN, or -∞.
+    #[inline(always)]
+    fn largest(self, value: Self::F32) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes, self.max(value, self.splat(f32::NEG_INFINITY)));
+        for distance in [8, 4, 2, 1] {
+            for lane in 0..distance {
+                lanes[lane] = larger(lanes[lane], lanes[lane + distance]);
+            }
+        }
+        lanes[0]
+    }
+}
+
+/// `exp(x)` to within 1.0 ULP; 0 below -87.33 (where results would be subnormal), 1.6e38 above 88.
+///
+/// x = n·ln 2 + r with an integer n and |r| ≤ ln 2 / 2; exp(r) = 1 + r + r²·P(r) with P of degree 4,
+/// the minimax polynomial for the relative error of exp(r): 3.1e-9, a fortieth of an ULP.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(simd: S, x: S::F32) -> S::F32 {
+    /// 1.5 · 2^23: adding it rounds to an integer, which then fills the low bits of the sum.
+    const ROUND: f32 = 12_582_912.0;
+    /// ln 2 in two parts; the first has 15 bits, so that its product with n is exact.
+    const LN_2: [f32; 2] = [0.693_145_75, 1.428_606_8e-6];
+    const P: [f32; 5] = [
+        0.499_999_94,
+        0.166_665_21,
+        0.041_668_39,
+        0.008_368_724,
+        0.001_381_458_4,
+    ];
+    let round = simd.splat(ROUND);
+    let bounded = simd.min(simd.splat(88.0), x);
+    let biased = simd.mul_add(bounded, simd.splat(std::f32::consts::LOG2_E), round);
+    let n = simd.sub(biased, round);
+    let r = simd.mul_add(n, simd.splat(-LN_2[0]), bounded);
+    let r = simd.mul_add(n, simd.splat(-LN_2[1]), r);
+    let mut p = simd.splat(P[4]);
+    for coefficient in [P[3], P[2], P[1], P[0]] {
+        p = simd.mul_add(p, r, simd.splat(coefficient));
+    }
+    let p = simd.mul_add(simd.mul(r, r), p, r);
+    let exp_r = simd.add(p, simd.splat(1.0));
+    let scaled = simd.add_to_exponent(exp_r, biased);
+    simd.zero_where_less(x, simd.splat(-87.33), scaled)
+}
+
+/// 1 / (1 + exp(-x)), to within 2 ULP above -87, and 0 (±1e-38) below.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::F32) -> S::F32 {
+    let one = simd.splat(1.0);
+    let exp = exp(simd, simd.sub(simd.splat(0.0), x));
+    simd.div(one, simd.add(one, exp))
+}
+
+/// As [`Simd::max`].
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// Sixteen lanes as an array, for the compiler to make of it what the target has.
+#[derive(Clone, Copy)]
+pub(crate) struct ScalarLanes;
+
+#[inline(always)]
+fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    std::array::from_fn(|lane| f(a[lane], b[lane]))
+}
+
+impl Simd for ScalarLanes {
+    type F32 = [f32; LANES];
+
+    const TILE_VECTORS: usize = 1;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::F32 {
+        [value; LANES]
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Self::F32 {
+        *from
+    }
+    #[inline(always)]
+    fn load_f16(self, from: &[f16; LANES]) -> Self::F32 {
+        from.map(f16::to_f32_const)
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32; LANES], value: Self::F32) {
+        *to = value;
+    }
+    #[inline(always)]
+    fn store_f16(self, to: &mut [f16; LANES], value: Self::F32) {
+        *to = value.map(f16::from_f32_const);
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        // `f32::mul_add` is a library call where the target has no fused instruction.
+        const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+        std::array::from_fn(|lane| {
+            if FUSED {
+                a[lane].mul_add(b[lane], c[lane])
+            } else {
+                a[lane] * b[lane] + c[lane]
+            }
+        })
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, larger)
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn zero_where_less(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        std::array::from_fn(|lane| if a[lane] < b[lane] { 0.0 } else { c[lane] })
+    }
+    #[inline(always)]
+    fn add_to_exponent(self, a: Self::F32, n: Self::F32) -> Self::F32 {
+        zip(a, n, |a, n| {
+            f32::from_bits(a.to_bits().wrapping_add(n.to_bits() << 23))
+        })
+    }
+    #[inline(always)]
+    fn equal(self, a: Self::F32, b: Self::F32) -> u16 {
+        (0..LANES).fold(0, |mask, lane| mask | u16::from(a[lane] == b[lane]) << lane)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Avx2, Avx512, LANES, Simd, f16};
+
+    impl Simd for Avx512 {
+        type F32 = __m512;
+
+        const TILE_VECTORS: usize = 4;
+
+        #[inline(always)]
+        fn splat(self, value: f32) -> __m512 {
+            // SAFETY: here and below, the capability proves the features, and references to whole
+            // arrays are valid for unaligned loads and stores.
+            unsafe { _mm512_set1_ps(value) }
+        }
+        #[inline(always)]
+        fn load(self, from: &[f32; LANES]) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_loadu_ps(from.as_ptr()) }
+        }
+        #[inline(always)]
+        fn load_f16(self, from: &[f16; LANES]) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+        }
+        #[inline(always)]
+        fn store(self, to: &mut [f32; LANES], value: __m512) {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), value) }
+        }
+        #[inline(always)]
+        fn store_f16(self, to: &mut [f16; LANES], value: __m512) {
+            // SAFETY: as in `splat`.
+            unsafe {
+                let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value);
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), halves);
+            }
+        }
+        #[inline(always)]
+        fn add(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        fn sub(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_sub_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        fn div(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_div_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        fn max(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_max_ps(a, b) }
+        }
+        #[inline(always)]
+        fn min(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_min_ps(a, b) }
+        }
+        #[inline(always)]
+        fn zero_where_less(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(a, b), c) }
+        }
+        #[inline(always)]
+        fn add_to_exponent(self, a: __m512, n: __m512) -> __m512 {
+            // SAFETY: as in `splat`.
+            unsafe {
+                let shifted = _mm512_slli_epi32::<23>(_mm512_castps_si512(n));
+                _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), shifted))
+            }
+        }
+        #[inline(always)]
+        fn equal(self, a: __m512, b: __m512) -> u16 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
+        }
+    }
+
+    /// Applies a 256-bit intrinsic to both halves.
+    macro_rules! halves {
+        ($intrinsic:expr, $($operand:ident),+) => {
+            // SAFETY: the capability proves the features.
+            unsafe { [$intrinsic($($operand[0]),+), $intrinsic($($operand[1]),+)] }
+        };
+    }
+
+    impl Simd for Avx2 {
+        type F32 = [__m256; 2];
+
+        const TILE_VECTORS: usize = 1;
+
+        #[inline(always)]
+        fn splat(self, value: f32) -> Self::F32 {
+            // SAFETY: here and below, the capability proves the features, and references to whole
+            // arrays are valid for unaligned loads and stores.
+            unsafe { [_mm256_set1_ps(value); 2] }
+        }
+        #[inline(always)]
+        fn load(self, from: &[f32; LANES]) -> Self::F32 {
+            // SAFETY: as in `splat`.
+            unsafe {
+                let from = from.as_ptr();
+                [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]
+            }
+        }
+        #[inline(always)]
+        fn load_f16(self, from: &[f16; LANES]) -> Self::F32 {
+            // SAFETY: as in `splat`.
+            unsafe {
+                let from = from.as_ptr().cast::<__m128i>();
+                [
+                    _mm256_cvtph_ps(_mm_loadu_si128(from)),
+                    _mm256_cvtph_ps(_mm_loadu_si128(from.add(1))),
+                ]
+            }
+        }
+        #[inline(always)]
+        fn store(self, to: &mut [f32; LANES], value: Self::F32) {
+            // SAFETY: as in `splat`.
+            unsafe {
+                let to = to.as_mut_ptr();
+                _mm256_storeu_ps(to, value[0]);
+                _mm256_storeu_ps(to.add(8), value[1]);
+            }
+        }
+        #[inline(always)]
+        fn store_f16(self, to: &mut [f16; LANES], value: Self::F32) {
+            // SAFETY: as in `splat`.
+            unsafe {
+                let to = to.as_mut_ptr().cast::<__m128i>();
+                let low = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value[0]);
+                let high = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value[1]);
+                _mm_storeu_si128(to, low);
+                _mm_storeu_si128(to.add(1), high);
+            }
+        }
+        #[inline(always)]
+        fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+            halves!(_mm256_add_ps, a, b)
+        }
+        #[inline(always)]
+        fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+            halves!(_mm256_sub_ps, a, b)
+        }
+        #[inline(always)]
+        fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+            halves!(_mm256_mul_ps, a, b)
+        }
+        #[inline(always)]
+        fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+            halves!(_mm256_div_ps, a, b)
+        }
+        #[inline(always)]
+        fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+            halves!(_mm256_fmadd_ps, a, b, c)
+        }
+        #[inline(always)]
+        fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+            halves!(_mm256_max_ps, a, b)
+        }
+        #[inline(always)]
+        fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+            halves!(_mm256_min_ps, a, b)
+        }
+        #[inline(always)]
+        fn zero_where_less(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+            let keep = halves!(_mm256_cmp_ps::<_CMP_NLT_UQ>, a, b);
+            halves!(_mm256_and_ps, keep, c)
+        }
+        #[inline(always)]
+        fn add_to_exponent(self, a: Self::F32, n: Self::F32) -> Self::F32 {
+            let a = halves!(_mm256_castps_si256, a);
+            let n = halves!(_mm256_castps_si256, n);
+            let shifted = halves!(_mm256_slli_epi32::<23>, n);
+            let sum = halves!(_mm256_add_epi32, a, shifted);
+            halves!(_mm256_castsi256_ps, sum)
+        }
+        #[inline(always)]
+        fn equal(self, a: Self::F32, b: Self::F32) -> u16 {
+            let equal = halves!(_mm256_cmp_ps::<_CMP_EQ_OQ>, a, b);
+            let [low, high] = halves!(_mm256_movemask_ps, equal);
+            low as u16 | (high as u16) << 8
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Map<'a, F>(&'a [f32], F);
+
+    trait Lanewise {
+        fn apply<S: Simd>(&self, simd: S, x: S::F32) -> S::F32;
+    }
+
+    struct Exp;
+    impl Lanewise for Exp {
+        #[inline(always)]
+        fn apply<S: Simd>(&self, simd: S, x: S::F32) -> S::F32 {
+            exp(simd, x)
+        }
+    }
+
+    impl<F: Lanewise> Kernel for Map<'_, F> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Vec<f32> {
+            let mut out = vec![0.0; self.0.len()];
+            for (x, out) in self.0.chunks(LANES).zip(out.chunks_mut(LANES)) {
+                let y = self.1.apply(simd, simd.load_partial(x, 0.0));
+                simd.store_partial(out, y);
+            }
+            out
+        }
+    }
+
+    #[test]
+    fn exp_is_within_one_ulp() {
+        let x: Vec<f32> = (-873_300..=880_000).map(|i| i as f32 * 1e-4).collect();
+        for isa in Isa::available() {
+            let y = dispatch(isa, Map(&x, Exp));
+            for (x, y) in x.iter().zip(y) {
+                let exact = f64::from(*x).exp();
+                let ulp = f64::from((exact as f32).next_up() - exact as f32);
+                let error = (f64::from(y) - exact).abs() / ulp;
+                assert!(error <= 1.0, "{}: exp({x}) = {y}, {error} ULP", isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn exp_saturates_and_keeps_nan() {
+        for isa in Isa::available() {
+            let x = [f32::NEG_INFINITY, -88.0, f32::MIN, 89.0, f32::INFINITY, 0.0];
+            let y = dispatch(isa, Map(&x, Exp));
+            assert_eq!(y[..3], [0.0; 3]);
+            assert_eq!(y[3], y[4]);
+            assert!(y[3] > 1.6e38 && y[3].is_finite());
+            assert_eq!(y[5], 1.0);
+            assert!(dispatch(isa, Map(&[f32::NAN], Exp))[0].is_nan());
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn avx2_and_avx512_agree_bit_for_bit() {
+        let fused = &Isa::available()[1..];
+        let x: Vec<f32> = (0..4096).map(|i| (i as f32 * 0.37).sin() * 50.0).collect();
+        let y: Vec<_> = fused
+            .iter()
+            .map(|isa| dispatch(*isa, Map(&x, Exp)))
+            .collect();
+        assert!(y.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+}
