@@ -1,1 +1,24 @@
-//! Text side of a chat model: tokenizer, template, detokenizer, stop strings
+//! Text side of a chat model, without tensors: everything between the wire's messages and the
+//! engine's token ids.
+//!
+//! ```text
+//! messages ──▶ ChatTemplate::render ──▶ RenderedPrompt ──▶ Tokenizer::encode_prompt ──▶ ids
+//!                                                                                        │
+//! text ◀── StopStrings::push ◀── Detokenizer::push ◀──────────── token, token, … ◀── engine
+//! ```
+//!
+//! Two promises are kept here. What a user writes never becomes a control token: the template
+//! marks such text and the tokenizer honours the mark. And what is emitted is final: never half a
+//! character, never the beginning of a stop string.
+
+mod detokenizer;
+mod stop;
+mod template;
+mod tokenizer;
+
+pub use detokenizer::Detokenizer;
+pub use stop::{StopResult, StopStrings};
+pub use template::{
+    ChatTemplate, RenderedPrompt, TemplateError, TemplateRequest, TemplateSource, TemplateTokens,
+};
+pub use tokenizer::{GgufVocab, SpecialTokens, Tokenizer, TokenizerError};

@@ -1,0 +1,248 @@
+//! The world that chat templates run in: that of `apply_chat_template` in transformers.
+
+use std::io;
+use std::sync::Arc;
+
+use chrono::format::{Item, StrftimeItems};
+use chrono::{DateTime, Local};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, Value};
+use minijinja_contrib::pycompat::unknown_method_callback;
+use serde_json::Map;
+
+use super::json;
+
+/// Steps a template may take. Long conversations take about a hundred a message; this many take
+/// well under a second.
+const MAX_STEPS: u64 = 20_000_000;
+/// Bytes a template may write.
+const MAX_OUTPUT: usize = 64 << 20;
+/// How deeply macros and includes may call each other.
+const MAX_RECURSION: usize = 100;
+
+/// Tells the time to `strftime_now`.
+pub(super) type Clock = Arc<dyn Fn() -> DateTime<Local> + Send + Sync>;
+
+/// The words of a template's own `raise_exception`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Raised(pub(super) String);
+
+/// An environment without templates.
+pub(super) fn new(clock: Clock) -> Environment<'static> {
+    let mut environment = Environment::new();
+    let whitespace = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .expect("the standard delimiters are valid");
+    environment.set_syntax(whitespace);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_unknown_method_callback(unknown_method_callback);
+    environment.set_fuel(Some(MAX_STEPS));
+    environment.set_recursion_limit(MAX_RECURSION);
+    environment.add_filter("tojson", tojson);
+    environment.add_function("raise_exception", |words: String| -> Result<Value, Error> {
+        let error = Error::new(
+            ErrorKind::InvalidOperation,
+            "the template raised an exception",
+        );
+        Err(error.with_source(Raised(words)))
+    });
+    environment.add_function("strftime_now", move |format: &str| {
+        strftime(clock(), format)
+    });
+    environment
+}
+
+/// Renders a template, within the bounds on its output.
+pub(super) fn render(
+    template: &Template<'_, '_>,
+    variables: &Map<String, serde_json::Value>,
+) -> Result<String, Error> {
+    let mut output = Bounded(Vec::new());
+    template.render_captured_to(Value::from(Serde(variables)), &mut output)?;
+    String::from_utf8(output.0)
+        .map_err(|_| Error::new(ErrorKind::WriteFailure, "the output is not UTF-8"))
+}
+
+/// Collects output up to [`MAX_OUTPUT`].
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_OUTPUT {
+            return Err(io::Error::other(format!("more than {MAX_OUTPUT} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `tojson` as transformers defines it: the separators of Python's `json.dumps`, nothing escaped
+/// for HTML, keys in their order.
+fn tojson(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
+    let indent: Option<Value> = kwargs.get("indent")?;
+    let separators: Option<Vec<String>> = kwargs.get("separators")?;
+    let ensure_ascii: Option<bool> = kwargs.get("ensure_ascii")?;
+    let sort_keys: Option<bool> = kwargs.get("sort_keys")?;
+    kwargs.assert_all_used()?;
+    let style = json::Style {
+        indent: indent.as_ref().and_then(Value::as_usize),
+        separators: separators.and_then(|pair| <[String; 2]>::try_from(pair).ok()),
+        ensure_ascii: ensure_ascii.unwrap_or(false),
+        sort_keys: sort_keys.unwrap_or(false),
+    };
+    let not_json =
+        |message: String| Error::new(ErrorKind::BadSerialization, format!("tojson: {message}"));
+    if value.is_undefined() {
+        return Err(not_json("the value is undefined".to_owned()));
+    }
+    let value = serde_json::to_value(value).map_err(|error| not_json(error.to_string()))?;
+    Ok(json::to_string(&value, &style))
+}
+
+/// Python's `datetime.strftime`.
+fn strftime(now: DateTime<Local>, format: &str) -> Result<String, Error> {
+    let items: Vec<Item<'_>> = StrftimeItems::new(format).collect();
+    if items.contains(&Item::Error) {
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("strftime_now: {format:?} is not a date format"),
+        ));
+    }
+    Ok(now.format_with_items(items.into_iter()).to_string())
+}
+
+/// Replaces the tags `{% generation %}` and `{% endgeneration %}`, with which training code finds
+/// the assistant's tokens, by a block that does nothing. Whitespace control is kept.
+pub(super) fn without_generation_tags(source: &str) -> String {
+    let mut output = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let (before, tag) = rest.split_at(start);
+        output.push_str(before);
+        let Some(end) = tag.find("%}") else {
+            rest = tag;
+            break;
+        };
+        let inside = &tag[2..end];
+        let name = inside.trim_matches(['-', '+', ' ', '\t', '\n', '\r']);
+        output.push_str("{%");
+        match name {
+            "generation" => output.push_str(&inside.replacen(name, "if true", 1)),
+            "endgeneration" => output.push_str(&inside.replacen(name, "endif", 1)),
+            _ => output.push_str(inside),
+        }
+        rest = &tag[end..];
+    }
+    output.push_str(rest);
+    output
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeZone;
+
+    use super::*;
+
+    fn render_source(source: &str) -> Result<String, Error> {
+        let clock = || Local.with_ymd_and_hms(2024, 7, 6, 9, 5, 0).unwrap();
+        let mut environment = new(Arc::new(clock));
+        environment.add_template_owned("t", without_generation_tags(source))?;
+        let variables = serde_json::json!({
+            "text": "a<b>'é'", "number": 1.0, "flag": true, "nothing": null,
+            "map": {"b": [1, {"c": "<"}], "a": {}},
+        });
+        let template = environment.get_template("t")?;
+        render(&template, variables.as_object().unwrap())
+    }
+
+    #[track_caller]
+    fn assert_renders(source: &str, expected: &str) {
+        assert_eq!(render_source(source).unwrap(), expected, "{source}");
+    }
+
+    #[test]
+    fn values_print_as_in_python() {
+        assert_renders(
+            "{{ flag }} {{ nothing }} {{ number }} {{ missing }}",
+            "True None 1.0 ",
+        );
+        assert_renders("{{ 'x' ~ flag ~ nothing }}", "xTrueNone");
+        assert_renders("{{ map }}", "{'b': [1, {'c': '<'}], 'a': {}}");
+        assert_renders("{{ flag | string + 'x' }}", "Truex");
+    }
+
+    #[test]
+    fn tojson_is_pythons() {
+        assert_renders("{{ map | tojson }}", r#"{"b": [1, {"c": "<"}], "a": {}}"#);
+        assert_renders(
+            "{{ map | tojson(indent=2) }}",
+            "{\n  \"b\": [\n    1,\n    {\n      \"c\": \"<\"\n    }\n  ],\n  \"a\": {}\n}",
+        );
+        assert_renders(
+            "{{ map | tojson(sort_keys=true, separators=(',', ':')) }}",
+            r#"{"a":{},"b":[1,{"c":"<"}]}"#,
+        );
+        assert_renders("{{ text | tojson }}", r#""a<b>'é'""#);
+        assert_renders(
+            "{{ text | tojson(ensure_ascii=true) }}",
+            r#""a<b>'\u00e9'""#,
+        );
+        assert!(render_source("{{ missing | tojson }}").is_err());
+    }
+
+    #[test]
+    fn python_methods_slices_and_tests_work() {
+        assert_renders("{{ ' ab '.strip() }}|{{ 'a,b'.split(',')[-1] }}", "ab|b");
+        assert_renders("{{ [1, 2, 3][1:] }}{{ 'abc'[::-1] }}", "[2, 3]cba");
+        assert_renders("{% for k, v in map.items() %}{{ k }}{% endfor %}", "ba");
+        assert_renders("{{ map.get('x', 'no') }}{{ 'b' in map }}", "noTrue");
+        assert_renders(
+            "{{ map is mapping }}{{ text is string }}{{ map is iterable }}",
+            "TrueTrueTrue",
+        );
+        assert_renders("{{ 'x'.startswith('x') and 'x'.upper() == 'X' }}", "True");
+        assert_renders(
+            "{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+            "01",
+        );
+        assert_renders(
+            "{% set ns = namespace(a=1) %}{% for i in [1] %}{% set ns.a = 5 %}{% endfor %}{{ ns.a }}",
+            "5",
+        );
+    }
+
+    #[test]
+    fn blocks_take_their_line_with_them() {
+        assert_renders("a\n  {% if true %}\nb\n  {% endif %}\nc\n", "a\nb\nc");
+    }
+
+    #[test]
+    fn generation_tags_are_transparent() {
+        assert_renders("a {%- generation -%} b {% endgeneration %}c", "ab c");
+    }
+
+    #[test]
+    fn the_clock_is_the_one_given() {
+        assert_renders("{{ strftime_now('%d %b %Y, %-d') }}", "06 Jul 2024, 6");
+        assert!(render_source("{{ strftime_now('%Q') }}").is_err());
+    }
+
+    #[test]
+    fn a_template_that_never_ends_is_stopped() {
+        let nested = "{% for i in range(9999) %}".repeat(3) + &"{% endfor %}".repeat(3);
+        let error = render_source(&nested).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfFuel);
+        let recursion = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
+        assert!(render_source(recursion).is_err());
+        let output = "{% set x = 'x' * 1000000 %}{% for i in range(100) %}{{ x }}{% endfor %}";
+        assert!(render_source(output).is_err());
+    }
+}

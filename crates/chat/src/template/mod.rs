@@ -1,0 +1,250 @@
+//! Chat templates: from a list of messages to the prompt a model was trained on.
+//!
+//! Templates are Jinja programs published with their models and written for Python: they run on
+//! minijinja with the functions, filters and methods that Hugging Face's `apply_chat_template`
+//! gives them ([`environment`]), on messages brought into the shape they expect ([`messages`]).
+//!
+//! A template decides where control tokens go. The same text inside a message must stay text, so
+//! it is marked before rendering and never parsed afterwards ([`marking`]).
+
+mod capabilities;
+mod environment;
+mod json;
+mod marking;
+mod messages;
+mod source;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Local};
+use minijinja::{Environment, ErrorKind};
+use serde_json::{Map, Value};
+
+use capabilities::Capabilities;
+use marking::Marking;
+pub use marking::RenderedPrompt;
+pub use source::TemplateSource;
+
+/// ChatML, the most common format of models that come without a template.
+const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' \
+    + message['content'] + '<|im_end|>\n' }}{% endfor %}\
+    {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+/// What a template has to know of the tokenizer; see [`Tokenizer::template_tokens`].
+///
+/// [`Tokenizer::template_tokens`]: crate::Tokenizer::template_tokens
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TemplateTokens {
+    /// The variable `bos_token`.
+    pub bos_token: String,
+    /// The variable `eos_token`.
+    pub eos_token: String,
+    /// The texts of all control tokens, which messages must not smuggle in.
+    pub control_tokens: Vec<String>,
+}
+
+/// Why a template cannot be used, or not with these messages.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The template is not valid Jinja, or there is none called `default`.
+    #[error("invalid chat template: {message}")]
+    Invalid {
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// A file that may hold a template could not be read.
+    #[error("cannot read the chat template {path}: {message}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why not.
+        message: String,
+    },
+    /// The template itself refused the messages, in these words (`raise_exception`).
+    #[error("{0}")]
+    Raised(String),
+    /// The messages cannot be rendered with this template or any other.
+    #[error("{message}")]
+    Request {
+        /// What is wrong.
+        message: String,
+        /// The field, such as `messages[2].content`.
+        param: String,
+    },
+    /// The template failed on these messages: it used what is not there, or what does not exist.
+    #[error("the chat template failed: {message}")]
+    Failed {
+        /// What went wrong, and where.
+        message: String,
+    },
+    /// The template took more steps or wrote more text than any real one needs.
+    #[error("the chat template did not come to an end: {message}")]
+    Runaway {
+        /// Which bound it met.
+        message: String,
+    },
+}
+
+/// What to render.
+#[derive(Debug, Clone, Copy)]
+pub struct TemplateRequest<'a> {
+    /// The messages as OpenAI spells them: objects with `role`, `content` and so on.
+    pub messages: &'a [Value],
+    /// The list of tools, as OpenAI spells them.
+    pub tools: Option<&'a Value>,
+    /// Ends the prompt with the beginning of an assistant's message.
+    pub add_generation_prompt: bool,
+    /// Leaves the last message open, for the model to continue it.
+    pub continue_final_message: bool,
+    /// Further variables of the template, such as `enable_thinking`.
+    pub kwargs: &'a Map<String, Value>,
+}
+
+/// A model's chat template, compiled. Shared between threads.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    tokens: TemplateTokens,
+    marking: Marking,
+    capabilities: Capabilities,
+    has_tool_use: bool,
+}
+
+/// The name of the template that is used unless another fits better.
+const DEFAULT: &str = "default";
+/// The name of the template for requests with tools, where a model has one.
+const TOOL_USE: &str = "tool_use";
+
+impl ChatTemplate {
+    /// Compiles a model's template or templates.
+    ///
+    /// # Errors
+    /// [`TemplateError::Invalid`].
+    pub fn new(
+        source: impl Into<TemplateSource>,
+        tokens: TemplateTokens,
+    ) -> Result<Self, TemplateError> {
+        Self::with_clock(source, tokens, Local::now)
+    }
+
+    /// The same, with a clock of one's own behind `strftime_now`.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn with_clock(
+        source: impl Into<TemplateSource>,
+        tokens: TemplateTokens,
+        clock: impl Fn() -> DateTime<Local> + Send + Sync + 'static,
+    ) -> Result<Self, TemplateError> {
+        let source = source.into();
+        let mut template = Self {
+            environment: environment::new(Arc::new(clock)),
+            marking: Marking::new(&tokens.control_tokens, source.texts()),
+            tokens,
+            capabilities: Capabilities::default(),
+            has_tool_use: source.names().any(|name| name == TOOL_USE),
+        };
+        for (name, text) in source.into_templates()? {
+            let text = environment::without_generation_tags(&text);
+            template
+                .environment
+                .add_template_owned(name, text)
+                .map_err(|error| TemplateError::Invalid {
+                    message: error.to_string(),
+                })?;
+        }
+        template.capabilities =
+            Capabilities::probe(|messages| template.run(messages, None, false, &Map::new()).ok());
+        Ok(template)
+    }
+
+    /// The ChatML template, for a chat with a model that has none of its own.
+    pub fn chatml(tokens: TemplateTokens) -> Result<Self, TemplateError> {
+        Self::new(CHATML, tokens)
+    }
+
+    /// Renders a conversation.
+    ///
+    /// Content given as typed parts is joined with newlines, unless the template handles parts
+    /// itself; tool-call arguments given as JSON text become objects where the template wants
+    /// them.
+    ///
+    /// # Errors
+    /// [`TemplateError::Raised`] with the template's own words, [`TemplateError::Request`] for
+    /// parts that are not text and for a last message that cannot be continued,
+    /// [`TemplateError::Failed`] and [`TemplateError::Runaway`].
+    pub fn render(&self, request: &TemplateRequest<'_>) -> Result<RenderedPrompt, TemplateError> {
+        let mut messages = messages::normalise(request.messages, self.capabilities)?;
+        let mut tools = request.tools.cloned();
+        let mut kwargs = Value::Object(request.kwargs.clone());
+
+        let marker = self
+            .marking
+            .unused(&messages, [tools.as_ref(), Some(&kwargs)])?;
+        let marks = messages.iter_mut().chain(&mut tools).chain([&mut kwargs]);
+        let marked = marks.fold(false, |any, value| {
+            self.marking.mark(value, marker.text) | any
+        });
+        if request.continue_final_message {
+            messages::mark_end(&mut messages, marker.end, request.add_generation_prompt)?;
+        }
+        let Value::Object(kwargs) = kwargs else {
+            unreachable!("kwargs were built as an object");
+        };
+        let mut text = self.run(
+            &messages,
+            tools.as_ref(),
+            request.add_generation_prompt,
+            &kwargs,
+        )?;
+        if request.continue_final_message {
+            messages::cut_at_end(&mut text, marker.end)?;
+        }
+        Ok(RenderedPrompt::new(text, marked.then_some(marker.text)))
+    }
+
+    /// Runs the template that fits.
+    fn run(
+        &self,
+        messages: &[Value],
+        tools: Option<&Value>,
+        add_generation_prompt: bool,
+        kwargs: &Map<String, Value>,
+    ) -> Result<String, TemplateError> {
+        let mut variables = Map::new();
+        variables.insert("bos_token".to_owned(), self.tokens.bos_token.clone().into());
+        variables.insert("eos_token".to_owned(), self.tokens.eos_token.clone().into());
+        variables.extend(kwargs.clone());
+        variables.insert("messages".to_owned(), messages.into());
+        variables.insert("tools".to_owned(), tools.cloned().into());
+        variables.insert("documents".to_owned(), Value::Null);
+        let key = "add_generation_prompt".to_owned();
+        variables.insert(key, add_generation_prompt.into());
+
+        let name = if tools.is_some() && self.has_tool_use {
+            TOOL_USE
+        } else {
+            DEFAULT
+        };
+        let template = self.environment.get_template(name);
+        template
+            .and_then(|template| environment::render(&template, &variables))
+            .map_err(|error| rendering_error(&error))
+    }
+}
+
+/// What an error of the template engine means to a caller.
+fn rendering_error(error: &minijinja::Error) -> TemplateError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(raised) = current.downcast_ref::<environment::Raised>() {
+            return TemplateError::Raised(raised.0.clone());
+        }
+        cause = current.source();
+    }
+    let message = error.to_string();
+    match error.kind() {
+        ErrorKind::OutOfFuel | ErrorKind::WriteFailure => TemplateError::Runaway { message },
+        _ => TemplateError::Failed { message },
+    }
+}

@@ -1,0 +1,299 @@
+//! Tokenizers from the vocabulary inside a GGUF file.
+
+use std::collections::HashMap;
+
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
+use tokenizers::{AddedToken, ModelWrapper};
+
+use super::added_tokens::AddedTokens;
+use super::pre_tokenizers::PreTokenizer;
+use super::sentencepiece::SentencePiece;
+use super::vocabulary::{Spelling, TokenKind, Vocabulary, byte_token};
+use super::{Model, Tokenizer, TokenizerError};
+
+/// The tokenizer metadata of a GGUF file (`tokenizer.ggml.*`), as plain data.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GgufVocab {
+    /// `model`: `gpt2` (byte-level BPE) or `llama` (SentencePiece).
+    pub model: String,
+    /// `pre`: the name of the pre-tokenizer of a `gpt2` vocabulary.
+    pub pre: Option<String>,
+    /// `tokens`: the text of every token, by id.
+    pub tokens: Vec<String>,
+    /// `scores`: the score of every token, of `llama` vocabularies.
+    pub scores: Vec<f32>,
+    /// `token_type`: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte. May be
+    /// empty: then all are normal.
+    pub token_types: Vec<i32>,
+    /// `merges`: pairs separated by a space, best first, of `gpt2` vocabularies.
+    pub merges: Vec<String>,
+    /// `bos_token_id`: begins a text.
+    pub bos_token_id: Option<u32>,
+    /// `eos_token_id`: ends a text.
+    pub eos_token_id: Option<u32>,
+    /// `eot_token_id`: ends a turn of a chat.
+    pub eot_token_id: Option<u32>,
+    /// `eom_token_id`: ends a message that awaits a tool's answer.
+    pub eom_token_id: Option<u32>,
+    /// `unknown_token_id`: stands for what has no token.
+    pub unknown_token_id: Option<u32>,
+    /// `add_bos_token`: whether a text begins with BOS. `None`: what the kind of vocabulary does.
+    pub add_bos_token: Option<bool>,
+    /// `add_eos_token`: whether a text ends with EOS.
+    pub add_eos_token: Option<bool>,
+    /// `add_space_prefix`: whether a space is put before a text, of `llama` vocabularies.
+    pub add_space_prefix: Option<bool>,
+}
+
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const BYTE: i32 = 6;
+
+/// Control tokens that end a turn, whether the model's files say so or not: they often name only
+/// the end of the text. After the list in llama.cpp.
+const END_OF_TURN: &[&str] = &[
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "<EOT>",
+    "_<EOT>",
+    "<｜end▁of▁sentence｜>",
+];
+
+/// Whether the control token `text` is known to end a turn.
+pub(super) fn is_end_of_turn(text: &str) -> bool {
+    END_OF_TURN.contains(&text)
+}
+
+impl Tokenizer {
+    /// A tokenizer from the vocabulary of a GGUF file. A pre-tokenizer that is not known is
+    /// replaced by llama.cpp's default, with a warning in the log.
+    ///
+    /// # Errors
+    /// [`TokenizerError::UnsupportedModel`] for other kinds of vocabularies, and
+    /// [`TokenizerError::Invalid`] when the metadata contradicts itself.
+    pub fn from_gguf(vocab: GgufVocab) -> Result<Self, TokenizerError> {
+        vocab.validate()?;
+        match vocab.model.as_str() {
+            "gpt2" => byte_level(&vocab),
+            "llama" => sentencepiece(&vocab),
+            _ => Err(TokenizerError::UnsupportedModel { model: vocab.model }),
+        }
+    }
+}
+
+impl GgufVocab {
+    /// Checks lengths and ids, so that nothing below has to.
+    fn validate(&self) -> Result<(), TokenizerError> {
+        let count = self.tokens.len();
+        if count == 0 {
+            return Err(invalid("tokenizer.ggml.tokens is empty"));
+        }
+        let lengths = [
+            ("scores", self.scores.len()),
+            ("token_type", self.token_types.len()),
+        ];
+        for (key, length) in lengths {
+            if length != 0 && length != count {
+                return Err(invalid(format!(
+                    "tokenizer.ggml.{key} has {length} entries for {count} tokens"
+                )));
+            }
+        }
+        let ids = [
+            ("bos_token_id", self.bos_token_id),
+            ("eos_token_id", self.eos_token_id),
+            ("eot_token_id", self.eot_token_id),
+            ("eom_token_id", self.eom_token_id),
+            ("unknown_token_id", self.unknown_token_id),
+        ];
+        for (key, id) in ids {
+            if let Some(id) = id.filter(|&id| id as usize >= count) {
+                return Err(invalid(format!(
+                    "tokenizer.ggml.{key} is {id}, but there are {count} tokens"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn kind(&self, id: usize) -> TokenKind {
+        match self.token_types.get(id) {
+            Some(&CONTROL | &UNKNOWN) => TokenKind::Control,
+            Some(&USER_DEFINED) => TokenKind::UserDefined,
+            _ => TokenKind::Normal,
+        }
+    }
+
+    fn vocabulary(&self, spelling: Spelling) -> Vocabulary {
+        let texts = self.tokens.iter().map(String::as_str);
+        let kinds = (0..self.tokens.len()).map(|id| self.kind(id));
+        Vocabulary::new(texts.zip(kinds), spelling)
+    }
+
+    fn added_tokens(&self, wanted: TokenKind) -> Result<AddedTokens, TokenizerError> {
+        let tokens = (0..).zip(&self.tokens);
+        let tokens = tokens.filter(|&(id, _)| self.kind(id as usize) == wanted);
+        let special = wanted == TokenKind::Control;
+        AddedTokens::new(
+            tokens
+                .map(|(id, text)| (id, AddedToken::from(text.as_str(), special)))
+                .collect(),
+        )
+    }
+
+    /// The end-of-text token first, then every token that ends a turn.
+    fn eos_token_ids(&self) -> Vec<u32> {
+        let named = [self.eos_token_id, self.eot_token_id, self.eom_token_id];
+        let known = (0..).zip(&self.tokens).filter_map(|(id, text)| {
+            let ends = self.kind(id as usize) == TokenKind::Control && is_end_of_turn(text);
+            ends.then_some(id)
+        });
+        let mut ids: Vec<u32> = Vec::new();
+        for id in named.into_iter().flatten().chain(known) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+
+    /// The parts that both kinds of vocabulary have in common.
+    fn tokenizer(
+        &self,
+        model: Model,
+        spelling: Spelling,
+        adds_bos: bool,
+    ) -> Result<Tokenizer, TokenizerError> {
+        let when = |wanted: bool, id: Option<u32>| id.filter(|_| wanted).into_iter().collect();
+        Ok(Tokenizer {
+            vocabulary: self.vocabulary(spelling),
+            control: self.added_tokens(TokenKind::Control)?,
+            user_defined: self.added_tokens(TokenKind::UserDefined)?,
+            user_defined_normalized: AddedTokens::default(),
+            normalizer: None,
+            pre_tokenizer: None,
+            model,
+            prefix: when(self.add_bos_token.unwrap_or(adds_bos), self.bos_token_id),
+            suffix: when(self.add_eos_token.unwrap_or(false), self.eos_token_id),
+            bos_token_id: self.bos_token_id,
+            eos_token_ids: self.eos_token_ids(),
+            adds_space_prefix: false,
+        })
+    }
+}
+
+/// A `gpt2` vocabulary: byte-level BPE by a list of merges.
+fn byte_level(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
+    let name = vocab.pre.as_deref().unwrap_or("default");
+    let pre_tokenizer = PreTokenizer::named(name).unwrap_or_else(|| {
+        tracing::warn!(
+            pre = name,
+            "tokenizer.ggml.pre is not known: text is cut as by default, and answers may be worse"
+        );
+        PreTokenizer::fallback()
+    });
+    // Without the control tokens, so that no text can be merged into one.
+    let ids: Vocab = (0..)
+        .zip(&vocab.tokens)
+        .filter(|&(id, _)| vocab.kind(id as usize) != TokenKind::Control)
+        .map(|(id, text)| (text.clone(), id))
+        .collect();
+    let merges = vocab
+        .merges
+        .iter()
+        .map(|merge| parse_merge(merge, &ids))
+        .collect::<Result<Vec<_>, _>>()?;
+    let model = BPE::builder()
+        .vocab_and_merges(ids, merges)
+        .ignore_merges(pre_tokenizer.ignore_merges)
+        .build()
+        .map_err(|error| invalid(format!("tokenizer.ggml.merges: {error}")))?;
+    let steps = pre_tokenizer
+        .build()
+        .map_err(|error| invalid(format!("pre-tokenizer {name}: {error}")))?;
+    let model = Model::HuggingFace(ModelWrapper::BPE(model));
+    Ok(Tokenizer {
+        normalizer: pre_tokenizer.normalizer(),
+        pre_tokenizer: Some(steps),
+        ..vocab.tokenizer(model, Spelling::ByteLevel, pre_tokenizer.adds_bos)?
+    })
+}
+
+/// The two tokens of a merge. Both, and what they make, must be in the vocabulary: the builder of
+/// the BPE model relies on it.
+fn parse_merge(merge: &str, ids: &Vocab) -> Result<(String, String), TokenizerError> {
+    // The first token is never empty, so a space at the very beginning belongs to it.
+    let separator = merge.char_indices().skip(1).find(|&(_, c)| c == ' ');
+    let (left, right) = separator
+        .map(|(index, _)| (&merge[..index], &merge[index + 1..]))
+        .ok_or_else(|| {
+            invalid(format!(
+                "tokenizer.ggml.merges: {merge:?} is not two tokens"
+            ))
+        })?;
+    for token in [left, right, &[left, right].concat()] {
+        if !ids.contains_key(token) {
+            return Err(invalid(format!(
+                "tokenizer.ggml.merges: {merge:?} needs the token {token:?}, which is missing"
+            )));
+        }
+    }
+    Ok((left.to_owned(), right.to_owned()))
+}
+
+/// A `llama` vocabulary: SentencePiece by scores, with byte tokens for what is not in it.
+fn sentencepiece(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
+    if vocab.scores.is_empty() {
+        return Err(invalid(
+            "tokenizer.ggml.scores is missing, which a \"llama\" vocabulary needs",
+        ));
+    }
+    let mut byte_tokens = [None; 256];
+    let mut pieces = HashMap::new();
+    for (id, (text, &score)) in (0..).zip(vocab.tokens.iter().zip(&vocab.scores)) {
+        let is_byte = vocab.token_types.get(id as usize) == Some(&BYTE);
+        match byte_token(text) {
+            Some(byte) if is_byte => byte_tokens[usize::from(byte)] = Some(id),
+            _ if vocab.kind(id as usize) != TokenKind::Control => {
+                pieces.insert(text.as_str().into(), (id, score));
+            }
+            _ => {}
+        }
+    }
+    let model = Model::SentencePiece(SentencePiece {
+        pieces,
+        byte_tokens,
+        unknown_token: vocab.unknown_token_id,
+    });
+    let add_space_prefix = vocab.add_space_prefix.unwrap_or(true);
+    Ok(Tokenizer {
+        normalizer: Some(sentencepiece_normalizer(add_space_prefix)?),
+        adds_space_prefix: add_space_prefix,
+        ..vocab.tokenizer(model, Spelling::SentencePiece, true)?
+    })
+}
+
+/// Puts a space before each piece of text between control tokens, and writes spaces as `▁`.
+fn sentencepiece_normalizer(add_space_prefix: bool) -> Result<NormalizerWrapper, TokenizerError> {
+    let spaces = Replace::new(" ", "▁").map_err(|error| invalid(error.to_string()))?;
+    let mut steps = vec![NormalizerWrapper::Replace(spaces)];
+    if add_space_prefix {
+        let prefix = Prepend::new("▁".to_owned());
+        steps.insert(0, NormalizerWrapper::Prepend(prefix));
+    }
+    Ok(NormalizerWrapper::Sequence(Sequence::new(steps)))
+}
+
+fn invalid(message: impl Into<String>) -> TokenizerError {
+    TokenizerError::Invalid {
+        origin: "GGUF vocabulary".to_owned(),
+        message: message.into(),
+    }
+}

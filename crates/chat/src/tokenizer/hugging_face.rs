@@ -1,0 +1,274 @@
+//! Tokenizers from `tokenizer.json`, and from the files beside it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::decoders::DecoderWrapper;
+use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+use tokenizers::{AddedToken, Encoding, Normalizer as _, PostProcessor as _, Token};
+
+use super::added_tokens::AddedTokens;
+use super::gguf::is_end_of_turn;
+use super::vocabulary::{Spelling, TokenKind, Vocabulary};
+use super::{Model, Tokenizer, TokenizerError};
+
+/// Largest vocabulary accepted; the largest published ones have about 2^18 tokens. Ids in a file
+/// are bounded by this before anything is allocated for them.
+const MAX_VOCAB_SIZE: usize = 1 << 22;
+
+impl Tokenizer {
+    /// A tokenizer from a `tokenizer.json` alone. That file does not say which tokens are BOS and
+    /// EOS: prefer [`Tokenizer::from_folder`] where there are more files.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Read`], and [`TokenizerError::Invalid`] when the file is no tokenizer, or
+    /// one whose decoder is not implemented.
+    pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
+        let bytes = read(path)?;
+        let invalid = |message: String| TokenizerError::Invalid {
+            origin: path.display().to_string(),
+            message,
+        };
+        // The parser of the BPE model indexes by lengths that a malformed file can make wrong.
+        let parsed = catch_unwind(AssertUnwindSafe(|| {
+            tokenizers::Tokenizer::from_bytes(&bytes)
+        }))
+        .map_err(|_| invalid("the merges do not fit the vocabulary".to_owned()))?
+        .map_err(|error| invalid(error.to_string()))?;
+        from_parsed(&parsed).map_err(invalid)
+    }
+
+    /// A tokenizer from a folder in Hugging Face layout: `tokenizer.json`, with BOS and EOS from
+    /// `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and
+    /// `config.json`, as far as these exist.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_file`], for any of the files.
+    pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
+        let mut tokenizer = Self::from_file(&folder.join("tokenizer.json"))?;
+        let config = read_json(&folder.join("tokenizer_config.json"))?;
+        let tokens_map = read_json(&folder.join("special_tokens_map.json"))?;
+        let named = |key: &str| {
+            let named = |file: &Value| tokenizer.token_to_id(token_text(&file[key])?);
+            named(&config).or_else(|| named(&tokens_map))
+        };
+        let (bos, eos) = (named("bos_token"), named("eos_token"));
+        let mut eos: Vec<u32> = eos.into_iter().collect();
+        for file in ["generation_config.json", "config.json"] {
+            eos.extend(token_ids(&read_json(&folder.join(file))?["eos_token_id"]));
+        }
+        tokenizer.add_eos_tokens(eos);
+        tokenizer.bos_token_id = bos.or(tokenizer.bos_token_id);
+        tokenizer.apply_add_bos_token(&config);
+        Ok(tokenizer)
+    }
+
+    /// Puts `ids` before the end-of-turn tokens that are known already.
+    fn add_eos_tokens(&mut self, ids: Vec<u32>) {
+        let known = std::mem::take(&mut self.eos_token_ids);
+        for id in ids.into_iter().chain(known) {
+            if !self.eos_token_ids.contains(&id) {
+                self.eos_token_ids.push(id);
+            }
+        }
+    }
+
+    /// `add_bos_token`, which the Llama classes of transformers put above the post-processor in
+    /// `tokenizer.json`; other classes ignore it.
+    fn apply_add_bos_token(&mut self, config: &Value) {
+        let class = config["tokenizer_class"].as_str().unwrap_or_default();
+        let Some(bos) = self.bos_token_id.filter(|_| class.starts_with("Llama")) else {
+            return;
+        };
+        match config["add_bos_token"].as_bool() {
+            Some(true) if !self.prefix.contains(&bos) => self.prefix.insert(0, bos),
+            Some(false) => self.prefix.retain(|&id| id != bos),
+            _ => {}
+        }
+    }
+}
+
+/// Takes the parts of the parsed file into a pipeline of ours.
+fn from_parsed(parsed: &tokenizers::Tokenizer) -> Result<Tokenizer, String> {
+    let decoder = Decoder::of(parsed.get_decoder())?;
+    let added = parsed.get_added_tokens_decoder();
+    let mut control = Vec::new();
+    let mut user_defined = Vec::new();
+    let mut user_defined_normalized = Vec::new();
+    for (&id, token) in &added {
+        if token.special {
+            control.push((id, token.clone()));
+        } else if token.normalized {
+            let content = normalized(parsed, &token.content)?;
+            let token = AddedToken {
+                content,
+                ..token.clone()
+            };
+            user_defined_normalized.push((id, token));
+        } else {
+            user_defined.push((id, token.clone()));
+        }
+    }
+    let vocabulary = vocabulary(parsed, decoder.spelling)?;
+    let eos_token_ids = (0..)
+        .take(vocabulary.len())
+        .filter(|&id| vocabulary.is_control(id))
+        .filter(|&id| vocabulary.text(id).is_some_and(is_end_of_turn))
+        .collect();
+    let (prefix, suffix) = surroundings(parsed)?;
+    let set = |tokens| AddedTokens::new(tokens).map_err(|error| error.to_string());
+    Ok(Tokenizer {
+        vocabulary,
+        control: set(control)?,
+        user_defined: set(user_defined)?,
+        user_defined_normalized: set(user_defined_normalized)?,
+        normalizer: parsed.get_normalizer().cloned(),
+        pre_tokenizer: parsed.get_pre_tokenizer().cloned(),
+        model: Model::HuggingFace(parsed.get_model().clone()),
+        bos_token_id: prefix.first().copied(),
+        prefix,
+        suffix,
+        eos_token_ids,
+        adds_space_prefix: decoder.strips_space,
+    })
+}
+
+/// `text` as the tokenizer's normaliser leaves it.
+fn normalized(parsed: &tokenizers::Tokenizer, text: &str) -> Result<String, String> {
+    let mut text = tokenizers::NormalizedString::from(text);
+    if let Some(normalizer) = parsed.get_normalizer() {
+        normalizer
+            .normalize(&mut text)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(text.get().to_owned())
+}
+
+/// All tokens, with the added ones in the place of their ids.
+fn vocabulary(parsed: &tokenizers::Tokenizer, spelling: Spelling) -> Result<Vocabulary, String> {
+    let model_tokens = parsed.get_vocab(false);
+    let added = parsed.get_added_tokens_decoder();
+    let ids = model_tokens.values().chain(added.keys());
+    let size = ids.max().map_or(0, |&id| id as usize + 1);
+    if size > MAX_VOCAB_SIZE {
+        return Err(format!(
+            "the largest token id is {}, beyond the {MAX_VOCAB_SIZE} tokens that are supported",
+            size - 1
+        ));
+    }
+    let mut tokens = vec![("", TokenKind::Normal); size];
+    for (text, &id) in &model_tokens {
+        tokens[id as usize] = (text, TokenKind::Normal);
+    }
+    for (&id, token) in &added {
+        let kind = if token.special {
+            TokenKind::Control
+        } else {
+            TokenKind::UserDefined
+        };
+        tokens[id as usize] = (&token.content, kind);
+    }
+    Ok(Vocabulary::new(tokens, spelling))
+}
+
+/// What the post-processor puts before and after a text, found by letting it process a text of
+/// one token that exists nowhere.
+fn surroundings(parsed: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
+    const TEXT: u32 = u32::MAX;
+    let Some(post_processor) = parsed.get_post_processor() else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let text = Encoding::from_tokens(vec![Token::new(TEXT, String::new(), (0, 0))], 0);
+    let processed = post_processor
+        .process(text, None, true)
+        .map_err(|error| format!("post_processor: {error}"))?;
+    let mut parts = processed.get_ids().split(|&id| id == TEXT);
+    let mut part = || parts.next().unwrap_or_default().to_vec();
+    Ok((part(), part()))
+}
+
+/// What has to be known of the `decoder` in a `tokenizer.json`.
+struct Decoder {
+    spelling: Spelling,
+    /// A space at the very beginning of a text is no part of it.
+    strips_space: bool,
+}
+
+impl Decoder {
+    fn of(decoder: Option<&DecoderWrapper>) -> Result<Self, String> {
+        let mut found = Self {
+            spelling: Spelling::Literal,
+            strips_space: false,
+        };
+        if let Some(decoder) = decoder {
+            found.read(decoder)?;
+        }
+        Ok(found)
+    }
+
+    fn read(&mut self, decoder: &DecoderWrapper) -> Result<(), String> {
+        match decoder {
+            DecoderWrapper::Sequence(sequence) => {
+                for step in sequence.get_decoders() {
+                    self.read(step)?;
+                }
+            }
+            DecoderWrapper::ByteLevel(_) => self.spelling = Spelling::ByteLevel,
+            DecoderWrapper::Metaspace(metaspace) => {
+                self.spelling = Spelling::SentencePiece;
+                self.strips_space = metaspace.get_prepend_scheme() != PrependScheme::Never;
+            }
+            DecoderWrapper::Replace(_) | DecoderWrapper::ByteFallback(_) => {
+                self.spelling = Spelling::SentencePiece;
+            }
+            DecoderWrapper::Strip(strip) => {
+                self.strips_space |= strip.content == ' ' && strip.start > 0;
+            }
+            DecoderWrapper::Fuse(_) => {}
+            DecoderWrapper::BPE(_) | DecoderWrapper::WordPiece(_) | DecoderWrapper::CTC(_) => {
+                return Err(
+                    "decoders of type BPEDecoder, WordPiece and CTC are not supported".to_owned(),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
+    std::fs::read(path).map_err(|source| TokenizerError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A JSON file, `null` where there is none.
+fn read_json(path: &Path) -> Result<Value, TokenizerError> {
+    match read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| TokenizerError::Invalid {
+            origin: path.display().to_string(),
+            message: error.to_string(),
+        }),
+        Err(TokenizerError::Read { source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(Value::Null)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A token in a config: its text, or an object with its `content`.
+fn token_text(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token["content"].as_str())
+}
+
+/// A token id or a list of them.
+fn token_ids(ids: &Value) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match ids {
+        Value::Array(ids) => ids.iter().filter_map(id).collect(),
+        other => id(other).into_iter().collect(),
+    }
+}
