@@ -1,21 +1,27 @@
 //! Weights in memory.
+//!
+//! A matrix is cut into strips of 16 rows (see [`crate::quant`]), each packed on its own from the file's rows.
+#![allow(unsafe_code)] // tasks write disjoint strips
 
 use thiserror::Error;
 
 use crate::Context;
 use crate::format::Format;
-use crate::quant;
+use crate::matmul::layout::{Layout, layout};
+use crate::memory::{AllocError, HugeBuffer, SharedMut};
+use crate::quant::STRIP_ROWS;
 
-/// A weight matrix `[rows, cols]`, made once at load.
+/// A weight matrix `[rows, cols]`, repacked once at load.
 pub struct PackedMatrix {
     format: Format,
     rows: usize,
     cols: usize,
-    bytes: Vec<u8>,
+    strip_bytes: usize,
+    data: HugeBuffer,
 }
 
 /// A tensor that cannot be packed.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 pub enum PackError {
     /// The columns are not a whole number of blocks.
     #[error("rows of {cols} columns are not a whole number of {format} blocks of {}", format.block_size())]
@@ -49,6 +55,9 @@ pub enum PackError {
         /// Bytes that were given.
         actual: usize,
     },
+    /// There is no memory for the packed weights.
+    #[error(transparent)]
+    Memory(#[from] AllocError),
 }
 
 impl PackedMatrix {
@@ -57,7 +66,7 @@ impl PackedMatrix {
     /// # Errors
     /// If the shape is empty, is not a whole number of blocks, or does not take as many bytes as there are.
     pub fn pack(
-        _ctx: &Context,
+        ctx: &Context,
         format: Format,
         rows: usize,
         cols: usize,
@@ -79,11 +88,29 @@ impl PackedMatrix {
                 actual: bytes.len(),
             });
         }
+        let strip_bytes = layout(format).strip_bytes(cols);
+        let strips = rows.div_ceil(STRIP_ROWS);
+        let mut data = HugeBuffer::zeroed(strips * strip_bytes)?;
+        let target = SharedMut::new(data.as_mut_slice());
+        ctx.pool().run(strips, &|strip| {
+            let first = strip * STRIP_ROWS;
+            let last = rows.min(first + STRIP_ROWS);
+            // SAFETY: each strip is one task.
+            let target =
+                unsafe { target.slice_mut(strip * strip_bytes..(strip + 1) * strip_bytes) };
+            layout(format).pack(
+                format,
+                &bytes[first * row_bytes..last * row_bytes],
+                row_bytes,
+                target,
+            );
+        });
         Ok(Self {
             format,
             rows,
             cols,
-            bytes: bytes.to_vec(),
+            strip_bytes,
+            data,
         })
     }
 
@@ -104,7 +131,7 @@ impl PackedMatrix {
 
     /// Bytes that the weights take in memory.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.data.len()
     }
 
     /// Dequantises row `r` into `out`, which is `cols` long: the lookup of an embedding.
@@ -114,12 +141,19 @@ impl PackedMatrix {
     pub fn row(&self, r: usize, out: &mut [f32]) {
         assert!(r < self.rows, "row {r} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "a row has {} columns", self.cols);
-        let row_bytes = self.bytes.len() / self.rows;
-        quant::dequantize(
-            self.format,
-            &self.bytes[r * row_bytes..(r + 1) * row_bytes],
-            out,
-        )
-        .expect("rows are whole blocks");
+        let strip = &self.data[r / STRIP_ROWS * self.strip_bytes..][..self.strip_bytes];
+        self.layout().row(strip, r % STRIP_ROWS, out);
+    }
+
+    pub(crate) fn layout(&self) -> &'static dyn Layout {
+        layout(self.format)
+    }
+
+    pub(crate) fn strip_bytes(&self) -> usize {
+        self.strip_bytes
+    }
+
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.data
     }
 }

@@ -1,43 +1,174 @@
 //! Matrix products with packed weights.
+//!
+//! ```text
+//! matmul     quantise the inputs once → cut the work into jobs → run them on the pool
+//!   inputs   8-bit inputs with their sums
+//!   job      a range of strips × a range of input rows, and where the outputs go
+//!   layout   format → how its strips are packed, read and multiplied
+//!   integer  kernels of the quantised formats       float  those of F32, F16, BF16
+//!   simd     the vector operations that the kernels are written in
+//! ```
+//!
+//! Every kernel has a scalar reference in the same file, and gives the same bits as it: on every instruction set, for
+//! any number of input rows, threads and jobs.
 #![allow(unsafe_code)] // tasks write disjoint parts of the output
+
+use std::cell::RefCell;
+use std::ops::Range;
 
 use crate::Context;
 use crate::memory::SharedMut;
 use crate::packed::PackedMatrix;
+use crate::quant::STRIP_ROWS;
+use crate::quant::strip::GROUP;
+use inputs::InputGroup;
+use job::{Inputs, Job, Output};
+
+mod float;
+mod inputs;
+mod integer;
+mod job;
+pub(crate) mod layout;
+pub(crate) mod simd;
+
+/// Weights that a task reads at most: enough to hide the cost of taking a task, little enough that a thread which
+/// lost its core for a while does not keep the others waiting.
+const TASK_BYTES: usize = 192 << 10;
+/// Weights below which another task does not pay.
+const MIN_TASK_BYTES: usize = 16 << 10;
+/// Rows of inputs of a task. At 2048 columns their codes take 590 KB: they stay in an L2 of 1 MB while strips pass by.
+const TASK_TOKENS: usize = 192;
+/// Inputs from which quantising them is worth another thread.
+const PARALLEL_INPUTS: usize = 32 << 10;
+
+thread_local! {
+    /// Quantised inputs, kept for the next product.
+    static QUANTIZED: RefCell<Vec<InputGroup>> = const { RefCell::new(Vec::new()) };
+}
 
 /// `out[t, n] = x[t, k] · Wᵀ` for each of the matrices `ws`, whose outputs stand side by side: `out` is row-major
 /// `[t, Σ rows]`.
 ///
+/// Quantised weights are multiplied with inputs rounded to 8 bits with a scale for each 32, float weights with the
+/// inputs as they are. Each row of `out` depends on its row of `x` alone, and is the same bits whatever the other
+/// rows, the threads and the instruction set.
+///
 /// # Panics
 /// If the matrices differ in columns, or `x` and `out` do not hold the same number of rows.
 pub fn matmul(ctx: &Context, ws: &[&PackedMatrix], x: &[f32], out: &mut [f32]) {
-    let Some(cols) = ws.first().map(|w| w.cols()) else {
-        return;
-    };
+    let Some(first) = ws.first() else { return };
+    let cols = first.cols();
     let width: usize = ws.iter().map(|w| w.rows()).sum();
+    let tokens = x.len() / cols;
     assert!(
         ws.iter().all(|w| w.cols() == cols),
         "matrices that share an input have equal columns"
     );
-    assert_eq!(x.len() % cols, 0, "the input is whole rows of {cols}");
+    assert_eq!(x.len(), tokens * cols, "the input is whole rows of {cols}");
     assert_eq!(
         out.len(),
-        x.len() / cols * width,
-        "the output is whole rows of {width}"
+        tokens * width,
+        "the output is {tokens} rows of {width}"
     );
-    let mut first = 0;
-    for w in ws {
-        let out = SharedMut::new(out);
-        ctx.pool().run(w.rows(), &|r| {
-            let mut row = vec![0.0; cols];
-            w.row(r, &mut row);
-            for (t, x) in x.chunks_exact(cols).enumerate() {
-                let sum = x.iter().zip(&row).map(|(x, w)| x * w).sum();
-                let at = t * width + first + r;
-                // SAFETY: each row of the matrix is one task and has elements of its own.
-                unsafe { out.slice_mut(at..at + 1)[0] = sum };
+
+    QUANTIZED.with_borrow_mut(|quantized| {
+        // An even number, so that formats with blocks of 64 columns find whole blocks.
+        let groups = cols.div_ceil(2 * GROUP) * 2;
+        if ws.iter().any(|w| w.layout().quantizes_inputs()) {
+            quantized.resize(tokens * groups, InputGroup::default());
+            quantize(ctx, x, cols, quantized, groups);
+        }
+        let inputs = Inputs {
+            cols,
+            floats: x,
+            quantized,
+            groups,
+        };
+        run(
+            ctx,
+            ws,
+            inputs,
+            tokens,
+            Output {
+                data: SharedMut::new(out),
+                width,
+                first: 0,
+            },
+        );
+    });
+}
+
+/// Quantises all rows, on all threads if there are many.
+fn quantize(ctx: &Context, x: &[f32], cols: usize, quantized: &mut [InputGroup], groups: usize) {
+    let rows_per_task = PARALLEL_INPUTS.div_ceil(cols);
+    let tasks = (x.len() / cols).div_ceil(rows_per_task);
+    let quantized = SharedMut::new(quantized);
+    ctx.pool().run(tasks, &|task| {
+        let rows = x.chunks_exact(cols).enumerate();
+        for (row, x) in rows.skip(task * rows_per_task).take(rows_per_task) {
+            // SAFETY: each row is in one task, and has groups of its own.
+            let groups = unsafe { quantized.slice_mut(row * groups..(row + 1) * groups) };
+            inputs::quantize(ctx.isa(), x, groups);
+        }
+    });
+}
+
+/// Cuts the products into jobs, and runs them.
+fn run(ctx: &Context, ws: &[&PackedMatrix], inputs: Inputs<'_>, tokens: usize, out: Output<'_>) {
+    let bytes: usize = ws.iter().map(|w| w.bytes()).sum();
+    let task_bytes = (bytes / (4 * ctx.pool().threads())).clamp(MIN_TASK_BYTES, TASK_BYTES);
+    let cuts = |w: &PackedMatrix| {
+        let strips = (task_bytes / w.strip_bytes()).max(1);
+        (strips, w.strips().div_ceil(strips))
+    };
+    let tasks_per_tile: usize = ws.iter().map(|w| cuts(w).1).sum();
+    let tiles = tokens.div_ceil(TASK_TOKENS);
+    ctx.pool().run(tiles * tasks_per_tile, &|task| {
+        // All strips for one tile of inputs, then all for the next: the tile stays in the cache.
+        let token_range = part(task / tasks_per_tile, TASK_TOKENS, tokens);
+        let mut task = task % tasks_per_tile;
+        let mut first = 0;
+        for w in ws {
+            let (strips, tasks) = cuts(w);
+            if task < tasks {
+                let strip_range = part(task, strips, w.strips());
+                let out = Output { first, ..out };
+                w.multiply(ctx.isa(), strip_range, inputs, token_range, out);
+                return;
             }
-        });
-        first += w.rows();
+            task -= tasks;
+            first += w.rows();
+        }
+    });
+}
+
+/// The `i`-th range of `size` in `0..total`.
+fn part(i: usize, size: usize, total: usize) -> Range<usize> {
+    i * size..((i + 1) * size).min(total)
+}
+
+impl PackedMatrix {
+    fn strips(&self) -> usize {
+        self.rows().div_ceil(STRIP_ROWS)
+    }
+
+    fn multiply(
+        &self,
+        isa: crate::Isa,
+        strip_range: Range<usize>,
+        inputs: Inputs<'_>,
+        token_range: Range<usize>,
+        out: Output<'_>,
+    ) {
+        let job = Job {
+            strips: self.data(),
+            strip_bytes: self.strip_bytes(),
+            rows: self.rows(),
+            strip_range,
+            inputs,
+            token_range,
+            out,
+        };
+        self.layout().multiply(isa, &job);
     }
 }

@@ -8,9 +8,11 @@
 //! Q5_K   d:f16 dmin:f16 │ 12 B scales and minima │ fifth bits: 32 B, bit i of byte j = code 32·i + j
 //!        │ 4 × 32 B: byte j = code j+32 │ code j
 //! ```
+#![allow(unsafe_code)] // vectors
 
-use super::four_bit::read_nibbles;
-use super::{Block, half_at, read_k_scales};
+use super::four_bit::{nibble, pack_nibbles, read_nibbles, unpack_nibbles};
+use super::{Block, Codes, Group, half_at, read_k_scales};
+use crate::matmul::simd::Simd;
 
 pub(super) fn read_q5_0(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
@@ -46,6 +48,55 @@ pub(super) fn read_q5_k(bytes: &[u8], block: &mut Block) {
     for (i, codes) in block.codes.chunks_exact_mut(32).enumerate() {
         for (code, fifth) in codes.iter_mut().zip(fifth) {
             *code |= (fifth >> i & 1) << 4;
+        }
+    }
+}
+
+/// Five-bit codes in a strip: the planes of [`FourBit`](super::four_bit::FourBit), then one of the fifth bits:
+/// bit v of byte i = code i of vector v.
+pub(crate) struct FiveBit<const OFFSET: i32>;
+
+impl<const OFFSET: i32> Codes for FiveBit<OFFSET> {
+    const GROUP_BYTES: usize = 256 + 64;
+    const MAX: u8 = 31;
+    const OFFSET: i32 = OFFSET;
+
+    fn pack(codes: &Group, out: &mut [u8]) {
+        let (nibbles, fifth) = out.split_at_mut(256);
+        pack_nibbles(codes, nibbles);
+        pack_bits(codes, 4, fifth);
+    }
+
+    fn value(group: &[u8], vector: usize, byte: usize) -> u8 {
+        nibble(group, vector, byte) | (group[256 + byte] >> vector & 1) << 4
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let n = unpack_nibbles::<V>(group, part);
+            let fifth = V::load(group.add(256 + part * 4 * V::ROWS));
+            [
+                V::or_masked(n[0], V::shift_left::<4>(fifth), 16),
+                V::or_masked(n[1], V::shift_left::<3>(fifth), 16),
+                V::or_masked(n[2], V::shift_left::<2>(fifth), 16),
+                V::or_masked(n[3], V::shift_left::<1>(fifth), 16),
+                V::or_masked(n[4], fifth, 16),
+                V::or_masked(n[5], V::shift_right::<1>(fifth), 16),
+                V::or_masked(n[6], V::shift_right::<2>(fifth), 16),
+                V::or_masked(n[7], V::shift_right::<3>(fifth), 16),
+            ]
+        }
+    }
+}
+
+/// Gathers bit `bit` of all codes: bit v of byte i is that of code i of vector v.
+pub(super) fn pack_bits(codes: &Group, bit: u32, out: &mut [u8]) {
+    out[..64].fill(0);
+    for (v, codes) in codes.iter().enumerate() {
+        for (out, code) in out.iter_mut().zip(codes) {
+            *out |= (code >> bit & 1) << v;
         }
     }
 }

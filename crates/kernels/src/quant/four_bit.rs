@@ -8,8 +8,10 @@
 //! Q4_K           d:f16 dmin:f16 │ 12 B scales and minima │ 4 × 32 B: byte j = code j+32 │ code j
 //! IQ4_XS         d:f16 │ scales_h:u16 │ scales_l: 4 B │ 8 × 16 B: byte j = code j+16 │ code j
 //! ```
+#![allow(unsafe_code)] // vectors
 
-use super::{Block, half_at, read_k_scales};
+use super::{Block, Codes, Group, half_at, read_k_scales};
+use crate::matmul::simd::Simd;
 
 /// The values of IQ4's indices, shifted up by 128 so that they are unsigned.
 pub(super) const IQ4_VALUES: [u8; 16] = [
@@ -61,5 +63,85 @@ pub(super) fn read_iq4_xs(bytes: &[u8], block: &mut Block) {
         .zip(block.codes.chunks_exact_mut(32))
     {
         read_nibbles(packed, codes);
+    }
+}
+
+/// Four-bit codes in a strip: `byte i of plane j = code i of vector j+4 │ code i of vector j`, in 4 planes of 64 B.
+pub(crate) struct FourBit<const OFFSET: i32>;
+
+impl<const OFFSET: i32> Codes for FourBit<OFFSET> {
+    const GROUP_BYTES: usize = 256;
+    const MAX: u8 = 15;
+    const OFFSET: i32 = OFFSET;
+
+    fn pack(codes: &Group, out: &mut [u8]) {
+        pack_nibbles(codes, out);
+    }
+
+    fn value(group: &[u8], vector: usize, byte: usize) -> u8 {
+        nibble(group, vector, byte)
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+        // SAFETY: the caller's promise.
+        unsafe { unpack_nibbles::<V>(group, part) }
+    }
+}
+
+/// Indices of [`IQ4_VALUES`], laid out as in [`FourBit`].
+pub(crate) struct Indexed;
+
+impl Codes for Indexed {
+    const GROUP_BYTES: usize = 256;
+    const MAX: u8 = 241;
+    const OFFSET: i32 = 128;
+
+    fn pack(codes: &Group, out: &mut [u8]) {
+        pack_nibbles(codes, out);
+    }
+
+    fn value(group: &[u8], vector: usize, byte: usize) -> u8 {
+        IQ4_VALUES[usize::from(nibble(group, vector, byte))]
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut vectors = unpack_nibbles::<V>(group, part);
+            for vector in &mut vectors {
+                *vector = V::lookup(&IQ4_VALUES, *vector);
+            }
+            vectors
+        }
+    }
+}
+
+pub(super) fn pack_nibbles(codes: &Group, out: &mut [u8]) {
+    for (j, plane) in out.as_chunks_mut::<64>().0.iter_mut().take(4).enumerate() {
+        for (i, byte) in plane.iter_mut().enumerate() {
+            *byte = codes[j][i] & 15 | codes[j + 4][i] << 4;
+        }
+    }
+}
+
+pub(super) fn nibble(group: &[u8], vector: usize, byte: usize) -> u8 {
+    group[vector % 4 * 64 + byte] >> (4 * (vector / 4)) & 15
+}
+
+/// # Safety
+/// `group` has the 256 bytes that [`pack_nibbles`] writes; the instructions of `V` exist.
+#[inline(always)]
+pub(super) unsafe fn unpack_nibbles<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut vectors = [V::load(group); 8];
+        for j in 0..4 {
+            let plane = V::load(group.add(64 * j + part * 4 * V::ROWS));
+            vectors[j] = V::and(plane, 15);
+            vectors[j + 4] = V::and(V::shift_right::<4>(plane), 15);
+        }
+        vectors
     }
 }

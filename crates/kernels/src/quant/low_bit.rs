@@ -8,8 +8,12 @@
 //!
 //! low bits   2 × 32 B: byte j = code j+96 │ j+64 │ j+32 │ j, two bits each
 //! ```
+#![allow(unsafe_code)] // vectors
 
-use super::{Block, half_at};
+use super::five_bit::pack_bits;
+use super::six_bit::{pack_pairs, pair};
+use super::{Block, Codes, Group, half_at};
+use crate::matmul::simd::Simd;
 
 /// 256 two-bit codes from 64 bytes.
 fn read_low_bits(packed: &[u8], codes: &mut [u8; 256]) {
@@ -45,4 +49,76 @@ pub(super) fn read_q3_k(bytes: &[u8], block: &mut Block) {
         block.sub_scales[i] = (low | high << 4) as i8 - 32;
     }
     block.scale = half_at(bytes, 108);
+}
+
+/// Two-bit codes in a strip: the planes of high bits of [`SixBit`](super::six_bit::SixBit).
+pub(crate) struct TwoBit;
+
+impl Codes for TwoBit {
+    const GROUP_BYTES: usize = 128;
+    const MAX: u8 = 3;
+    const OFFSET: i32 = 0;
+
+    fn pack(codes: &Group, out: &mut [u8]) {
+        pack_pairs(codes, 0, out);
+    }
+
+    fn value(group: &[u8], vector: usize, byte: usize) -> u8 {
+        pair(group, vector, byte)
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut vectors = [V::load(group); 8];
+            for half in 0..2 {
+                let plane = V::load(group.add(64 * half + part * 4 * V::ROWS));
+                vectors[4 * half] = V::and(plane, 3);
+                vectors[4 * half + 1] = V::and(V::shift_right::<2>(plane), 3);
+                vectors[4 * half + 2] = V::and(V::shift_right::<4>(plane), 3);
+                vectors[4 * half + 3] = V::and(V::shift_right::<6>(plane), 3);
+            }
+            vectors
+        }
+    }
+}
+
+/// Three-bit codes in a strip: the planes of [`TwoBit`], then one of the third bits: bit v of byte i = code i of
+/// vector v.
+pub(crate) struct ThreeBit;
+
+impl Codes for ThreeBit {
+    const GROUP_BYTES: usize = 128 + 64;
+    const MAX: u8 = 7;
+    const OFFSET: i32 = 4;
+
+    fn pack(codes: &Group, out: &mut [u8]) {
+        let (low, third) = out.split_at_mut(128);
+        pack_pairs(codes, 0, low);
+        pack_bits(codes, 2, third);
+    }
+
+    fn value(group: &[u8], vector: usize, byte: usize) -> u8 {
+        pair(group, vector, byte) | (group[128 + byte] >> vector & 1) << 2
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let low = TwoBit::unpack::<V>(group, part);
+            let third = V::load(group.add(128 + part * 4 * V::ROWS));
+            [
+                V::or_masked(low[0], V::shift_left::<2>(third), 4),
+                V::or_masked(low[1], V::shift_left::<1>(third), 4),
+                V::or_masked(low[2], third, 4),
+                V::or_masked(low[3], V::shift_right::<1>(third), 4),
+                V::or_masked(low[4], V::shift_right::<2>(third), 4),
+                V::or_masked(low[5], V::shift_right::<3>(third), 4),
+                V::or_masked(low[6], V::shift_right::<4>(third), 4),
+                V::or_masked(low[7], V::shift_right::<5>(third), 4),
+            ]
+        }
+    }
 }

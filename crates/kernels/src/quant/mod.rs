@@ -12,21 +12,52 @@
 //! | [`eight_bit`] | Q8_0 |
 //! | [`low_bit`] | Q2_K, Q3_K |
 
+#![allow(unsafe_code)] // vectors
+
 use half::{bf16, f16};
 
 use crate::format::{Format, FormatError};
+use crate::matmul::simd::Simd;
 
-mod eight_bit;
-mod five_bit;
-mod four_bit;
-mod low_bit;
-mod six_bit;
+pub(crate) mod eight_bit;
+pub(crate) mod five_bit;
+pub(crate) mod four_bit;
+pub(crate) mod low_bit;
+pub(crate) mod scales;
+pub(crate) mod six_bit;
+pub(crate) mod strip;
+
+/// Rows of a strip: the 32-bit lanes of a 512-bit vector.
+pub(crate) const STRIP_ROWS: usize = 16;
+
+/// The codes of 16 rows × 32 columns as eight vectors: byte `4·r + c` of vector `v` is row `r`, column `4·v + c`.
+pub(crate) type Group = [[u8; 64]; 8];
+
+/// How the codes of a group are stored in memory.
+pub(crate) trait Codes: 'static {
+    /// Bytes of a group.
+    const GROUP_BYTES: usize;
+    /// The largest value that [`Codes::unpack`] gives.
+    const MAX: u8;
+    /// Subtracted from every value: the weight is `scale · (value − OFFSET)`.
+    const OFFSET: i32;
+
+    /// Writes a group.
+    fn pack(codes: &Group, out: &mut [u8]);
+    /// One value: byte `byte` of vector `vector`.
+    fn value(group: &[u8], vector: usize, byte: usize) -> u8;
+    /// The values of the rows `part · V::ROWS ..`: the part of each of the eight vectors that belongs to them.
+    ///
+    /// # Safety
+    /// `group` has [`Codes::GROUP_BYTES`] bytes; the instructions of `V` exist.
+    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8];
+}
 
 /// The longest block of any format, in elements.
 const MAX_BLOCK: usize = 256;
 
 /// One GGUF block taken apart. Only the leading `block_size` codes and the sub-blocks they make are meaningful.
-struct Block {
+pub(crate) struct Block {
     /// Codes as stored: the value itself, or for IQ4 the index of a value.
     codes: [u8; MAX_BLOCK],
     /// The scale of the whole block.

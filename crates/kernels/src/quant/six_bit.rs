@@ -8,8 +8,11 @@
 //! scales     16 × i8, one for each 16 codes
 //! d:f16
 //! ```
+#![allow(unsafe_code)] // vectors
 
-use super::{Block, half_at};
+use super::four_bit::{nibble, pack_nibbles, unpack_nibbles};
+use super::{Block, Codes, Group, half_at};
+use crate::matmul::simd::Simd;
 
 pub(super) fn read_q6_k(bytes: &[u8], block: &mut Block) {
     let (low, rest) = bytes.split_at(128);
@@ -26,4 +29,56 @@ pub(super) fn read_q6_k(bytes: &[u8], block: &mut Block) {
         *scale = byte as i8;
     }
     block.scale = half_at(rest, 16);
+}
+
+/// Six-bit codes in a strip: the planes of [`FourBit`](super::four_bit::FourBit), then two of high bits: bits
+/// 2·v.. of byte i = code i of vector v in the first, of vector v+4 in the second.
+pub(crate) struct SixBit;
+
+impl Codes for SixBit {
+    const GROUP_BYTES: usize = 256 + 128;
+    const MAX: u8 = 63;
+    const OFFSET: i32 = 32;
+
+    fn pack(codes: &Group, out: &mut [u8]) {
+        let (nibbles, high) = out.split_at_mut(256);
+        pack_nibbles(codes, nibbles);
+        pack_pairs(codes, 4, high);
+    }
+
+    fn value(group: &[u8], vector: usize, byte: usize) -> u8 {
+        nibble(group, vector, byte) | pair(&group[256..], vector, byte) << 4
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut vectors = unpack_nibbles::<V>(group, part);
+            for half in 0..2 {
+                let high = V::load(group.add(256 + 64 * half + part * 4 * V::ROWS));
+                let v = &mut vectors[4 * half..4 * half + 4];
+                v[0] = V::or_masked(v[0], V::shift_left::<4>(high), 48);
+                v[1] = V::or_masked(v[1], V::shift_left::<2>(high), 48);
+                v[2] = V::or_masked(v[2], high, 48);
+                v[3] = V::or_masked(v[3], V::shift_right::<2>(high), 48);
+            }
+            vectors
+        }
+    }
+}
+
+/// Gathers bits `bit` and `bit + 1` of all codes, laid out as in [`SixBit`].
+pub(super) fn pack_pairs(codes: &Group, bit: u32, out: &mut [u8]) {
+    out[..128].fill(0);
+    for (v, codes) in codes.iter().enumerate() {
+        for (out, code) in out[v / 4 * 64..].iter_mut().zip(codes) {
+            *out |= (code >> bit & 3) << (2 * (v % 4));
+        }
+    }
+}
+
+/// What [`pack_pairs`] gathered of one code.
+pub(super) fn pair(planes: &[u8], vector: usize, byte: usize) -> u8 {
+    planes[vector / 4 * 64 + byte] >> (2 * (vector % 4)) & 3
 }

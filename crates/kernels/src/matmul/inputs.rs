@@ -1,0 +1,170 @@
+//! The inputs of a product, quantised once for all matrices that share them.
+//!
+//! Each 32 columns become signed bytes with a float scale, `x ≈ scale · code` with `|code| ≤ 127`, in a record that
+//! also has what the kernels would otherwise add up again for every strip: the sums of the codes, with which
+//! offsets and minima of the weights are applied to all columns at once.
+
+use super::simd::{Kernel, Simd};
+use crate::dispatch::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::dispatch::{Avx2, Avx512};
+use crate::quant::strip::GROUP;
+
+/// 32 quantised inputs. 48 bytes, so that rows whose length is a power of two do not fall into the same cache sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C, align(16))]
+pub(crate) struct InputGroup {
+    /// In −127..=127; never −128, which the 16-bit sums of AVX2 have no room for.
+    pub(crate) codes: [i8; GROUP],
+    /// What a code stands for.
+    pub(crate) scale: f32,
+    /// The sum of the codes. At most 32 · 127, so exact.
+    pub(crate) sum: f32,
+    /// Minus the sum of the codes.
+    pub(crate) negated_sum: i32,
+    /// Minus the sum of the first 16 codes.
+    pub(crate) negated_half: i32,
+}
+
+/// Quantises one row of inputs; `groups` beyond its end become zeros.
+pub(crate) fn quantize(isa: Isa, x: &[f32], groups: &mut [InputGroup]) {
+    let kernel = Quantize { x, groups };
+    match isa {
+        Isa::Scalar => kernel.quantize(),
+        // SAFETY: the `Isa` proves that the CPU has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(_) => unsafe { Avx2::vectorize(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(_) => unsafe { Avx512::vectorize(kernel) },
+    }
+}
+
+/// Plain loops, which the compiler vectorises for each instruction set.
+struct Quantize<'a> {
+    x: &'a [f32],
+    groups: &'a mut [InputGroup],
+}
+
+impl Kernel for Quantize<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Simd>(self) {
+        self.quantize();
+    }
+}
+
+impl Quantize<'_> {
+    #[inline(always)]
+    fn quantize(self) {
+        let (inputs, _) = self.x.as_chunks::<GROUP>();
+        debug_assert_eq!(inputs.len() * GROUP, self.x.len());
+        let (groups, padding) = self.groups.split_at_mut(inputs.len());
+        for (inputs, group) in inputs.iter().zip(groups) {
+            *group = quantize_group(inputs);
+        }
+        padding.fill(InputGroup::default());
+    }
+}
+
+#[inline(always)]
+fn quantize_group(x: &[f32; GROUP]) -> InputGroup {
+    // Compared as integers, a NaN is the largest: it ends up in the scale and stays visible in the output.
+    let largest = x
+        .iter()
+        .fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
+    let largest = f32::from_bits(largest);
+    // Below this the inverse would overflow; such inputs are zero for every purpose.
+    if largest < 1e-36 {
+        return InputGroup::default();
+    }
+    let inverse = 127.0 / largest;
+    let mut group = InputGroup {
+        scale: largest / 127.0,
+        ..InputGroup::default()
+    };
+    let mut halves = [0; 2];
+    for (half, (x, codes)) in x
+        .chunks_exact(16)
+        .zip(group.codes.chunks_exact_mut(16))
+        .enumerate()
+    {
+        for (x, code) in x.iter().zip(codes) {
+            let rounded = (x * inverse).round_ties_even() as i32;
+            *code = rounded as i8;
+            halves[half] -= rounded;
+        }
+    }
+    group.negated_half = halves[0];
+    group.negated_sum = halves[0] + halves[1];
+    group.sum = -group.negated_sum as f32;
+    group
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(group: &InputGroup) -> Vec<f32> {
+        group
+            .codes
+            .iter()
+            .map(|&code| group.scale * f32::from(code))
+            .collect()
+    }
+
+    #[test]
+    fn inputs_are_rounded_to_the_nearest_code_on_every_instruction_set() {
+        let x: Vec<f32> = (0..96)
+            .map(|i| (i as f32 * 0.7).sin() * (1.0 + i as f32))
+            .collect();
+        let mut scalar = vec![
+            InputGroup {
+                scale: 7.0,
+                ..InputGroup::default()
+            };
+            4
+        ];
+        quantize(Isa::Scalar, &x, &mut scalar);
+        assert_eq!(scalar[3], InputGroup::default(), "the padding is zeros");
+        for (group, x) in scalar.iter().zip(x.chunks_exact(32)) {
+            assert_eq!(
+                group.codes.iter().map(|code| i32::from(code.abs())).max(),
+                Some(127)
+            );
+            for (back, x) in inputs(group).iter().zip(x) {
+                assert!((back - x).abs() <= group.scale * 0.5001, "{back} for {x}");
+            }
+            let sum = |codes: &[i8]| codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+            assert_eq!(group.negated_half, -sum(&group.codes[..16]));
+            assert_eq!(group.negated_sum, -sum(&group.codes));
+            assert_eq!(group.sum, sum(&group.codes) as f32);
+        }
+        for isa in Isa::available() {
+            let mut groups = vec![InputGroup::default(); 4];
+            quantize(isa, &x, &mut groups);
+            assert_eq!(groups, scalar, "{}", isa.name());
+        }
+    }
+
+    #[test]
+    fn zeros_and_the_tiniest_numbers_quantise_to_zero() {
+        for value in [0.0, -0.0, 1e-40, -1e-37] {
+            let mut groups = [InputGroup::default()];
+            quantize(Isa::Scalar, &[value; 32], &mut groups);
+            assert_eq!(groups[0], InputGroup::default());
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_visible_in_the_scale() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = [1.0; 32];
+            x[9] = value;
+            for isa in Isa::available() {
+                let mut groups = [InputGroup::default()];
+                quantize(isa, &x, &mut groups);
+                assert!(!groups[0].scale.is_finite(), "{value} on {}", isa.name());
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! 256-bit vectors: eight rows, half a strip.
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, Simd};
+use crate::dispatch::Avx2;
+use crate::quant::Codes;
+
+impl Simd for Avx2 {
+    type Bytes = __m256i;
+    type Ints = __m256i;
+    type Floats = __m256;
+
+    const ROWS: usize = 8;
+    // Of 16 registers: 8 unpacked vectors (the other sums wait in L1, which costs a load and a store for 16 products).
+    const MAX_TILE: usize = 4;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn vectorize<K: Kernel>(kernel: K) {
+        // SAFETY: this is `vectorize`.
+        unsafe { kernel.run::<Self>() }
+    }
+
+    #[inline(always)]
+    unsafe fn load(bytes: *const u8) -> __m256i {
+        // SAFETY: the trait's contract, here and below: the instructions exist, the pointers are good.
+        unsafe { _mm256_loadu_si256(bytes.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn and(a: __m256i, mask: u8) -> __m256i {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_and_si256(a, _mm256_set1_epi8(mask as i8)) }
+    }
+
+    #[inline(always)]
+    unsafe fn or_masked(a: __m256i, b: __m256i, mask: u8) -> __m256i {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_or_si256(a, _mm256_and_si256(b, _mm256_set1_epi8(mask as i8))) }
+    }
+
+    #[inline(always)]
+    unsafe fn shift_left<const N: u32>(a: __m256i) -> __m256i {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_sll_epi16(a, _mm_cvtsi32_si128(N as i32)) }
+    }
+
+    #[inline(always)]
+    unsafe fn shift_right<const N: u32>(a: __m256i) -> __m256i {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_srl_epi16(a, _mm_cvtsi32_si128(N as i32)) }
+    }
+
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], a: __m256i) -> __m256i {
+        // SAFETY: as in `load`; the table has 16 bytes.
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            _mm256_shuffle_epi8(table, a)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot<C: Codes>(values: &[__m256i], x: *const i8, negated_sum: __m256i) -> __m256i {
+        // SAFETY: as in `load`; there are four inputs for each vector.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            if C::OFFSET == 128 {
+                return dot_signed(values, x);
+            }
+            let mut sum = match C::OFFSET {
+                0 => _mm256_setzero_si256(),
+                4 => _mm256_slli_epi32::<2>(negated_sum),
+                8 => _mm256_slli_epi32::<3>(negated_sum),
+                16 => _mm256_slli_epi32::<4>(negated_sum),
+                32 => _mm256_slli_epi32::<5>(negated_sum),
+                _ => unreachable!("no format has another offset"),
+            };
+            // `maddubs` adds two products into 16 bits; so many such sums fit before they must be widened.
+            let fit = i16::MAX as usize / (2 * 127 * C::MAX as usize);
+            for (i, values) in values.chunks(fit).enumerate() {
+                let mut pairs = _mm256_setzero_si256();
+                for (j, &values) in values.iter().enumerate() {
+                    let x = inputs(x, i * fit + j);
+                    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(values, x));
+                }
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+            }
+            sum
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_int(value: i32) -> __m256i {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_sub_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn to_floats(a: __m256i) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f32(from: *const u8) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u8) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u8) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe {
+            let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_low_nibbles(from: *const u8) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe {
+            let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
+            _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_high_nibbles(from: *const u8) -> __m256 {
+        // SAFETY: as in `load`.
+        unsafe {
+            let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
+            _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(bytes))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_rows(from: &[f32]) -> __m256 {
+        // SAFETY: as in `load`; masked lanes are not read.
+        unsafe { _mm256_maskload_ps(from.as_ptr(), leading(from.len())) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_rows(a: __m256, to: &mut [f32]) {
+        // SAFETY: as in `load`; masked lanes are not written.
+        unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), leading(to.len()), a) }
+    }
+}
+
+/// The `i`-th four inputs, for all rows.
+#[inline(always)]
+unsafe fn inputs(x: *const i8, i: usize) -> __m256i {
+    // SAFETY: the caller's, who is in `Simd::dot`.
+    unsafe { _mm256_set1_epi32(x.add(4 * i).cast::<i32>().read_unaligned()) }
+}
+
+/// `dot` for values of eight bits, which `maddubs` cannot take unsigned (2 · 127 · 255 > 32767). It gets the size
+/// |value − 128| ≤ 128 instead, and the inputs the sign: 2 · 127 · 128 = 32512 just fits.
+#[inline(always)]
+unsafe fn dot_signed(values: &[__m256i], x: *const i8) -> __m256i {
+    // SAFETY: the caller's, who is `Simd::dot`.
+    unsafe {
+        let ones = _mm256_set1_epi16(1);
+        let mut sum = _mm256_setzero_si256();
+        for (i, &values) in values.iter().enumerate() {
+            let values = _mm256_xor_si256(values, _mm256_set1_epi8(-128));
+            let x = _mm256_sign_epi8(inputs(x, i), values);
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(values), x);
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+        }
+        sum
+    }
+}
+
+/// A mask of the leading `rows` lanes.
+#[inline(always)]
+unsafe fn leading(rows: usize) -> __m256i {
+    // SAFETY: the caller's, who is in `Simd`.
+    unsafe {
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(rows as i32), lanes)
+    }
+}
