@@ -1,1 +1,33 @@
-//! The OpenAI-compatible HTTP API
+//! The HTTP API: the only crate that knows HTTP and wire JSON.
+//!
+//! ```text
+//! request ─▶ request_id ─▶ body ─▶ dialects/…/convert ─▶ prompt ─▶ engine
+//!            (name, span)  (bytes)  (pure: wire JSON      (template,    │
+//!                                    to a request, or a    tokenizer)   │ EngineEvent
+//!                                    typed rejection)                   ▼
+//! response ◀─ sse or JSON ◀─ dialects/…/{stream,answer} ◀─ generation (text, stop strings)
+//!                            (pure)                        GenerationEvent
+//! ```
+//!
+//! Async tasks never compute: everything between the body and the engine runs in
+//! [`AppState::compute`]. A client that goes away drops its response, with it the generation, and
+//! with that the engine's work.
+
+mod body;
+pub mod dialects;
+mod error;
+pub mod generation;
+pub mod metrics;
+pub mod prompt;
+pub mod request;
+mod request_id;
+mod serve;
+mod service;
+pub mod sse;
+mod state;
+
+pub use body::JsonBody;
+pub use error::{ApiError, ErrorBody};
+pub use request_id::RequestId;
+pub use serve::{app, serve};
+pub use state::{AppState, Limits, ModelCard, SharedState};

@@ -1,0 +1,106 @@
+//! Whole answers: what a request that is not streamed gets.
+
+use matou_engine::FinishReason;
+
+use super::logprobs;
+use super::wire::{
+    AssistantMessage, ChatChoice, ChatCompletion, Completion, CompletionChoice, Header,
+    PromptTokensDetails, Usage,
+};
+use crate::generation::{Collected, TokenUsage};
+
+/// How a text completion is told beyond its text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CompletionFormat {
+    /// Whether log-probabilities were asked for.
+    pub logprobs: bool,
+    /// Answers to each prompt.
+    pub n: usize,
+    /// The text of each prompt, if it is to be repeated before the answer.
+    pub echo: Option<Vec<String>>,
+}
+
+impl CompletionFormat {
+    /// What comes before the text of choice `index`.
+    pub(super) fn echoed(&self, index: usize) -> &str {
+        self.echo
+            .as_ref()
+            .map_or("", |texts| &texts[index / self.n])
+    }
+}
+
+/// A finished chat completion.
+pub fn chat_completion(
+    header: Header,
+    with_logprobs: bool,
+    collected: Collected,
+) -> ChatCompletion {
+    let choices = collected
+        .choices
+        .into_iter()
+        .enumerate()
+        .map(|(index, choice)| ChatChoice {
+            index,
+            logprobs: with_logprobs.then(|| logprobs::chat(&choice.tokens)),
+            message: AssistantMessage {
+                role: "assistant",
+                content: choice.text,
+                refusal: None,
+            },
+            finish_reason: finish_reason(choice.reason),
+        });
+    ChatCompletion {
+        header,
+        choices: choices.collect(),
+        usage: collected.usage.into(),
+        service_tier: "default",
+    }
+}
+
+/// A finished text completion.
+pub fn completion<'a>(
+    header: &'a Header,
+    format: &CompletionFormat,
+    collected: &Collected,
+) -> Completion<'a> {
+    let choices = collected.choices.iter().enumerate().map(|(index, choice)| {
+        let echoed = format.echoed(index);
+        let logprobs = format.logprobs.then(|| {
+            let mut all = logprobs::completion(&[], 0);
+            if format.echo.is_some() {
+                all = logprobs::completion(&collected.prompts[index / format.n].logprobs, 0);
+            }
+            all.append(logprobs::completion(&choice.tokens, echoed.chars().count()));
+            all
+        });
+        CompletionChoice {
+            index,
+            text: format!("{echoed}{}", choice.text),
+            logprobs,
+            finish_reason: Some(finish_reason(choice.reason)),
+        }
+    });
+    Completion {
+        header,
+        choices: choices.collect(),
+        usage: Some(Some(collected.usage.into())),
+    }
+}
+
+/// A choice that never told why it ended was cut short.
+fn finish_reason(reason: Option<FinishReason>) -> &'static str {
+    reason.unwrap_or(FinishReason::Aborted).as_str()
+}
+
+impl From<TokenUsage> for Usage {
+    fn from(usage: TokenUsage) -> Self {
+        Self {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            total_tokens: usage.prompt_tokens + usage.completion_tokens,
+            prompt_tokens_details: PromptTokensDetails {
+                cached_tokens: usage.cached_tokens,
+            },
+        }
+    }
+}

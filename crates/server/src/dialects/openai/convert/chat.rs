@@ -1,0 +1,214 @@
+//! `POST /v1/chat/completions` to a [`ChatRequest`].
+
+use matou_engine::SamplingParams;
+use serde_json::{Map, Value, json};
+
+use super::{MAX_TOP_LOGPROBS, generation_options, in_range, refuse_unsupported, response_options};
+use crate::dialects::openai::wire::{
+    ChatCompletionRequest, ChatMessage, Content, ContentPart, FunctionCall, SharedFields, ToolCall,
+    UnsupportedFields,
+};
+use crate::error::ApiError;
+use crate::request::{ChatRequest, GenerationOptions, ResponseOptions};
+
+/// A chat completion that is asked for, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatCall {
+    /// The model that was named.
+    pub model: Option<String>,
+    /// The conversation.
+    pub request: ChatRequest,
+    /// How to answer it.
+    pub options: GenerationOptions,
+    /// How to send the answer.
+    pub response: ResponseOptions,
+}
+
+/// Checks and converts a chat completion request.
+///
+/// # Errors
+///
+/// Names the first parameter that cannot be honoured, and why.
+pub fn chat_call(
+    wire: ChatCompletionRequest,
+    shared: &SharedFields,
+    unsupported: UnsupportedFields,
+    defaults: &SamplingParams,
+) -> Result<ChatCall, ApiError> {
+    refuse_unsupported(unsupported)?;
+    let response = response_options(shared)?;
+    let mut options = generation_options(shared, defaults)?;
+    options.sampling.max_tokens = max_tokens(&wire)?.or(defaults.max_tokens);
+    options.sampling.logprobs = logprobs(&wire)?;
+    Ok(ChatCall {
+        model: wire.model.clone(),
+        request: chat_request(wire)?,
+        options,
+        response,
+    })
+}
+
+/// The conversation of a request, without how to answer it.
+///
+/// # Errors
+///
+/// Names the message that cannot be used, and why.
+pub fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, ApiError> {
+    let continue_final_message = wire.continue_final_message.unwrap_or(false);
+    let add_generation_prompt = wire
+        .add_generation_prompt
+        .unwrap_or(!continue_final_message);
+    if continue_final_message && add_generation_prompt {
+        let message = "`continue_final_message` and `add_generation_prompt` cannot both be true.";
+        return Err(ApiError::invalid("continue_final_message", message));
+    }
+    Ok(ChatRequest {
+        messages: messages(wire.messages)?,
+        add_generation_prompt,
+        continue_final_message,
+        template_kwargs: wire.chat_template_kwargs.unwrap_or_default(),
+    })
+}
+
+fn max_tokens(wire: &ChatCompletionRequest) -> Result<Option<usize>, ApiError> {
+    let newer = in_range(
+        "max_completion_tokens",
+        wire.max_completion_tokens,
+        1,
+        i64::MAX,
+    )?;
+    let older = in_range("max_tokens", wire.max_tokens, 1, i64::MAX)?;
+    if let (Some(newer), Some(older)) = (newer, older)
+        && newer != older
+    {
+        let message = format!(
+            "`max_tokens` ({older}) and `max_completion_tokens` ({newer}) contradict each \
+             other; send one of them."
+        );
+        return Err(ApiError::invalid("max_tokens", message));
+    }
+    Ok(newer.or(older).map(|tokens| tokens as usize))
+}
+
+fn logprobs(wire: &ChatCompletionRequest) -> Result<Option<usize>, ApiError> {
+    let top = in_range("top_logprobs", wire.top_logprobs, 0, MAX_TOP_LOGPROBS)?;
+    match (wire.logprobs.unwrap_or(false), top) {
+        (true, top) => Ok(Some(top.unwrap_or(0) as usize)),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => {
+            let message = "`top_logprobs` is only allowed when `logprobs` is true.";
+            Err(ApiError::invalid("top_logprobs", message))
+        }
+    }
+}
+
+/// The messages as chat templates read them: the fields that were given, under OpenAI's names.
+fn messages(messages: Option<Vec<ChatMessage>>) -> Result<Vec<Value>, ApiError> {
+    let messages = messages.unwrap_or_default();
+    if messages.is_empty() {
+        return Err(ApiError::invalid(
+            "messages",
+            "`messages` must have at least one message.",
+        ));
+    }
+    messages
+        .into_iter()
+        .enumerate()
+        .map(|(i, message)| template_message(i, message))
+        .collect()
+}
+
+fn template_message(i: usize, message: ChatMessage) -> Result<Value, ApiError> {
+    let role = message.role.as_deref().unwrap_or_default();
+    let role = match role {
+        // The newer name of the same role; no published template knows it.
+        "developer" => "system",
+        "system" | "user" | "assistant" | "tool" => role,
+        _ => {
+            let message = format!(
+                "`messages[{i}].role` must be system, developer, user, assistant or tool, \
+                 got \"{role}\"."
+            );
+            return Err(ApiError::invalid(format!("messages[{i}].role"), message));
+        }
+    };
+    let has_calls = message
+        .tool_calls
+        .as_ref()
+        .is_some_and(|calls| !calls.is_empty());
+    let content = match (message.content, message.refusal) {
+        (Some(content), _) => template_content(i, content)?,
+        (None, Some(refusal)) => Value::String(refusal),
+        (None, None) if role == "assistant" && has_calls => Value::Null,
+        (None, None) => {
+            let message = format!("`messages[{i}].content` is missing: a {role} message needs it.");
+            return Err(ApiError::invalid(format!("messages[{i}].content"), message));
+        }
+    };
+    let mut fields = Map::new();
+    fields.insert("role".to_owned(), role.into());
+    fields.insert("content".to_owned(), content);
+    let optional = [
+        ("name", message.name.map(Value::String)),
+        (
+            "reasoning_content",
+            message.reasoning_content.map(Value::String),
+        ),
+        ("tool_call_id", message.tool_call_id.map(Value::String)),
+        (
+            "tool_calls",
+            message.tool_calls.filter(|_| has_calls).map(template_calls),
+        ),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            fields.insert(name.to_owned(), value);
+        }
+    }
+    Ok(Value::Object(fields))
+}
+
+fn template_content(i: usize, content: Content) -> Result<Value, ApiError> {
+    let parts = match content {
+        Content::Text(text) => return Ok(Value::String(text)),
+        Content::Parts(parts) => parts,
+    };
+    let part = |(j, part): (usize, ContentPart)| {
+        let text = match part.kind.as_str() {
+            "text" => ("text", part.text),
+            "refusal" => ("refusal", part.refusal),
+            other => {
+                let message = format!(
+                    "`messages[{i}].content[{j}]` is of type \"{other}\", which this model \
+                     cannot read: it takes text."
+                );
+                return Err(ApiError::unsupported(
+                    format!("messages[{i}].content[{j}].type"),
+                    message,
+                ));
+            }
+        };
+        match text {
+            (_, Some(text)) => Ok(json!({"type": "text", "text": text})),
+            (field, None) => {
+                let param = format!("messages[{i}].content[{j}].{field}");
+                let message = format!("`{param}` is missing.");
+                Err(ApiError::invalid(param, message))
+            }
+        }
+    };
+    let parts: Result<Vec<Value>, ApiError> = parts.into_iter().enumerate().map(part).collect();
+    Ok(Value::Array(parts?))
+}
+
+/// Arguments stay the JSON text that they are on the wire; the template turns them into an object
+/// if it wants one.
+fn template_calls(calls: Vec<ToolCall>) -> Value {
+    let call = |call: ToolCall| {
+        let FunctionCall { name, arguments } = call.function;
+        let arguments = arguments.unwrap_or_else(|| "{}".to_owned());
+        let function = json!({"name": name, "arguments": arguments});
+        json!({"id": call.id, "type": "function", "function": function})
+    };
+    calls.into_iter().map(call).collect()
+}

@@ -1,0 +1,116 @@
+//! `POST /v1/completions` to prompts and options.
+
+use matou_engine::SamplingParams;
+
+use super::{
+    MAX_TOP_LOGPROBS, count, generation_options, in_range, refuse_unsupported, response_options,
+    token_ids,
+};
+use crate::dialects::openai::wire::{
+    CompletionRequest, Prompt, PromptElement, SharedFields, UnsupportedFields,
+};
+use crate::error::ApiError;
+use crate::request::{GenerationOptions, PromptInput, ResponseOptions};
+
+/// Most tokens of a completion that does not say, as at OpenAI.
+const DEFAULT_MAX_TOKENS: usize = 16;
+
+/// A text completion that is asked for, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompletionCall {
+    /// The model that was named.
+    pub model: Option<String>,
+    /// What to continue.
+    pub prompts: Vec<PromptInput>,
+    /// How to continue it.
+    pub options: GenerationOptions,
+    /// Whether the prompt is part of the answer.
+    pub echo: bool,
+    /// How to send the answer.
+    pub response: ResponseOptions,
+}
+
+/// Checks and converts a completion request.
+///
+/// # Errors
+///
+/// Names the first parameter that cannot be honoured, and why.
+pub fn completion_call(
+    wire: CompletionRequest,
+    shared: &SharedFields,
+    unsupported: UnsupportedFields,
+    defaults: &SamplingParams,
+) -> Result<CompletionCall, ApiError> {
+    refuse_unsupported(unsupported)?;
+    let response = response_options(shared)?;
+    let echo = wire.echo.unwrap_or(false);
+    let mut options = generation_options(shared, defaults)?;
+    options.text.continues_prompt = true;
+    let sampling = &mut options.sampling;
+    sampling.max_tokens = Some(count("max_tokens", wire.max_tokens)?.unwrap_or(DEFAULT_MAX_TOKENS));
+    sampling.logprobs =
+        in_range("logprobs", wire.logprobs, 0, MAX_TOP_LOGPROBS)?.map(|top| top as usize);
+    sampling.prompt_logprobs = sampling.logprobs.filter(|_| echo);
+    if sampling.max_tokens == Some(0) && !echo {
+        return Err(ApiError::invalid(
+            "max_tokens",
+            "`max_tokens` must be at least 1 unless `echo` is true, got 0.",
+        ));
+    }
+    Ok(CompletionCall {
+        model: wire.model,
+        prompts: prompts(wire.prompt, wire.add_special_tokens.unwrap_or(true))?,
+        options,
+        echo,
+        response,
+    })
+}
+
+/// The prompts, by the four shapes that OpenAI takes.
+fn prompts(prompt: Option<Prompt>, add_special_tokens: bool) -> Result<Vec<PromptInput>, ApiError> {
+    let text = |text| PromptInput::Text {
+        text,
+        add_special_tokens,
+    };
+    let elements = match prompt {
+        None => return Err(ApiError::invalid("prompt", "`prompt` is missing.")),
+        Some(Prompt::Text(prompt)) => return Ok(vec![text(prompt)]),
+        Some(Prompt::List(elements)) => elements,
+    };
+    if elements.is_empty() {
+        return Err(ApiError::invalid(
+            "prompt",
+            "`prompt` must not be an empty list.",
+        ));
+    }
+    if matches!(elements[0], PromptElement::Token(_)) {
+        let ids: Option<Vec<i64>> = elements
+            .iter()
+            .map(|element| {
+                if let PromptElement::Token(id) = element {
+                    Some(*id)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let ids = token_ids("prompt", Some(&ids.ok_or_else(mixed)?))?;
+        return Ok(vec![PromptInput::Tokens(ids.unwrap_or_default())]);
+    }
+    let of_text = matches!(elements[0], PromptElement::Text(_));
+    let input = |(i, element)| match element {
+        PromptElement::Text(prompt) if of_text => Ok(text(prompt)),
+        PromptElement::Tokens(ids) if !of_text => {
+            let ids = token_ids(&format!("prompt[{i}]"), Some(&ids))?;
+            Ok(PromptInput::Tokens(ids.unwrap_or_default()))
+        }
+        _ => Err(mixed()),
+    };
+    elements.into_iter().enumerate().map(input).collect()
+}
+
+fn mixed() -> ApiError {
+    let message = "`prompt` must be a string, or a list of only strings, only token ids or only \
+                   token id lists.";
+    ApiError::invalid("prompt", message)
+}

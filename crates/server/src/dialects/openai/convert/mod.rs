@@ -1,0 +1,294 @@
+//! OpenAI's wire types to the server's own requests. Pure: no model, no tokenizer, no clock.
+//!
+//! Every field is either carried over, harmless at the value it has, or refused with its name. The
+//! ranges are OpenAI's; what only the engine can know (does it fit, is the token in the vocabulary)
+//! is left to it.
+
+mod chat;
+mod completion;
+#[cfg(test)]
+mod tests;
+mod unsupported;
+
+use matou_engine::{MirostatParams, SamplingParams};
+
+pub use chat::{ChatCall, chat_call, chat_request};
+pub use completion::{CompletionCall, completion_call};
+pub use unsupported::refuse_unsupported;
+
+use super::wire::SharedFields;
+use crate::error::ApiError;
+use crate::request::{GenerationOptions, ResponseOptions, TextOptions};
+
+/// Most answers to one prompt, as at OpenAI.
+const MAX_N: i64 = 128;
+/// Most stop strings; OpenAI allows 4, other servers more.
+const MAX_STOP_STRINGS: usize = 64;
+/// Most alternatives beside a log-probability, as at OpenAI.
+const MAX_TOP_LOGPROBS: i64 = 20;
+/// What OpenAI allows for labels: how many, and how long a key and a value may be.
+const MAX_METADATA: (usize, usize, usize) = (16, 64, 512);
+/// Strings that DRY does not look across unless told otherwise, as in llama.cpp.
+const DRY_SEQUENCE_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
+
+/// The options common to both endpoints, over the model's own `defaults`.
+///
+/// # Errors
+///
+/// Names the first parameter out of its range.
+pub fn generation_options(
+    fields: &SharedFields,
+    defaults: &SamplingParams,
+) -> Result<GenerationOptions, ApiError> {
+    refuse_unkept_promises(fields)?;
+    let n = in_range("n", fields.n, 1, MAX_N)?.unwrap_or(1);
+    let dry_sequence_breakers = match &fields.dry_sequence_breakers {
+        Some(strings) => strings.clone(),
+        None => DRY_SEQUENCE_BREAKERS.map(str::to_owned).to_vec(),
+    };
+    Ok(GenerationOptions {
+        sampling: sampling_params(fields, defaults)?,
+        dry_sequence_breakers,
+        n: n as usize,
+        priority: in_range(
+            "priority",
+            fields.priority,
+            i32::MIN.into(),
+            i32::MAX.into(),
+        )?
+        .unwrap_or(0) as i32,
+        text: TextOptions {
+            stop: stop_strings(fields)?,
+            include_stop_str_in_output: fields.include_stop_str_in_output.unwrap_or(false),
+            keep_special_tokens: !fields.skip_special_tokens.unwrap_or(true),
+            continues_prompt: false,
+        },
+    })
+}
+
+/// How the answer is to be sent.
+///
+/// # Errors
+///
+/// When options of a stream are given for an answer that is not streamed.
+pub fn response_options(fields: &SharedFields) -> Result<ResponseOptions, ApiError> {
+    let stream = fields.stream.unwrap_or(false);
+    let Some(options) = &fields.stream_options else {
+        return Ok(ResponseOptions {
+            stream,
+            include_usage: false,
+        });
+    };
+    if !stream {
+        let message = "`stream_options` is only allowed when `stream` is true.";
+        return Err(ApiError::invalid("stream_options", message));
+    }
+    if options.include_obfuscation == Some(true) {
+        let message =
+            "`stream_options.include_obfuscation` is not supported: chunks have no padding.";
+        return Err(ApiError::unsupported(
+            "stream_options.include_obfuscation",
+            message,
+        ));
+    }
+    Ok(ResponseOptions {
+        stream,
+        include_usage: options.include_usage.unwrap_or(false),
+    })
+}
+
+/// Refuses what the fields about keeping and billing could promise and this server would not do.
+fn refuse_unkept_promises(fields: &SharedFields) -> Result<(), ApiError> {
+    if fields.store == Some(true) {
+        let message = "`store` is not supported: this server keeps no completions.";
+        return Err(ApiError::unsupported("store", message));
+    }
+    if let Some(tier) = &fields.service_tier
+        && !["auto", "default"].contains(&tier.as_str())
+    {
+        let message = format!(
+            "`service_tier` must be \"auto\" or \"default\": this server has no tier \"{tier}\"."
+        );
+        return Err(ApiError::invalid("service_tier", message));
+    }
+    let (entries, key, value) = MAX_METADATA;
+    if let Some(metadata) = &fields.metadata
+        && (metadata.len() > entries
+            || metadata
+                .iter()
+                .any(|(k, v)| k.chars().count() > key || v.chars().count() > value))
+    {
+        let message = format!(
+            "`metadata` may have at most {entries} entries, with keys of at most {key} \
+             and values of at most {value} characters."
+        );
+        return Err(ApiError::invalid("metadata", message));
+    }
+    Ok(())
+}
+
+fn stop_strings(fields: &SharedFields) -> Result<Vec<String>, ApiError> {
+    let stop = fields.stop.clone().map_or_else(Vec::new, |stop| stop.0);
+    if stop.len() > MAX_STOP_STRINGS {
+        let message = format!(
+            "`stop` may have at most {MAX_STOP_STRINGS} strings, got {}.",
+            stop.len()
+        );
+        return Err(ApiError::invalid("stop", message));
+    }
+    if stop.iter().any(String::is_empty) {
+        return Err(ApiError::invalid(
+            "stop",
+            "`stop` must not contain an empty string.",
+        ));
+    }
+    Ok(stop)
+}
+
+fn sampling_params(
+    fields: &SharedFields,
+    defaults: &SamplingParams,
+) -> Result<SamplingParams, ApiError> {
+    let number = |value: Option<f64>, default: f32| value.map_or(default, |value| value as f32);
+    let temperature = real("temperature", fields.temperature, 0.0, 2.0)?;
+    // The engine wants some mass; "none of it" can only mean the most likely token.
+    let top_p = real("top_p", fields.top_p, 0.0, 1.0)?.map(|p| p.max(f64::from(f32::MIN_POSITIVE)));
+    Ok(SamplingParams {
+        temperature: number(temperature, defaults.temperature),
+        dynatemp_range: number(fields.dynatemp_range, defaults.dynatemp_range),
+        dynatemp_exponent: number(fields.dynatemp_exponent, defaults.dynatemp_exponent),
+        top_k: top_k(fields.top_k, defaults.top_k)?,
+        top_p: number(top_p, defaults.top_p),
+        min_p: number(fields.min_p, defaults.min_p),
+        typical_p: number(fields.typical_p, defaults.typical_p),
+        top_n_sigma: fields
+            .top_n_sigma
+            .map_or(defaults.top_n_sigma, |n| (n > 0.0).then_some(n as f32)),
+        xtc_probability: number(fields.xtc_probability, defaults.xtc_probability),
+        xtc_threshold: number(fields.xtc_threshold, defaults.xtc_threshold),
+        dry_multiplier: number(fields.dry_multiplier, defaults.dry_multiplier),
+        dry_base: number(fields.dry_base, defaults.dry_base),
+        dry_allowed_length: count("dry_allowed_length", fields.dry_allowed_length)?
+            .unwrap_or(defaults.dry_allowed_length),
+        dry_penalty_last_n: dry_penalty_last_n(
+            fields.dry_penalty_last_n,
+            defaults.dry_penalty_last_n,
+        )?,
+        mirostat: mirostat(fields, defaults)?,
+        repetition_penalty: number(fields.repetition_penalty, defaults.repetition_penalty),
+        presence_penalty: number(
+            real("presence_penalty", fields.presence_penalty, -2.0, 2.0)?,
+            defaults.presence_penalty,
+        ),
+        frequency_penalty: number(
+            real("frequency_penalty", fields.frequency_penalty, -2.0, 2.0)?,
+            defaults.frequency_penalty,
+        ),
+        logit_bias: logit_bias(fields)?,
+        min_tokens: count("min_tokens", fields.min_tokens)?.unwrap_or(defaults.min_tokens),
+        ignore_eos: fields.ignore_eos.unwrap_or(defaults.ignore_eos),
+        stop_token_ids: token_ids("stop_token_ids", fields.stop_token_ids.as_deref())?
+            .unwrap_or_else(|| defaults.stop_token_ids.clone()),
+        allowed_token_ids: token_ids("allowed_token_ids", fields.allowed_token_ids.as_deref())?
+            .or_else(|| defaults.allowed_token_ids.clone()),
+        // Seeds may be negative; which number stands for one does not matter, only that it is one.
+        seed: fields
+            .seed
+            .map_or(defaults.seed, |seed| Some(seed.cast_unsigned())),
+        ..defaults.clone()
+    })
+}
+
+/// `top_k`: vLLM's -1 and llama.cpp's 0 both mean "all".
+fn top_k(value: Option<i64>, default: Option<usize>) -> Result<Option<usize>, ApiError> {
+    match in_range("top_k", value, -1, i64::MAX)? {
+        None => Ok(default),
+        Some(k) => Ok((k > 0).then_some(k as usize)),
+    }
+}
+
+fn dry_penalty_last_n(
+    value: Option<i64>,
+    default: Option<usize>,
+) -> Result<Option<usize>, ApiError> {
+    match in_range("dry_penalty_last_n", value, -1, i64::MAX)? {
+        None => Ok(default),
+        Some(n) => Ok((n >= 0).then_some(n as usize)),
+    }
+}
+
+/// llama.cpp's numbering: 0 is off, 2 is the version that superseded 1.
+fn mirostat(
+    fields: &SharedFields,
+    defaults: &SamplingParams,
+) -> Result<Option<MirostatParams>, ApiError> {
+    let standard = defaults
+        .mirostat
+        .unwrap_or(MirostatParams { tau: 5.0, eta: 0.1 });
+    let given = MirostatParams {
+        tau: fields.mirostat_tau.map_or(standard.tau, |tau| tau as f32),
+        eta: fields.mirostat_eta.map_or(standard.eta, |eta| eta as f32),
+    };
+    match fields.mirostat {
+        None => Ok(defaults.mirostat.map(|_| given)),
+        Some(0) => Ok(None),
+        Some(2) => Ok(Some(given)),
+        Some(other) => {
+            let message = format!("`mirostat` must be 0 (off) or 2 (version 2), got {other}.");
+            Err(ApiError::invalid("mirostat", message))
+        }
+    }
+}
+
+fn logit_bias(fields: &SharedFields) -> Result<Vec<(u32, f32)>, ApiError> {
+    let bias = |(token, bias): (&String, &f64)| {
+        let Ok(token_id) = token.parse() else {
+            let message = format!("The keys of `logit_bias` must be token ids, got \"{token}\".");
+            return Err(ApiError::invalid(format!("logit_bias.{token}"), message));
+        };
+        let bias = real("logit_bias", Some(*bias), -100.0, 100.0)?;
+        Ok((token_id, bias.unwrap_or_default() as f32))
+    };
+    fields.logit_bias.iter().flatten().map(bias).collect()
+}
+
+pub(super) fn token_ids(param: &str, ids: Option<&[i64]>) -> Result<Option<Vec<u32>>, ApiError> {
+    let id = |(i, &id): (usize, &i64)| {
+        u32::try_from(id).map_err(|_| {
+            ApiError::invalid(
+                format!("{param}[{i}]"),
+                format!("`{param}` must hold token ids, got {id}."),
+            )
+        })
+    };
+    ids.map(|ids| ids.iter().enumerate().map(id).collect())
+        .transpose()
+}
+
+fn in_range(param: &str, value: Option<i64>, low: i64, high: i64) -> Result<Option<i64>, ApiError> {
+    match value {
+        Some(given) if given < low => Err(ApiError::invalid(
+            param,
+            format!("`{param}` must be at least {low}, got {given}."),
+        )),
+        Some(given) if given > high => Err(ApiError::invalid(
+            param,
+            format!("`{param}` must be at most {high}, got {given}."),
+        )),
+        fine => Ok(fine),
+    }
+}
+
+fn count(param: &str, value: Option<i64>) -> Result<Option<usize>, ApiError> {
+    Ok(in_range(param, value, 0, i64::MAX)?.map(|value| value as usize))
+}
+
+fn real(param: &str, value: Option<f64>, low: f64, high: f64) -> Result<Option<f64>, ApiError> {
+    match value {
+        Some(given) if !(low..=high).contains(&given) => Err(ApiError::invalid(
+            param,
+            format!("`{param}` must be between {low} and {high}, got {given}."),
+        )),
+        fine => Ok(fine),
+    }
+}

@@ -1,0 +1,117 @@
+//! The two shapes in which OpenAI reports log-probabilities.
+
+use std::fmt::Write as _;
+
+use super::wire::{ChatLogprobs, ChatToken, ChatTokenLogprob, CompletionLogprobs};
+use crate::generation::TokenLogprob;
+
+/// JSON has no infinities; OpenAI writes this for "impossible".
+const LEAST_LOGPROB: f32 = -9999.0;
+
+/// The chat shape: a list of tokens.
+pub(super) fn chat(tokens: &[TokenLogprob]) -> ChatLogprobs {
+    let content = tokens.iter().map(|token| ChatTokenLogprob {
+        token: chat_token(&token.bytes, token.logprob.unwrap_or(LEAST_LOGPROB)),
+        top_logprobs: token
+            .top
+            .iter()
+            .map(|(bytes, logprob)| chat_token(bytes, *logprob))
+            .collect(),
+    });
+    ChatLogprobs {
+        content: content.collect(),
+        refusal: None,
+    }
+}
+
+fn chat_token(bytes: &[u8], logprob: f32) -> ChatToken {
+    ChatToken {
+        token: String::from_utf8_lossy(bytes).into_owned(),
+        logprob: logprob.max(LEAST_LOGPROB),
+        bytes: bytes.to_vec(),
+    }
+}
+
+/// The legacy shape: parallel lists. `shift` moves the offsets, by the characters of an echoed
+/// prompt.
+pub(super) fn completion(tokens: &[TokenLogprob], shift: usize) -> CompletionLogprobs {
+    let mut logprobs = CompletionLogprobs::default();
+    for token in tokens {
+        logprobs.tokens.push(text_or_bytes(&token.bytes));
+        logprobs
+            .token_logprobs
+            .push(token.logprob.map(|logprob| logprob.max(LEAST_LOGPROB)));
+        logprobs.top_logprobs.push(token.logprob.map(|logprob| {
+            // The chosen token is listed even if it is not among the likeliest.
+            let chosen = std::iter::once((&token.bytes, logprob));
+            let top = token.top.iter().map(|(bytes, logprob)| (bytes, *logprob));
+            chosen
+                .chain(top)
+                .map(|(bytes, logprob)| (text_or_bytes(bytes), logprob.max(LEAST_LOGPROB)))
+                .collect()
+        }));
+        logprobs.text_offset.push(shift + token.text_offset);
+    }
+    logprobs
+}
+
+/// A token's text or, for a part of a character, `bytes:\xe2\x98`: the keys of a map must not
+/// collide as lossy text would.
+fn text_or_bytes(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let mut escaped = "bytes:".to_owned();
+    for byte in bytes {
+        write!(escaped, "\\x{byte:02x}").expect("a String takes every write");
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn half_a_character() -> TokenLogprob {
+        TokenLogprob {
+            bytes: vec![0xe2, 0x98],
+            logprob: Some(-0.5),
+            top: vec![
+                (vec![0xe2, 0x98], -0.5),
+                (b" a".to_vec(), f32::NEG_INFINITY),
+            ],
+            text_offset: 3,
+        }
+    }
+
+    #[test]
+    fn chat_logprobs_give_the_raw_bytes_of_half_a_character() {
+        let logprobs = chat(&[half_a_character()]);
+        assert_eq!(
+            serde_json::to_string(&logprobs).unwrap(),
+            "{\"content\":[\
+             {\"token\":\"\u{fffd}\",\"logprob\":-0.5,\"bytes\":[226,152],\"top_logprobs\":[\
+             {\"token\":\"\u{fffd}\",\"logprob\":-0.5,\"bytes\":[226,152]},\
+             {\"token\":\" a\",\"logprob\":-9999.0,\"bytes\":[32,97]}]}],\"refusal\":null}"
+        );
+    }
+
+    #[test]
+    fn legacy_logprobs_are_parallel_lists_whose_first_prompt_token_is_null() {
+        let first = TokenLogprob {
+            bytes: b"<s>".to_vec(),
+            logprob: None,
+            top: vec![],
+            text_offset: 0,
+        };
+        let logprobs = completion(&[first, half_a_character()], 10);
+        assert_eq!(
+            serde_json::to_string(&logprobs).unwrap(),
+            concat!(
+                r#"{"tokens":["<s>","bytes:\\xe2\\x98"],"token_logprobs":[null,-0.5],"#,
+                r#""top_logprobs":[null,{" a":-9999.0,"bytes:\\xe2\\x98":-0.5}],"#,
+                r#""text_offset":[10,13]}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! OpenAI's API, and the endpoints that vLLM put beside it.
+
+pub mod answer;
+mod chat;
+mod completions;
+pub mod convert;
+mod logprobs;
+mod models;
+pub mod stream;
+mod tokenize;
+pub mod wire;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::request_id::RequestId;
+use crate::state::{AppState, SharedState};
+use wire::Header;
+
+/// The routes of this dialect.
+pub fn router() -> Router<SharedState> {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/completions", post(completions::create))
+        .route("/v1/models", get(models::list))
+        // A model's name may have slashes in it.
+        .route("/v1/models/{*id}", get(models::retrieve))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
+}
+
+/// The header of an answer: its id is the request's, under the prefix of its kind.
+fn header(state: &AppState, prefix: &str, object: &'static str, request_id: &RequestId) -> Header {
+    Header {
+        id: format!("{prefix}-{request_id}"),
+        object,
+        created: state.now(),
+        model: state.model.names[0].clone(),
+        system_fingerprint: state.model.fingerprint.clone(),
+    }
+}

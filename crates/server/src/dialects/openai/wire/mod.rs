@@ -1,0 +1,12 @@
+//! OpenAI's JSON, field by field.
+//!
+//! Requests: every field is an `Option`, so that an explicit `null` means the default; unknown
+//! fields are skipped; integers are read as `i64`, so that a negative one gets a message about its
+//! range. Nothing is judged here: [`super::convert`] does that. Responses: fields in the order in
+//! which OpenAI sends them, `null` where OpenAI sends `null`.
+
+mod request;
+mod response;
+
+pub use request::*;
+pub use response::*;

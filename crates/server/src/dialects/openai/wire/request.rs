@@ -1,0 +1,346 @@
+//! What clients send.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// `POST /v1/chat/completions`, without the fields of [`SharedFields`].
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ChatCompletionRequest {
+    /// Name of the model; the served one if missing.
+    pub model: Option<String>,
+    /// The conversation so far.
+    pub messages: Option<Vec<ChatMessage>>,
+    /// Largest number of tokens to generate; the older name.
+    pub max_tokens: Option<i64>,
+    /// Largest number of tokens to generate.
+    pub max_completion_tokens: Option<i64>,
+    /// Whether to return the log-probability of each token.
+    pub logprobs: Option<bool>,
+    /// Number of most likely tokens to return at each position, 0 to 20.
+    pub top_logprobs: Option<i64>,
+    /// Whether the prompt ends with the header of the assistant's turn (vLLM).
+    pub add_generation_prompt: Option<bool>,
+    /// Whether the last message is to be continued rather than answered (vLLM).
+    pub continue_final_message: Option<bool>,
+    /// Further variables of the chat template (vLLM).
+    pub chat_template_kwargs: Option<Map<String, Value>>,
+}
+
+/// `POST /v1/completions`, without the fields of [`SharedFields`].
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct CompletionRequest {
+    /// Name of the model; the served one if missing.
+    pub model: Option<String>,
+    /// One prompt or several, as text or as token ids.
+    pub prompt: Option<Prompt>,
+    /// Largest number of tokens to generate.
+    pub max_tokens: Option<i64>,
+    /// Number of most likely tokens to return at each position.
+    pub logprobs: Option<i64>,
+    /// Whether the prompt is part of the answer.
+    pub echo: Option<bool>,
+    /// Whether a text prompt gets the model's first token (vLLM).
+    pub add_special_tokens: Option<bool>,
+}
+
+/// Fields that mean the same for chat and for completions.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct SharedFields {
+    /// How many answers to generate for each prompt.
+    pub n: Option<i64>,
+    /// Whether the answer is streamed.
+    pub stream: Option<bool>,
+    /// Options of a streamed answer.
+    pub stream_options: Option<StreamOptions>,
+    /// Strings that end the answer.
+    pub stop: Option<OneOrMany>,
+    /// Seed of the random choices.
+    pub seed: Option<i64>,
+    /// Softmax temperature; 0 is greedy.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Penalty of tokens that occurred in the answer.
+    pub presence_penalty: Option<f64>,
+    /// Penalty of tokens by how often they occurred in the answer.
+    pub frequency_penalty: Option<f64>,
+    /// What to add to the logits of single tokens, by token id.
+    pub logit_bias: Option<BTreeMap<String, f64>>,
+    /// The end user, for the log.
+    pub user: Option<String>,
+    /// Labels for the log.
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// Whether to keep the answer; this server keeps none.
+    pub store: Option<bool>,
+    /// Class of service; this server has one.
+    pub service_tier: Option<String>,
+
+    /// Sample among the k most likely tokens; 0 or -1 for all.
+    pub top_k: Option<i64>,
+    /// Drop tokens less likely than this share of the most likely one.
+    pub min_p: Option<f64>,
+    /// Locally typical sampling.
+    pub typical_p: Option<f64>,
+    /// Keep tokens within this many standard deviations of the best logit.
+    pub top_n_sigma: Option<f64>,
+    /// Range of the entropy-dependent temperature.
+    pub dynatemp_range: Option<f64>,
+    /// Exponent of the entropy-dependent temperature.
+    pub dynatemp_exponent: Option<f64>,
+    /// Chance of excluding the top choices.
+    pub xtc_probability: Option<f64>,
+    /// Probability above which a token is a top choice.
+    pub xtc_threshold: Option<f64>,
+    /// Strength of the penalty on repeated sequences; 0 is off.
+    pub dry_multiplier: Option<f64>,
+    /// Growth of that penalty with the sequence's length.
+    pub dry_base: Option<f64>,
+    /// Longest repetition that is not penalised.
+    pub dry_allowed_length: Option<i64>,
+    /// How many tokens back repetitions are looked for; -1 for all.
+    pub dry_penalty_last_n: Option<i64>,
+    /// Strings that a repeated sequence does not reach across.
+    pub dry_sequence_breakers: Option<Vec<String>>,
+    /// Mirostat: 0 is off, 2 is version 2.
+    pub mirostat: Option<i64>,
+    /// Mirostat's target surprise.
+    pub mirostat_tau: Option<f64>,
+    /// Mirostat's learning rate.
+    pub mirostat_eta: Option<f64>,
+    /// Divides the logits of tokens that occurred, in the prompt too; 1 is off.
+    #[serde(alias = "repeat_penalty")]
+    pub repetition_penalty: Option<f64>,
+    /// Whether to go on past the end-of-text tokens.
+    pub ignore_eos: Option<bool>,
+    /// Number of tokens before which the answer does not end.
+    pub min_tokens: Option<i64>,
+    /// Further tokens that end the answer.
+    pub stop_token_ids: Option<Vec<i64>>,
+    /// The only tokens that may be sampled.
+    pub allowed_token_ids: Option<Vec<i64>>,
+    /// Whether the stop string that was met is part of the answer.
+    pub include_stop_str_in_output: Option<bool>,
+    /// Whether control tokens are left out of the text.
+    pub skip_special_tokens: Option<bool>,
+    /// Requests with a lower value are served first.
+    pub priority: Option<i64>,
+}
+
+/// Options of a streamed answer.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct StreamOptions {
+    /// Whether a last chunk brings the token counts.
+    pub include_usage: Option<bool>,
+    /// Whether chunks are padded to hide their length; this server does not.
+    pub include_obfuscation: Option<bool>,
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ChatMessage {
+    /// `system`, `developer`, `user`, `assistant` or `tool`.
+    pub role: Option<String>,
+    /// The text.
+    pub content: Option<Content>,
+    /// Name of the speaker.
+    pub name: Option<String>,
+    /// The calls that the assistant made.
+    pub tool_calls: Option<Vec<ToolCall>>,
+    /// The call that a tool message answers.
+    pub tool_call_id: Option<String>,
+    /// The assistant's refusal, which stands in for content.
+    pub refusal: Option<String>,
+    /// The assistant's reasoning before its answer.
+    pub reasoning_content: Option<String>,
+}
+
+/// A call that the assistant made.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ToolCall {
+    /// The call's id, which the tool's answer repeats.
+    pub id: Option<String>,
+    /// The function and its arguments.
+    pub function: FunctionCall,
+}
+
+/// The function of a call.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FunctionCall {
+    /// Name of the function.
+    pub name: String,
+    /// JSON text of an object.
+    pub arguments: Option<String>,
+}
+
+/// A message's content: text, or a list of typed parts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Plain text.
+    Text(String),
+    /// Typed parts.
+    Parts(Vec<ContentPart>),
+}
+
+/// One part of a message's content.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ContentPart {
+    /// `text`, `refusal`, `image_url`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The text of a `text` part.
+    pub text: Option<String>,
+    /// The text of a `refusal` part.
+    pub refusal: Option<String>,
+}
+
+/// One string or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OneOrMany(pub Vec<String>);
+
+/// What `/v1/completions` takes for a prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// One text.
+    Text(String),
+    /// A list: of texts, of token ids (one prompt), or of lists of token ids.
+    List(Vec<PromptElement>),
+}
+
+/// An element of a prompt list.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a string, a token id or a list of token ids"
+)]
+pub enum PromptElement {
+    /// A token id of the one prompt that the list is.
+    Token(i64),
+    /// A text.
+    Text(String),
+    /// The token ids of one prompt.
+    Tokens(Vec<i64>),
+}
+
+/// Reads a string or a list of `T`, keeping the path of an error inside the list, which an untagged
+/// enum would lose.
+struct StringOrList<T> {
+    expecting: &'static str,
+    element: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for StringOrList<T> {
+    type Value = Result<String, Vec<T>>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(self.expecting)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Ok(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
+        Ok(Ok(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Err)
+    }
+}
+
+fn string_or_list<'de, D, T>(
+    json: D,
+    expecting: &'static str,
+) -> Result<Result<String, Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    json.deserialize_any(StringOrList {
+        expecting,
+        element: PhantomData,
+    })
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let content = string_or_list(json, "a string or a list of content parts")?;
+        Ok(content.map_or_else(Self::Parts, Self::Text))
+    }
+}
+
+impl<'de> Deserialize<'de> for Prompt {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let prompt = string_or_list(
+            json,
+            "a string, or a list of strings, token ids or token id lists",
+        )?;
+        Ok(prompt.map_or_else(Self::List, Self::Text))
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let strings = string_or_list(json, "a string or a list of strings")?;
+        Ok(Self(strings.map_or_else(|list| list, |one| vec![one])))
+    }
+}
+
+/// Fields of OpenAI and of other servers that this one knows and cannot honour yet. They are read
+/// only to be refused by name: a field that is skipped in silence is a wrong answer.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[expect(missing_docs, reason = "documented by the message that refuses each")]
+pub struct UnsupportedFields {
+    pub tools: Option<Value>,
+    pub tool_choice: Option<Value>,
+    pub functions: Option<Value>,
+    pub function_call: Option<Value>,
+    pub response_format: Option<Value>,
+    pub structured_outputs: Option<Value>,
+    pub guided_json: Option<Value>,
+    pub guided_regex: Option<Value>,
+    pub guided_choice: Option<Value>,
+    pub guided_grammar: Option<Value>,
+    pub grammar: Option<Value>,
+    pub json_schema: Option<Value>,
+    pub reasoning_effort: Option<Value>,
+    pub modalities: Option<Value>,
+    pub audio: Option<Value>,
+    pub web_search_options: Option<Value>,
+    pub suffix: Option<Value>,
+    pub best_of: Option<Value>,
+    pub use_beam_search: Option<Value>,
+    pub prompt_logprobs: Option<Value>,
+    pub truncate_prompt_tokens: Option<Value>,
+    pub bad_words: Option<Value>,
+    pub chat_template: Option<Value>,
+    pub documents: Option<Value>,
+    pub return_tokens_as_token_ids: Option<Value>,
+    pub verbosity: Option<Value>,
+}
+
+/// `POST /tokenize` of a text; a conversation comes as a [`ChatCompletionRequest`].
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct TokenizeRequest {
+    /// Text to tokenise.
+    pub prompt: Option<String>,
+    /// Whether the text gets the model's first token.
+    pub add_special_tokens: Option<bool>,
+    /// Whether to return the text of each token too.
+    pub return_token_strs: Option<bool>,
+}
+
+/// `POST /detokenize`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct DetokenizeRequest {
+    /// Name of the model; the served one if missing.
+    pub model: Option<String>,
+    /// The tokens to turn into text.
+    pub tokens: Option<Vec<i64>>,
+}

@@ -1,0 +1,238 @@
+//! What the server answers.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// The fields that open every completion and every chunk of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Header {
+    /// The answer's id, the same in all its chunks.
+    pub id: String,
+    /// `chat.completion`, `chat.completion.chunk` or `text_completion`.
+    pub object: &'static str,
+    /// Unix time at which the answer began, in seconds.
+    pub created: u64,
+    /// The served model.
+    pub model: String,
+    /// Changes when the model or the build changes, and with it what a seed gives.
+    pub system_fingerprint: String,
+}
+
+/// A whole chat completion.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChatCompletion {
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "documented by its type")]
+    pub header: Header,
+    /// The answers, by index.
+    pub choices: Vec<ChatChoice>,
+    /// Token counts.
+    pub usage: Usage,
+    /// The one class of service there is.
+    pub service_tier: &'static str,
+}
+
+/// One answer of a chat completion.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChatChoice {
+    /// Which of `n`.
+    pub index: usize,
+    /// The answer.
+    pub message: AssistantMessage,
+    /// Log-probabilities, if asked for.
+    pub logprobs: Option<ChatLogprobs>,
+    /// Why the answer ended.
+    pub finish_reason: &'static str,
+}
+
+/// The assistant's message.
+#[derive(Debug, Clone, Serialize)]
+pub struct AssistantMessage {
+    /// `assistant`.
+    pub role: &'static str,
+    /// The text.
+    pub content: String,
+    /// Always null: the model refuses in its own words.
+    pub refusal: Option<String>,
+}
+
+/// A chunk of a streamed chat completion.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChatCompletionChunk<'a> {
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "documented by its type")]
+    pub header: &'a Header,
+    /// One answer's news; empty in the chunk that brings the usage.
+    pub choices: Vec<ChatChunkChoice>,
+    /// Left out unless asked for; then null in all chunks but the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Option<Usage>>,
+}
+
+/// One answer's news in a chunk.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChatChunkChoice {
+    /// Which of `n`.
+    pub index: usize,
+    /// What is new.
+    pub delta: Delta,
+    /// Log-probabilities of the new tokens, if asked for.
+    pub logprobs: Option<ChatLogprobs>,
+    /// Why the answer ended, in its last chunk.
+    pub finish_reason: Option<&'static str>,
+}
+
+/// What a chunk adds to a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Delta {
+    /// `assistant`, in an answer's first chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'static str>,
+    /// More text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+}
+
+/// Log-probabilities of a chat answer.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ChatLogprobs {
+    /// One entry a token.
+    pub content: Vec<ChatTokenLogprob>,
+    /// Always null.
+    pub refusal: Option<Vec<ChatTokenLogprob>>,
+}
+
+/// A token of a chat answer and the likeliest others at its place.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChatTokenLogprob {
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "documented by its type")]
+    pub token: ChatToken,
+    /// Best first.
+    pub top_logprobs: Vec<ChatToken>,
+}
+
+/// A token and its log-probability.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChatToken {
+    /// The token's text, lossy if it is part of a character.
+    pub token: String,
+    /// Natural logarithm of its probability before sampling, at least -9999.
+    pub logprob: f32,
+    /// The token's exact bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A whole text completion, or a chunk of one: they look the same.
+#[derive(Debug, Clone, Serialize)]
+pub struct Completion<'a> {
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "documented by its type")]
+    pub header: &'a Header,
+    /// The answers by index, or one answer's news.
+    pub choices: Vec<CompletionChoice>,
+    /// Token counts. In chunks: left out unless asked for, then null in all but the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Option<Usage>>,
+}
+
+/// One answer of a text completion, or its news.
+#[derive(Debug, Clone, Serialize)]
+pub struct CompletionChoice {
+    /// Prompt number times `n`, plus which of `n`.
+    pub index: usize,
+    /// The text.
+    pub text: String,
+    /// Log-probabilities, if asked for.
+    pub logprobs: Option<CompletionLogprobs>,
+    /// Why the answer ended; null in chunks before the last.
+    pub finish_reason: Option<&'static str>,
+}
+
+/// Log-probabilities of a text completion: parallel lists, one entry a token.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CompletionLogprobs {
+    /// Each token's text, or `bytes:\x..` for a part of a character.
+    pub tokens: Vec<String>,
+    /// Null for the first token of a prompt, which nothing predicts.
+    pub token_logprobs: Vec<Option<f32>>,
+    /// The likeliest tokens at each place, the chosen one among them.
+    pub top_logprobs: Vec<Option<BTreeMap<String, f32>>>,
+    /// Where each token begins in the text, in characters.
+    pub text_offset: Vec<usize>,
+}
+
+impl CompletionLogprobs {
+    /// Adds what follows.
+    pub fn append(&mut self, mut next: Self) {
+        self.tokens.append(&mut next.tokens);
+        self.token_logprobs.append(&mut next.token_logprobs);
+        self.top_logprobs.append(&mut next.top_logprobs);
+        self.text_offset.append(&mut next.text_offset);
+    }
+}
+
+/// Token counts of one HTTP request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Tokens of the prompts, each prompt counted once whatever `n` is.
+    pub prompt_tokens: usize,
+    /// Generated tokens of all answers, end-of-text tokens included.
+    pub completion_tokens: usize,
+    /// Their sum.
+    pub total_tokens: usize,
+    /// How much of the prompts was not computed again.
+    pub prompt_tokens_details: PromptTokensDetails,
+}
+
+/// Details of the prompt's token count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PromptTokensDetails {
+    /// Tokens found in the prefix cache.
+    pub cached_tokens: usize,
+}
+
+/// `GET /v1/models`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelList {
+    /// `list`.
+    pub object: &'static str,
+    /// One entry for each name that is served.
+    pub data: Vec<Model>,
+}
+
+/// A served model.
+#[derive(Debug, Clone, Serialize)]
+pub struct Model {
+    /// Its name.
+    pub id: String,
+    /// `model`.
+    pub object: &'static str,
+    /// Unix time at which it was loaded, in seconds.
+    pub created: u64,
+    /// `matou`.
+    pub owned_by: &'static str,
+    /// Largest number of tokens of prompt and answer together.
+    pub max_model_len: usize,
+}
+
+/// `POST /tokenize`.
+#[derive(Debug, Clone, Serialize)]
+pub struct TokenizeResponse {
+    /// Number of tokens.
+    pub count: usize,
+    /// Largest number of tokens of prompt and answer together.
+    pub max_model_len: usize,
+    /// The token ids.
+    pub tokens: Vec<u32>,
+    /// The text of each token, if asked for.
+    pub token_strs: Option<Vec<String>>,
+}
+
+/// `POST /detokenize`.
+#[derive(Debug, Clone, Serialize)]
+pub struct DetokenizeResponse {
+    /// The text.
+    pub prompt: String,
+}

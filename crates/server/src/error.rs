@@ -1,0 +1,202 @@
+//! What a client is told when a request fails.
+//!
+//! Every failure of this server, whichever layer finds it, becomes an [`ApiError`]: an HTTP status
+//! and OpenAI's error object `{"error": {"message", "type", "param", "code"}}`, which every client
+//! library knows how to read. Before the first token it is the whole response; after it, the same
+//! object travels as an event of the stream.
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use matou_engine::GenerationError;
+use serde::Serialize;
+
+/// A failed request, as its client sees it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    status: StatusCode,
+    message: String,
+    kind: &'static str,
+    param: Option<String>,
+    code: Option<&'static str>,
+    retry_after: Option<Duration>,
+}
+
+/// The JSON of an error: `{"error": {…}}`.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody<'a> {
+    error: ErrorObject<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorObject<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'a str>,
+    code: Option<&'static str>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            kind,
+            param: None,
+            code: None,
+            retry_after: None,
+        }
+    }
+
+    fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    fn with_code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// 400: the request as a whole cannot be read or makes no sense.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+    }
+
+    /// 400: the field `param` has a value that is not allowed.
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::bad_request(message)
+            .with_param(param)
+            .with_code("invalid_value")
+    }
+
+    /// 400: the field `param` has the wrong JSON type.
+    pub fn wrong_type(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::bad_request(message)
+            .with_param(param)
+            .with_code("invalid_type")
+    }
+
+    /// 400: the field `param` asks for something that this server or this model cannot do.
+    pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::bad_request(message)
+            .with_param(param)
+            .with_code("unsupported_parameter")
+    }
+
+    /// 400: prompt and completion do not fit the model's context.
+    pub fn context_length_exceeded(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::bad_request(message)
+            .with_param(param)
+            .with_code("context_length_exceeded")
+    }
+
+    /// 404: the request names a model that is not served here.
+    pub fn model_not_found(requested: &str, served: &[String]) -> Self {
+        let message = format!(
+            "The model `{requested}` does not exist; this server serves {}.",
+            served.join(", ")
+        );
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
+            .with_param("model")
+            .with_code("model_not_found")
+    }
+
+    /// 404: no such route.
+    pub fn unknown_url(method: &str, path: &str) -> Self {
+        let message = format!("Unknown request URL: {method} {path}.");
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message).with_code("unknown_url")
+    }
+
+    /// 405: the route exists, for other methods.
+    pub fn method_not_allowed(method: &str, path: &str) -> Self {
+        let message = format!("Not allowed to {method} on {path}.");
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "invalid_request_error",
+            message,
+        )
+        .with_code("method_not_supported")
+    }
+
+    /// 413: the body is larger than the server accepts.
+    pub fn payload_too_large(limit: usize) -> Self {
+        let message =
+            format!("The request body is larger than the {limit} bytes that this server accepts.");
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_request_error",
+            message,
+        )
+        .with_code("request_too_large")
+    }
+
+    /// 429: the queue is full; worth trying again after `retry_after`.
+    pub fn overloaded(message: impl Into<String>, retry_after: Duration) -> Self {
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        error.retry_after = Some(retry_after);
+        error.with_code("rate_limit_exceeded")
+    }
+
+    /// 503: the server is stopping.
+    pub fn shutting_down() -> Self {
+        let message = "The server is shutting down.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
+            .with_code("shutting_down")
+    }
+
+    /// 500: a fault of the server.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    /// The HTTP status of this error.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The field at fault, as a path into the request (`messages[0].content`), if there is one.
+    pub fn param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
+    /// The machine-readable code of this error.
+    pub fn code(&self) -> Option<&'static str> {
+        self.code
+    }
+
+    /// The JSON that a client reads.
+    pub fn body(&self) -> ErrorBody<'_> {
+        ErrorBody {
+            error: ErrorObject {
+                message: &self.message,
+                kind: self.kind,
+                param: self.param.as_deref(),
+                code: self.code,
+            },
+        }
+    }
+}
+
+/// What fails after a request was accepted is the server's fault, not the client's.
+impl From<GenerationError> for ApiError {
+    fn from(error: GenerationError) -> Self {
+        Self::internal(format!("The answer could not be completed: {error}."))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, axum::Json(self.body())).into_response();
+        if let Some(delay) = self.retry_after {
+            let seconds = delay.as_secs().max(1);
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

@@ -1,0 +1,190 @@
+//! `GET /metrics`: the engine's counters as Prometheus text.
+//!
+//! Names, suffixes and labels are those of vLLM, with `matou:` for `vllm:`, so that dashboards made
+//! for it work after replacing the prefix.
+
+use std::fmt::{Display, Write as _};
+
+use matou_engine::{EngineConfig, EngineStats, FinishReason, Histogram};
+
+/// Renders `stats` in Prometheus' text format, version 0.0.4.
+pub fn render(stats: &EngineStats, config: &EngineConfig, model_name: &str) -> String {
+    let mut page = Page::new(model_name);
+    let used = stats.kv_blocks_used as f64 / stats.kv_blocks_total.max(1) as f64;
+    page.gauge(
+        "num_requests_running",
+        "Sequences that are running.",
+        stats.running,
+    );
+    page.gauge(
+        "num_requests_waiting",
+        "Sequences that wait to run.",
+        stats.waiting,
+    );
+    page.gauge(
+        "kv_cache_usage_perc",
+        "Share of the KV blocks that running sequences hold; 1 is all.",
+        used,
+    );
+    page.gauge(
+        "kv_blocks_used",
+        "KV blocks that running sequences hold.",
+        stats.kv_blocks_used,
+    );
+    page.gauge(
+        "kv_blocks_cached",
+        "KV blocks kept for reuse without a holder.",
+        stats.kv_blocks_cached,
+    );
+    page.gauge(
+        "kv_blocks_total",
+        "KV blocks in all.",
+        stats.kv_blocks_total,
+    );
+    page.cache_config(config);
+
+    page.counter("prompt_tokens", "Prompt tokens read.", stats.prompt_tokens);
+    page.counter(
+        "generation_tokens",
+        "Tokens generated.",
+        stats.generation_tokens,
+    );
+    page.counter(
+        "prompt_tokens_cached",
+        "Prompt tokens found in the prefix cache.",
+        stats.cached_tokens,
+    );
+    page.counter(
+        "prefix_cache_queries",
+        "Prompt tokens looked up in the prefix cache.",
+        stats.prompt_tokens,
+    );
+    page.counter(
+        "prefix_cache_hits",
+        "Prompt tokens found in the prefix cache.",
+        stats.cached_tokens,
+    );
+    page.counter(
+        "num_preemptions",
+        "Times a sequence gave up its blocks.",
+        stats.preemptions,
+    );
+    page.counter("request_failure", "Requests that failed.", stats.failed);
+    page.success(&stats.finished);
+
+    page.histogram(
+        "request_queue_time_seconds",
+        "Time before the first step.",
+        &stats.queue_time,
+    );
+    page.histogram(
+        "time_to_first_token_seconds",
+        "Time before the first token.",
+        &stats.time_to_first_token,
+    );
+    page.histogram(
+        "inter_token_latency_seconds",
+        "Time between two tokens.",
+        &stats.inter_token_latency,
+    );
+    page.histogram(
+        "e2e_request_latency_seconds",
+        "Time from arrival to the end.",
+        &stats.e2e_latency,
+    );
+    page.histogram(
+        "iteration_num_requests",
+        "Sequences in a step.",
+        &stats.batch_size,
+    );
+    page.histogram(
+        "iteration_tokens_total",
+        "Tokens in a step.",
+        &stats.step_tokens,
+    );
+    page.text
+}
+
+struct Page {
+    text: String,
+    /// The labels that every sample carries.
+    labels: String,
+}
+
+impl Page {
+    fn new(model_name: &str) -> Self {
+        let name = model_name
+            .replace('\\', r"\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
+        Self {
+            text: String::new(),
+            labels: format!(r#"model_name="{name}",engine="0""#),
+        }
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP matou:{name} {help}"));
+        self.line(format_args!("# TYPE matou:{name} {kind}"));
+    }
+
+    fn sample(&mut self, name: &str, further_labels: &str, value: impl Display) {
+        let labels = self.labels.clone();
+        self.line(format_args!(
+            "matou:{name}{{{labels}{further_labels}}} {value}"
+        ));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments) {
+        writeln!(self.text, "{line}").expect("a String takes every write");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        let name = format!("{name}_total");
+        self.family(&name, "counter", help);
+        self.sample(&name, "", value);
+    }
+
+    fn success(&mut self, finished: &[u64; FinishReason::ALL.len()]) {
+        let name = "request_success_total";
+        self.family(name, "counter", "Answers that ended, by reason.");
+        for (reason, count) in FinishReason::ALL.into_iter().zip(finished) {
+            self.sample(
+                name,
+                &format!(r#",finished_reason="{}""#, reason.as_str()),
+                count,
+            );
+        }
+    }
+
+    /// How the cache is set up, as labels of a constant.
+    fn cache_config(&mut self, config: &EngineConfig) {
+        let labels = format!(
+            r#",num_kv_blocks="{}",cache_dtype="{:?}",enable_prefix_caching="{}""#,
+            config.num_kv_blocks, config.kv_cache_dtype, config.enable_prefix_caching
+        );
+        self.family("cache_config_info", "gauge", "How the KV cache is set up.");
+        self.sample("cache_config_info", &labels.to_lowercase(), 1);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.family(name, "histogram", help);
+        let mut cumulated = 0;
+        let bounds = histogram.bounds.iter().map(|bound| format!("{bound:?}"));
+        for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(&histogram.counts) {
+            cumulated += count;
+            self.sample(
+                &format!("{name}_bucket"),
+                &format!(r#",le="{bound}""#),
+                cumulated,
+            );
+        }
+        self.sample(&format!("{name}_sum"), "", histogram.sum);
+        self.sample(&format!("{name}_count"), "", cumulated);
+    }
+}

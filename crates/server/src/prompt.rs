@@ -1,0 +1,93 @@
+//! From a request to the token ids the engine computes on. All of it is work for
+//! [`AppState::compute`](crate::AppState::compute).
+
+use matou_chat::{
+    ChatTemplate, SpecialTokens, TemplateError, TemplateRequest, Tokenizer, TokenizerError,
+};
+use matou_engine::SamplingParams;
+
+use crate::error::ApiError;
+use crate::request::{ChatRequest, GenerationOptions, PromptInput};
+
+/// Renders a conversation and tokenises it.
+///
+/// # Errors
+///
+/// 400 when the model has no chat template, or when its template refuses the conversation (in the
+/// template's own words).
+pub fn tokenize_chat(
+    template: Option<&ChatTemplate>,
+    tokenizer: &Tokenizer,
+    request: &ChatRequest,
+) -> Result<Vec<u32>, ApiError> {
+    let Some(template) = template else {
+        let message = "This model has no chat template; use /v1/completions with the whole prompt.";
+        return Err(ApiError::unsupported("messages", message));
+    };
+    let rendered = template.render(&TemplateRequest {
+        messages: &request.messages,
+        tools: None,
+        add_generation_prompt: request.add_generation_prompt,
+        continue_final_message: request.continue_final_message,
+        kwargs: &request.template_kwargs,
+    });
+    let prompt = rendered.map_err(|error| match error {
+        TemplateError::Request { message, param } => ApiError::invalid(param, message),
+        error => {
+            let message = format!("The chat template refuses these messages: {error}");
+            ApiError::invalid("messages", message)
+        }
+    })?;
+    tokenizer
+        .encode_prompt(&prompt)
+        .map_err(|error| cannot_tokenize("messages", &error))
+}
+
+/// Tokenises a prompt that is used as it is. Control tokens in its text are parsed: whoever sends
+/// it writes the whole prompt, template included.
+///
+/// # Errors
+///
+/// 400 when the vocabulary cannot express the text.
+pub fn tokenize_input(tokenizer: &Tokenizer, input: &PromptInput) -> Result<Vec<u32>, ApiError> {
+    match input {
+        PromptInput::Tokens(ids) => Ok(ids.clone()),
+        PromptInput::Text {
+            text,
+            add_special_tokens,
+        } => tokenizer
+            .encode(text, SpecialTokens::Parse, *add_special_tokens)
+            .map_err(|error| cannot_tokenize("prompt", &error)),
+    }
+}
+
+/// Completes the sampling parameters with what only the vocabulary knows.
+pub fn resolve_sampling(tokenizer: &Tokenizer, options: &GenerationOptions) -> SamplingParams {
+    let mut sampling = options.sampling.clone();
+    if sampling.dry_multiplier > 0.0 {
+        sampling.dry_sequence_breaker_ids = tokens_with(tokenizer, &options.dry_sequence_breakers);
+    }
+    sampling
+}
+
+/// All tokens whose text contains one of `strings`.
+fn tokens_with(tokenizer: &Tokenizer, strings: &[String]) -> Vec<u32> {
+    let contains = |bytes: &[u8]| {
+        strings
+            .iter()
+            .filter(|string| !string.is_empty())
+            .any(|string| {
+                bytes
+                    .windows(string.len())
+                    .any(|window| window == string.as_bytes())
+            })
+    };
+    let vocabulary = 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
+    vocabulary
+        .filter(|&id| tokenizer.token_bytes(id).is_some_and(contains))
+        .collect()
+}
+
+fn cannot_tokenize(param: &str, error: &TokenizerError) -> ApiError {
+    ApiError::invalid(param, format!("The prompt cannot be tokenised: {error}."))
+}

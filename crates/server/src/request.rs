@@ -1,0 +1,72 @@
+//! Requests as the server understands them, whatever dialect they came in.
+//!
+//! A dialect's converter makes these from its wire types and refuses what it cannot express. What
+//! is here has been checked against the documented ranges; only the engine knows whether it fits.
+
+use matou_engine::SamplingParams;
+use serde_json::{Map, Value};
+
+/// A conversation to be answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatRequest {
+    /// Messages as chat templates read them.
+    pub messages: Vec<Value>,
+    /// Whether the prompt ends with the header of the assistant's turn.
+    pub add_generation_prompt: bool,
+    /// Whether the last message is continued rather than answered.
+    pub continue_final_message: bool,
+    /// Further variables of the template.
+    pub template_kwargs: Map<String, Value>,
+}
+
+/// A prompt that goes to the model as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptInput {
+    /// Text to be tokenised. Control tokens in it are parsed: the caller writes the whole prompt.
+    Text {
+        /// The text.
+        text: String,
+        /// Whether it gets the model's first token.
+        add_special_tokens: bool,
+    },
+    /// Token ids.
+    Tokens(Vec<u32>),
+}
+
+/// How to generate, the same for each prompt of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerationOptions {
+    /// What the engine obeys.
+    pub sampling: SamplingParams,
+    /// Strings that DRY does not look for repetitions across; the tokens that contain one are found
+    /// when the prompt is tokenised.
+    pub dry_sequence_breakers: Vec<String>,
+    /// Number of answers to each prompt.
+    pub n: usize,
+    /// Requests with a lower value are served first.
+    pub priority: i32,
+    /// What becomes of the tokens.
+    pub text: TextOptions,
+}
+
+/// How generated tokens become text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextOptions {
+    /// Strings that end an answer.
+    pub stop: Vec<String>,
+    /// Whether the stop string or stop token that was met is part of the text.
+    pub include_stop_str_in_output: bool,
+    /// Whether control tokens appear in the text.
+    pub keep_special_tokens: bool,
+    /// Whether the text continues its prompt, so that a space before its first word counts.
+    pub continues_prompt: bool,
+}
+
+/// How the answer is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ResponseOptions {
+    /// As a stream of chunks.
+    pub stream: bool,
+    /// With a last chunk that brings the token counts.
+    pub include_usage: bool,
+}

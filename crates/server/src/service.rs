@@ -1,0 +1,47 @@
+//! Endpoints for those who run the server: `/health`, `/version`, `/metrics`.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use crate::error::ApiError;
+use crate::metrics;
+use crate::state::SharedState;
+
+/// The routes of this module.
+pub(crate) fn router() -> Router<SharedState> {
+    Router::new()
+        .route("/health", get(health))
+        .route("/version", get(version))
+        .route("/metrics", get(metrics_text))
+}
+
+/// 200 while requests are accepted, 503 once the server is stopping.
+async fn health(State(state): State<SharedState>) -> Result<Json<Value>, ApiError> {
+    if !state.is_serving() {
+        return Err(ApiError::shutting_down());
+    }
+    Ok(Json(json!({"status": "ok"})))
+}
+
+async fn version() -> Json<Value> {
+    Json(json!({"version": env!("CARGO_PKG_VERSION")}))
+}
+
+async fn metrics_text(State(state): State<SharedState>) -> impl IntoResponse {
+    let text = metrics::render(
+        &state.engine.stats(),
+        state.engine.config(),
+        &state.model.names[0],
+    );
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    )
+}

@@ -1,0 +1,153 @@
+//! Server-sent events: the framing of a streamed response.
+//!
+//! ```text
+//! generation events ──▶ EventEncoder (one per dialect, pure) ──▶ frames ──▶ response body
+//!                                              keep-alive comments while silent ──┘
+//! ```
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use futures_util::{Stream, StreamExt};
+use serde::Serialize;
+
+use crate::generation::GenerationEvent;
+
+/// How long a stream may be silent before a comment shows proxies and clients that it is alive.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A comment: clients skip it.
+const KEEP_ALIVE: &[u8] = b":\n\n";
+
+/// Turns generation events into the frames of one dialect. Holds no clock and does no I/O, so that
+/// a recorded stream can be compared byte by byte.
+pub trait EventEncoder: Send + 'static {
+    /// Appends the frames that `event` gives rise to; may append none.
+    fn encode(&mut self, event: GenerationEvent, frames: &mut Frames);
+
+    /// Appends what closes the stream. Called once, after the last event, also when that was an
+    /// error.
+    fn close(&mut self, frames: &mut Frames);
+}
+
+/// Frames that wait to be sent.
+#[derive(Debug, Default)]
+pub struct Frames(Vec<u8>);
+
+impl Frames {
+    /// Appends `data: {json}`.
+    pub fn data(&mut self, message: &impl Serialize) {
+        self.0.extend_from_slice(b"data: ");
+        serde_json::to_writer(&mut self.0, message)
+            .expect("wire types serialise and a Vec takes every write");
+        self.0.extend_from_slice(b"\n\n");
+    }
+
+    /// Appends OpenAI's closing `data: [DONE]`.
+    pub fn done(&mut self) {
+        self.0.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    /// The frames as text.
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from(self.0)
+    }
+}
+
+/// The response that streams `events` through `encoder`. Dropping it drops `events`, which stops
+/// the generation.
+pub fn response(
+    events: impl Stream<Item = GenerationEvent> + Send + 'static,
+    encoder: impl EventEncoder,
+    keep_alive: Duration,
+) -> Response {
+    let mut response =
+        Body::from_stream(frames(events, encoder, keep_alive).map(Ok::<_, Infallible>))
+            .into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // nginx buffers responses unless told not to, which turns a stream into one late block.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+fn frames(
+    events: impl Stream<Item = GenerationEvent> + Send + 'static,
+    encoder: impl EventEncoder,
+    keep_alive: Duration,
+) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold(Some((Box::pin(events), encoder)), move |state| async move {
+        let (mut events, mut encoder) = state?;
+        let mut frames = Frames::default();
+        loop {
+            match tokio::time::timeout(keep_alive, events.next()).await {
+                Err(_silence) => {
+                    return Some((Bytes::from_static(KEEP_ALIVE), Some((events, encoder))));
+                }
+                Ok(None) => {
+                    encoder.close(&mut frames);
+                    return Some((frames.into_bytes(), None));
+                }
+                Ok(Some(event)) => {
+                    encoder.encode(event, &mut frames);
+                    if !frames.0.is_empty() {
+                        return Some((frames.into_bytes(), Some((events, encoder))));
+                    }
+                }
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::stream;
+
+    use super::*;
+
+    struct Silent;
+
+    impl EventEncoder for Silent {
+        fn encode(&mut self, _event: GenerationEvent, _frames: &mut Frames) {}
+
+        fn close(&mut self, frames: &mut Frames) {
+            frames.done();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_sends_keep_alive_comments() {
+        let mut frames = pin!(frames(stream::pending(), Silent, KEEP_ALIVE_INTERVAL));
+        for _ in 0..3 {
+            assert_eq!(frames.next().await, Some(Bytes::from_static(b":\n\n")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_closes_with_what_the_dialect_wants() {
+        let frames: Vec<Bytes> = frames(stream::empty(), Silent, KEEP_ALIVE_INTERVAL)
+            .collect()
+            .await;
+        assert_eq!(frames, [Bytes::from_static(b"data: [DONE]\n\n")]);
+    }
+
+    #[test]
+    fn a_frame_is_one_line_of_json_and_an_empty_line() {
+        let mut frames = Frames::default();
+        frames.data(&serde_json::json!({"text": "two\nlines"}));
+        assert_eq!(
+            frames.into_bytes(),
+            Bytes::from_static(b"data: {\"text\":\"two\\nlines\"}\n\n")
+        );
+    }
+}
