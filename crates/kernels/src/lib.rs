@@ -6,6 +6,7 @@
 //! | [`pool`] | the threads that share every loop |
 //! | [`format`], [`quant`] | the formats of weights, quantised or not |
 //! | [`packed`], [`matmul`] | weights repacked for it, and the matrix product |
+//! | [`attention`] | paged attention and its cache |
 //! | [`norm`], [`rope`], [`activation`] | the small operations between matrix products |
 //! | [`vector`] | long rows of logits, for sampling |
 //! | [`memory`] | huge pages; disjoint writes from tasks |
@@ -25,6 +26,7 @@
 use std::sync::Arc;
 
 pub mod activation;
+pub mod attention;
 pub mod dispatch;
 pub mod format;
 pub mod matmul;
@@ -41,6 +43,9 @@ mod testing;
 pub mod vector;
 
 pub use activation::{add, geglu_tanh, gelu_tanh, scale, silu, swiglu};
+pub use attention::{
+    AttentionParams, BLOCK_SIZE, KvDtype, KvPool, PagedBatch, Rows, paged_attention,
+};
 pub use dispatch::{Isa, IsaError};
 pub use format::{Format, FormatError};
 pub use matmul::matmul;

@@ -196,7 +196,6 @@ impl<'a, T> SharedMut<'a, T> {
     ///
     /// # Safety
     /// No two results that are alive at the same time may overlap, in whichever threads they are.
-
     pub unsafe fn slice_mut(&self, range: Range<usize>) -> &'a mut [T] {
         assert!(
             range.start <= range.end && range.end <= self.len,

@@ -1,0 +1,288 @@
+//! One layer's keys and values, in blocks of sixteen positions.
+//!
+//! ```text
+//!   pool    block 0 │ block 1 │ …                    a request's block table names its blocks in order
+//!   block   head 0 │ head 1 │ …                      one for each key-value head
+//!   head    keys   [head_dim, 16]                    position fastest
+//!           values [16, head_dim rounded up to 16]   dimension fastest
+//! ```
+//!
+//! The keys are transposed so that the scores of sixteen positions fill the lanes of a vector and no
+//! product needs a horizontal sum. Keys and values of a head lie side by side (4 KiB at head size 64
+//! in f16), because they are read together.
+
+use half::f16;
+
+use super::Rows;
+use crate::dispatch::Isa;
+use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::{AllocError, HugeBuffer};
+
+/// Positions in a block.
+pub const BLOCK_SIZE: usize = 16;
+
+/// The type of the cached numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvDtype {
+    /// 32 bits: exactly what the model computed.
+    F32,
+    /// 16 bits, rounded to nearest.
+    F16,
+}
+
+impl KvDtype {
+    fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+}
+
+/// A type that caches hold.
+pub(super) trait Element: bytemuck::Pod + Send + Sync {
+    fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F32;
+    fn store<S: Simd>(simd: S, to: &mut [Self; LANES], value: S::F32);
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[f32; LANES]) -> S::F32 {
+        simd.load(from)
+    }
+    #[inline(always)]
+    fn store<S: Simd>(simd: S, to: &mut [f32; LANES], value: S::F32) {
+        simd.store(to, value);
+    }
+}
+
+impl Element for f16 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[f16; LANES]) -> S::F32 {
+        simd.load_f16(from)
+    }
+    #[inline(always)]
+    fn store<S: Simd>(simd: S, to: &mut [f16; LANES], value: S::F32) {
+        simd.store_f16(to, value);
+    }
+}
+
+/// The paged cache of one layer; see the [module](self).
+pub struct KvPool {
+    memory: HugeBuffer,
+    shape: CacheShape,
+    dtype: KvDtype,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct CacheShape {
+    pub(super) num_blocks: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+}
+
+impl CacheShape {
+    /// Vectors in a row of values.
+    pub(super) fn value_vectors(self) -> usize {
+        self.head_dim.div_ceil(LANES)
+    }
+
+    /// Vectors of one head of one block: `head_dim` of keys, sixteen rows of values.
+    fn head_vectors(self) -> usize {
+        self.head_dim + BLOCK_SIZE * self.value_vectors()
+    }
+}
+
+impl KvPool {
+    /// A pool of `num_blocks` zeroed blocks. Memory is taken from the system when blocks are first
+    /// written.
+    ///
+    /// # Errors
+    /// The system has no room for it.
+    pub fn new(
+        num_blocks: usize,
+        kv_heads: usize,
+        head_dim: usize,
+        dtype: KvDtype,
+    ) -> Result<Self, AllocError> {
+        Ok(Self {
+            memory: HugeBuffer::zeroed(Self::bytes(num_blocks, kv_heads, head_dim, dtype))?,
+            shape: CacheShape {
+                num_blocks,
+                kv_heads,
+                head_dim,
+            },
+            dtype,
+        })
+    }
+
+    /// How many bytes such a pool takes (`usize::MAX` if that does not fit).
+    pub fn bytes(num_blocks: usize, kv_heads: usize, head_dim: usize, dtype: KvDtype) -> usize {
+        let value_row = head_dim.div_ceil(LANES).saturating_mul(LANES);
+        head_dim
+            .saturating_add(value_row)
+            .saturating_mul(BLOCK_SIZE * dtype.size())
+            .saturating_mul(kv_heads)
+            .saturating_mul(num_blocks)
+    }
+
+    /// Writes the keys and values of `slots.len()` tokens; token i, row i of `k` and `v` with
+    /// `[kv_heads, head_dim]` elements, goes to slot `slots[i]` = block · 16 + position in the block.
+    ///
+    /// # Panics
+    /// A slot lies beyond the pool, or a row beyond its slice.
+    pub fn write(&mut self, slots: &[u32], k: Rows<'_>, v: Rows<'_>) {
+        match self.dtype {
+            KvDtype::F32 => self.write_as::<f32>(slots, k, v),
+            KvDtype::F16 => self.write_as::<f16>(slots, k, v),
+        }
+    }
+
+    fn write_as<E: Element>(&mut self, slots: &[u32], k: Rows<'_>, v: Rows<'_>) {
+        let shape = self.shape;
+        let memory: &mut [[E; LANES]] = bytemuck::cast_slice_mut(&mut self.memory);
+        for (token, slot) in slots.iter().enumerate() {
+            let (block, offset) = (*slot as usize / BLOCK_SIZE, *slot as usize % BLOCK_SIZE);
+            assert!(block < shape.num_blocks, "slot {slot} is beyond the cache");
+            let (k, v) = (k.row(token), v.row(token));
+            for head in 0..shape.kv_heads {
+                let first = (block * shape.kv_heads + head) * shape.head_vectors();
+                let dims = head * shape.head_dim..(head + 1) * shape.head_dim;
+                dispatch(
+                    Isa::preferred(),
+                    WriteHead {
+                        cache: &mut memory[first..first + shape.head_vectors()],
+                        offset,
+                        k: &k[dims.clone()],
+                        v: &v[dims],
+                    },
+                );
+            }
+        }
+    }
+
+    pub(super) fn shape(&self) -> CacheShape {
+        self.shape
+    }
+
+    pub(super) fn dtype(&self) -> KvDtype {
+        self.dtype
+    }
+
+    /// The pool as what it holds; `E` is the type of [`dtype`](Self::dtype).
+    pub(super) fn view<E: Element>(&self) -> CacheView<'_, E> {
+        assert_eq!(size_of::<E>(), self.dtype.size(), "the cache's own type");
+        CacheView {
+            memory: bytemuck::cast_slice(&self.memory),
+            shape: self.shape,
+        }
+    }
+}
+
+/// Writes one head of one token into its block.
+struct WriteHead<'a, E> {
+    cache: &'a mut [[E; LANES]],
+    offset: usize,
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+impl<E: Element> Kernel for WriteHead<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (keys, values) = self.cache.split_at_mut(self.k.len());
+        let mut lanes = [E::zeroed(); LANES];
+        for (k, keys) in self.k.chunks(LANES).zip(keys.chunks_mut(LANES)) {
+            E::store(simd, &mut lanes, simd.load_partial(k, 0.0));
+            for (key, lane) in keys.iter_mut().zip(lanes) {
+                key[self.offset] = lane;
+            }
+        }
+        let row = values.len() / BLOCK_SIZE;
+        let values = &mut values[self.offset * row..(self.offset + 1) * row];
+        for (v, values) in self.v.chunks(LANES).zip(values) {
+            E::store(simd, values, simd.load_partial(v, 0.0));
+        }
+    }
+}
+
+/// A [`KvPool`] to read from.
+#[derive(Clone, Copy)]
+pub(super) struct CacheView<'a, E> {
+    memory: &'a [[E; LANES]],
+    pub(super) shape: CacheShape,
+}
+
+impl<'a, E: Element> CacheView<'a, E> {
+    /// The keys (`head_dim` vectors, a lane for each position) and values (sixteen rows of
+    /// `value_vectors`) of one head of a block.
+    #[inline(always)]
+    pub(super) fn head(&self, block: u32, head: usize) -> (&'a [[E; LANES]], &'a [[E; LANES]]) {
+        let vectors = self.shape.head_vectors();
+        let first = (block as usize * self.shape.kv_heads + head) * vectors;
+        self.memory[first..first + vectors].split_at(self.shape.head_dim)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::noise;
+
+    #[test]
+    fn what_is_written_is_read_back_transposed() {
+        for (kv_heads, head_dim) in [(1, 8), (3, 64), (2, 72), (2, 80)] {
+            let stride = kv_heads * head_dim + 5;
+            let slots = [3, 16, 47, 31, 0];
+            let k = noise(slots.len() * stride, 1);
+            let v = noise(slots.len() * stride, 2);
+            let rows = |data| Rows { data, stride };
+            let mut pool = KvPool::new(3, kv_heads, head_dim, KvDtype::F32).unwrap();
+            let mut half = KvPool::new(3, kv_heads, head_dim, KvDtype::F16).unwrap();
+            pool.write(&slots, rows(&k), rows(&v));
+            half.write(&slots, rows(&k), rows(&v));
+            for (token, slot) in slots.iter().enumerate() {
+                for head in 0..kv_heads {
+                    let offset = *slot as usize % 16;
+                    let (keys, values) = pool.view::<f32>().head(slot / 16, head);
+                    let (half_keys, half_values) = half.view::<f16>().head(slot / 16, head);
+                    for dim in 0..head_dim {
+                        let element = token * stride + head * head_dim + dim;
+                        let value = offset * head_dim.div_ceil(16) + dim / 16;
+                        assert_eq!(keys[dim][offset], k[element]);
+                        assert_eq!(values[value][dim % 16], v[element]);
+                        assert_eq!(half_keys[dim][offset], f16::from_f32(k[element]));
+                        assert_eq!(half_values[value][dim % 16], f16::from_f32(v[element]));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_pool() {
+        for dtype in [KvDtype::F32, KvDtype::F16] {
+            let pool = KvPool::new(5, 3, 72, dtype).unwrap();
+            assert_eq!(pool.memory.len(), KvPool::bytes(5, 3, 72, dtype));
+        }
+        assert_eq!(KvPool::bytes(1, 8, 64, KvDtype::F16), 16 * 8 * 64 * 2 * 2);
+    }
+
+    #[test]
+    fn a_pool_too_large_for_the_system_is_an_error() {
+        assert!(KvPool::new(usize::MAX / 2, 8, 64, KvDtype::F16).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "slot 16 is beyond the cache")]
+    fn a_slot_beyond_the_pool_panics() {
+        let mut pool = KvPool::new(1, 1, 8, KvDtype::F32).unwrap();
+        let rows = Rows {
+            data: &[0.0; 8],
+            stride: 8,
+        };
+        pool.write(&[16], rows, rows);
+    }
+}

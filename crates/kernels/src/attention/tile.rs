@@ -1,0 +1,312 @@
+//! Attention of a few neighbouring queries of one request to one key-value head.
+//!
+//! ```text
+//!   positions   0          64         128   …   512        576   …   1024
+//!               ├─ chunk ──┼─ chunk ──┼─ … ─────┼─ chunk ──┼─ … ─────┤
+//!               ├─ split ───────────────────────┼─ split ────────────┤
+//! ```
+//!
+//! A query visits the chunks that its bounds overlap, in ascending order. For each it computes
+//! scores, raises its running maximum, rescales what it has, and adds the weighted values (the online
+//! softmax of Milakov & Gimelshein 2018, as in FlashAttention). It starts afresh in each split, and
+//! the splits' states are merged in ascending order. All of this follows absolute positions, so a
+//! query's result has the same bits whichever queries share its tile, and whether its splits were
+//! computed by one thread or by several.
+//!
+//! Bounds (causal, window) are iterated: products cover the blocks that overlap them, scores outside
+//! count as -∞, and values outside are never read. Blocks that no bound overlaps are not looked at.
+
+use std::ops::Range;
+
+use super::AttentionParams;
+use super::cache::{BLOCK_SIZE, CacheView, Element};
+use super::products::{ChunkScores, MAX_QUERIES, add_weighted_values, scores};
+use crate::simd::{Kernel, LANES, Simd, exp, sigmoid};
+
+/// Blocks between two updates of the running maximum.
+pub(super) const CHUNK_BLOCKS: usize = 4;
+
+const CHUNK: usize = CHUNK_BLOCKS * BLOCK_SIZE;
+
+/// Positions that one task attends to at a time: 128 KiB of cache at head size 64 in f16, enough to
+/// hide what starting a task costs, little enough to share a context of 4k evenly.
+pub(super) const SPLIT: usize = 512;
+
+/// Vectors that come before the weighted sum in a query's state: the sum of weights (lane by lane
+/// until its split is done, then in lane 0), and the maximum (in lane 0).
+pub(super) const STATE_HEAD: usize = 2;
+
+const WEIGHT_SUM: usize = 0;
+const MAXIMUM: usize = 1;
+
+/// Neighbouring rows of one request, with all query heads that share a key-value head.
+pub(super) struct Tile<'a, E> {
+    pub(super) params: &'a AttentionParams,
+    pub(super) cache: CacheView<'a, E>,
+    /// The blocks of the request.
+    pub(super) block_table: &'a [u32],
+    pub(super) kv_head: usize,
+    /// The absolute position of the first row.
+    pub(super) position: usize,
+    pub(super) rows: usize,
+}
+
+impl<E: Element> Tile<'_, E> {
+    /// How many queries the tile has: `rows` × query heads to a key-value head, rows outermost.
+    pub(super) fn queries(&self) -> usize {
+        self.rows * self.params.group()
+    }
+
+    /// Vectors in the state of a query.
+    pub(super) fn state_row(&self) -> usize {
+        STATE_HEAD + self.cache.shape.value_vectors()
+    }
+
+    /// The positions that a query attends to.
+    #[inline(always)]
+    fn bounds(&self, query: usize) -> Range<usize> {
+        let end = self.position + query / self.params.group() + 1;
+        let window = self.params.sliding_window.unwrap_or(usize::MAX);
+        end.saturating_sub(window)..end
+    }
+
+    /// The positions from the first to the last that any of these queries attends to.
+    #[inline(always)]
+    fn span(&self, queries: Range<usize>) -> Range<usize> {
+        self.bounds(queries.start).start..self.bounds(queries.end - 1).end
+    }
+
+    /// The splits that the tile's queries attend to.
+    pub(super) fn splits(&self) -> Range<usize> {
+        let span = self.span(0..self.queries());
+        span.start / SPLIT..span.end.div_ceil(SPLIT)
+    }
+
+    /// The chunk at `start`; blocks outside `span` are left empty.
+    #[inline(always)]
+    fn chunk(&self, start: usize, span: &Range<usize>) -> Chunk<'_, E> {
+        let (mut keys, mut values): ([&[_]; _], [&[_]; _]) = Default::default();
+        let first = span.start.max(start) / BLOCK_SIZE;
+        let last = span.end.min(start + CHUNK).div_ceil(BLOCK_SIZE);
+        for block in first..last {
+            let i = block - start / BLOCK_SIZE;
+            (keys[i], values[i]) = self.cache.head(self.block_table[block], self.kv_head);
+        }
+        Chunk {
+            start,
+            keys,
+            values,
+        }
+    }
+}
+
+/// Four blocks of keys and values, from a position that is a multiple of 64.
+pub(super) struct Chunk<'a, E> {
+    start: usize,
+    pub(super) keys: [&'a [[E; LANES]]; CHUNK_BLOCKS],
+    pub(super) values: [&'a [[E; LANES]]; CHUNK_BLOCKS],
+}
+
+impl<E> Chunk<'_, E> {
+    /// The part of `positions` within the chunk, counted from its start.
+    #[inline(always)]
+    fn clip(&self, positions: Range<usize>) -> Range<usize> {
+        let relative = |position: usize| position.saturating_sub(self.start).min(CHUNK);
+        relative(positions.start)..relative(positions.end)
+    }
+}
+
+/// Computes the states of a tile's queries over one split.
+pub(super) struct AttendSplit<'a, E> {
+    pub(super) tile: &'a Tile<'a, E>,
+    pub(super) split: usize,
+    /// `[queries, head_dim]`, scaled.
+    pub(super) queries: &'a [f32],
+    /// Scratch: a row for each query.
+    pub(super) scores: &'a mut [ChunkScores],
+    /// The result: a row of [`Tile::state_row`] vectors for each query.
+    pub(super) state: &'a mut [[f32; LANES]],
+}
+
+impl<E: Element> Kernel for AttendSplit<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let tile = self.tile;
+        let row = tile.state_row();
+        self.state.fill([0.0; LANES]);
+        for state in self.state.chunks_exact_mut(row) {
+            state[MAXIMUM][0] = f32::NEG_INFINITY;
+        }
+        let queries = tile.queries();
+        let span = tile.span(0..queries);
+        let span = span.start.max(self.split * SPLIT)..span.end.min((self.split + 1) * SPLIT);
+        // Register tiles of even sizes: 4 + 4 queries are faster than 6 + 2.
+        let step = queries.div_ceil(queries.div_ceil(MAX_QUERIES));
+        for start in (span.start / CHUNK * CHUNK..span.end).step_by(CHUNK) {
+            let chunk = tile.chunk(start, &span);
+            for first in (0..queries).step_by(step) {
+                let part = first..queries.min(first + step);
+                let head_dim = tile.params.head_dim;
+                attend_chunk(
+                    simd,
+                    tile,
+                    &chunk,
+                    part.clone(),
+                    &self.queries[part.start * head_dim..part.end * head_dim],
+                    &mut self.scores[part.clone()],
+                    &mut self.state[part.start * row..part.end * row],
+                );
+            }
+        }
+        for state in self.state.chunks_exact_mut(row) {
+            state[WEIGHT_SUM][0] = simd.sum(simd.load(&state[WEIGHT_SUM]));
+        }
+    }
+}
+
+/// Takes a chunk into the states of the queries of one register tile.
+#[inline(always)]
+fn attend_chunk<S: Simd, E: Element>(
+    simd: S,
+    tile: &Tile<'_, E>,
+    chunk: &Chunk<'_, E>,
+    part: Range<usize>,
+    queries: &[f32],
+    weights: &mut [ChunkScores],
+    state: &mut [[f32; LANES]],
+) {
+    let span = chunk.clip(tile.span(part.clone()));
+    if span.is_empty() {
+        return;
+    }
+    let blocks = span.start / BLOCK_SIZE..span.end.div_ceil(BLOCK_SIZE);
+    scores(simd, queries, chunk, blocks, weights);
+
+    let row = tile.state_row();
+    let mut common = span.clone();
+    for (i, query) in part.clone().enumerate() {
+        let bounds = chunk.clip(tile.bounds(query));
+        common = common.start.max(bounds.start)..common.end.min(bounds.end);
+        let state = &mut state[i * row..(i + 1) * row];
+        weigh(simd, tile.params.softcap, bounds, &mut weights[i], state);
+    }
+    if common.is_empty() {
+        common = span.start..span.start;
+    }
+    // Positions that all queries attend to are shared; the ragged ends before and after are not.
+    for (i, query) in part.clone().enumerate() {
+        let bounds = chunk.clip(tile.bounds(query));
+        let before = bounds.start..bounds.end.min(common.start);
+        let state = &mut state[i * row..(i + 1) * row];
+        add_weighted_values(simd, &weights[i..=i], chunk, before, state);
+    }
+    add_weighted_values(simd, weights, chunk, common.clone(), state);
+    for (i, query) in part.enumerate() {
+        let bounds = chunk.clip(tile.bounds(query));
+        let after = bounds.start.max(common.end)..bounds.end;
+        let state = &mut state[i * row..(i + 1) * row];
+        add_weighted_values(simd, &weights[i..=i], chunk, after, state);
+    }
+}
+
+/// Turns a query's scores at `bounds` into weights relative to its maximum, which they may raise, and
+/// adds them up.
+#[inline(always)]
+fn weigh<S: Simd>(
+    simd: S,
+    softcap: Option<f32>,
+    bounds: Range<usize>,
+    scores: &mut ChunkScores,
+    state: &mut [[f32; LANES]],
+) {
+    if bounds.is_empty() {
+        return;
+    }
+    if let Some(cap) = softcap {
+        for scores in scores.iter_mut() {
+            simd.store(scores, soft_cap(simd, cap, simd.load(scores)));
+        }
+    }
+    let flat = scores.as_flattened_mut();
+    flat[..bounds.start].fill(f32::NEG_INFINITY);
+    flat[bounds.end..].fill(f32::NEG_INFINITY);
+    let mut largest = simd.splat(f32::NEG_INFINITY);
+    for scores in scores.iter() {
+        largest = simd.max(simd.load(scores), largest);
+    }
+    let largest = simd.largest(largest);
+    let maximum = state[MAXIMUM][0];
+    if largest > maximum {
+        let factor = exp(simd, simd.splat(maximum - largest));
+        let (head, sums) = state.split_at_mut(STATE_HEAD);
+        head[MAXIMUM][0] = largest;
+        for x in sums.iter_mut().chain(&mut head[..1]) {
+            simd.store(x, simd.mul(simd.load(x), factor));
+        }
+    }
+    let maximum = simd.splat(state[MAXIMUM][0]);
+    let mut sum = simd.load(&state[WEIGHT_SUM]);
+    for scores in scores {
+        let weights = exp(simd, simd.sub(simd.load(scores), maximum));
+        simd.store(scores, weights);
+        sum = simd.add(sum, weights);
+    }
+    simd.store(&mut state[WEIGHT_SUM], sum);
+}
+
+/// cap · tanh(x / cap), with tanh y = 2·σ(2y) − 1.
+#[inline(always)]
+fn soft_cap<S: Simd>(simd: S, cap: f32, x: S::F32) -> S::F32 {
+    let sigmoid = sigmoid(simd, simd.mul(x, simd.splat(2.0 / cap)));
+    simd.mul_add(sigmoid, simd.splat(2.0 * cap), simd.splat(-cap))
+}
+
+/// Merges the states of a later split into those of all splits before it.
+pub(super) struct Merge<'a> {
+    pub(super) total: &'a mut [[f32; LANES]],
+    pub(super) split: &'a [[f32; LANES]],
+    pub(super) state_row: usize,
+}
+
+impl Merge<'_> {
+    /// The state before the first split, which merging replaces by that of the split, bit for bit.
+    pub(super) fn reset(total: &mut [[f32; LANES]], state_row: usize) {
+        total.fill([0.0; LANES]);
+        for total in total.chunks_exact_mut(state_row) {
+            total[MAXIMUM][0] = f32::NEG_INFINITY;
+        }
+    }
+}
+
+impl Kernel for Merge<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let totals = self.total.chunks_exact_mut(self.state_row);
+        for (total, split) in totals.zip(self.split.chunks_exact(self.state_row)) {
+            let maxima = [total[MAXIMUM][0], split[MAXIMUM][0]];
+            if maxima[1] == f32::NEG_INFINITY {
+                continue; // This query attended to nothing in the split.
+            }
+            let maximum = maxima[0].max(maxima[1]);
+            let factor_total = exp(simd, simd.splat(maxima[0] - maximum));
+            let factor_split = exp(simd, simd.splat(maxima[1] - maximum));
+            for (total, split) in total.iter_mut().zip(split) {
+                let kept = simd.mul(simd.load(total), factor_total);
+                simd.store(total, simd.mul_add(simd.load(split), factor_split, kept));
+            }
+            total[MAXIMUM][0] = maximum;
+        }
+    }
+}
+
+/// The result of a query: its weighted sum over its sum of weights.
+pub(super) fn finish(state: &[[f32; LANES]], out: &mut [f32]) {
+    let sum = state[WEIGHT_SUM][0];
+    for (out, x) in out.iter_mut().zip(state[STATE_HEAD..].as_flattened()) {
+        *out = x / sum;
+    }
+}
