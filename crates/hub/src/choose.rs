@@ -1,0 +1,214 @@
+//! Which files of a repository make up a model.
+
+use crate::error::SourceError;
+use crate::model_ref::shard_names;
+
+/// The quantisation to take when a repository offers many: the usual balance of size and quality.
+const PREFERRED: &str = "Q4_K_M";
+
+/// Files that a folder in Hugging Face layout needs besides weights.
+const COMPANIONS: [&str; 9] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    INDEX,
+];
+
+/// Names the shards of safetensors weights.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+/// The files of a model, in the order to fetch them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// A GGUF model; the first file is the one to open, the others are its further shards.
+    Gguf(Vec<String>),
+    /// Hugging Face layout; small files first.
+    HuggingFace(Vec<String>),
+}
+
+impl Choice {
+    pub(crate) fn files(&self) -> &[String] {
+        match self {
+            Self::Gguf(files) | Self::HuggingFace(files) => files,
+        }
+    }
+
+    /// Whether the choice would be the same if the repository had more files than are known.
+    pub(crate) fn is_certain(&self) -> bool {
+        match self {
+            Self::Gguf(files) => is_preferred(&files[0]),
+            Self::HuggingFace(_) => true,
+        }
+    }
+}
+
+/// Chooses among `files` of `repo`.
+///
+/// # Errors
+///
+/// [`SourceError::ChooseFile`] if no choice is obvious, [`SourceError::NotFound`] if nothing is a
+/// model.
+pub(crate) fn choose(repo: &str, files: &[String]) -> Result<Choice, SourceError> {
+    let models = gguf_models(files);
+    match &models[..] {
+        [] => hugging_face(repo, files),
+        [only] => Ok(Choice::Gguf(shard_names(only))),
+        several => {
+            let preferred: Vec<&String> =
+                several.iter().filter(|file| is_preferred(file)).collect();
+            match preferred[..] {
+                [one] => Ok(Choice::Gguf(shard_names(one))),
+                _ => Err(SourceError::ChooseFile {
+                    repo: repo.to_owned(),
+                    reason: format!("{repo} holds several models"),
+                    candidates: models,
+                }),
+            }
+        }
+    }
+}
+
+/// GGUF models among `files`, each by its first file: no shards but complete first ones, and none
+/// of the files that accompany a model (vision projectors, importance matrices).
+pub(crate) fn gguf_models(files: &[String]) -> Vec<String> {
+    let companion = |file: &str| {
+        let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
+        name.contains("mmproj") || name.contains("imatrix")
+    };
+    let is_model = |file: &&String| {
+        let shards = shard_names(file);
+        file.ends_with(".gguf")
+            && !companion(file)
+            && shards[0] == **file
+            && shards.iter().all(|s| files.contains(s))
+    };
+    files.iter().filter(is_model).cloned().collect()
+}
+
+fn is_preferred(file: &str) -> bool {
+    file.to_ascii_uppercase().contains(PREFERRED)
+}
+
+fn hugging_face(repo: &str, files: &[String]) -> Result<Choice, SourceError> {
+    let has = |name: &str| files.iter().any(|file| file == name);
+    // Mistral publishes the same weights a second time, in its own layout, as `consolidated*`.
+    let weights = |file: &&String| {
+        file.ends_with(".safetensors") && !file.contains('/') && !file.starts_with("consolidated")
+    };
+    let weights: Vec<String> = files.iter().filter(weights).cloned().collect();
+    if !has("config.json") || weights.is_empty() {
+        return Err(SourceError::NotFound(format!(
+            "{repo} holds no model that matou can read (neither a .gguf file nor config.json with .safetensors)"
+        )));
+    }
+    let companions = COMPANIONS
+        .iter()
+        .filter(|name| has(name))
+        .map(|name| (*name).to_owned());
+    Ok(Choice::HuggingFace(companions.chain(weights).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(files: &[&str]) -> Result<Choice, SourceError> {
+        choose(
+            "me/mine",
+            &files
+                .iter()
+                .map(|file| (*file).to_owned())
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    fn gguf(files: &[&str]) -> Choice {
+        Choice::Gguf(files.iter().map(|file| (*file).to_owned()).collect())
+    }
+
+    #[test]
+    fn the_only_gguf_file_is_chosen() {
+        let choice = chosen(&[
+            "README.md",
+            "config.json",
+            "m.Q8_0.gguf",
+            "mmproj-m.gguf",
+            "m.imatrix.gguf",
+        ]);
+        assert_eq!(choice.unwrap(), gguf(&["m.Q8_0.gguf"]));
+    }
+
+    #[test]
+    fn among_several_gguf_files_q4_k_m_is_chosen() {
+        let choice = chosen(&["m-q2_k.gguf", "m-q4_k_m.gguf", "m-q8_0.gguf"]).unwrap();
+        assert_eq!(choice, gguf(&["m-q4_k_m.gguf"]));
+        assert!(choice.is_certain());
+    }
+
+    #[test]
+    fn several_gguf_files_without_an_obvious_one_are_listed() {
+        let message = chosen(&["m.Q2_K.gguf", "m.Q8_0.gguf"])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            message,
+            "me/mine holds several models; name one of its files, for example hf:me/mine/m.Q2_K.gguf. \
+             It has: m.Q2_K.gguf, m.Q8_0.gguf"
+        );
+    }
+
+    #[test]
+    fn a_split_model_counts_once_and_only_if_it_is_complete() {
+        let shards = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
+        assert_eq!(chosen(&shards).unwrap(), gguf(&shards));
+        assert!(matches!(
+            chosen(&shards[..1]),
+            Err(SourceError::NotFound(_))
+        ));
+        assert!(matches!(
+            chosen(&shards[1..]),
+            Err(SourceError::NotFound(_))
+        ));
+    }
+
+    #[test]
+    fn the_hugging_face_layout_is_fetched_without_duplicates_of_the_weights() {
+        let choice = chosen(&[
+            ".gitattributes",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "consolidated.safetensors",
+            "original/consolidated.00.pth",
+            "model.safetensors.index.json",
+            "config.json",
+            "tokenizer.json",
+        ]);
+        let files = [
+            "config.json",
+            "tokenizer.json",
+            "model.safetensors.index.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+        ];
+        assert_eq!(choice.unwrap().files(), files);
+    }
+
+    #[test]
+    fn a_repository_without_a_model_is_an_error() {
+        for files in [
+            &[][..],
+            &["README.md"],
+            &["config.json", "pytorch_model.bin"],
+        ] {
+            assert!(
+                matches!(chosen(files), Err(SourceError::NotFound(_))),
+                "{files:?}"
+            );
+        }
+    }
+}

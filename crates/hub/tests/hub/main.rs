@@ -1,0 +1,9 @@
+//! The crate from outside: models by name, path and repository, from a hub and a package folder on
+//! this machine.
+
+// A helper of a test that cannot go on has nobody to report to.
+#![allow(clippy::unwrap_used)]
+
+mod download;
+mod sources;
+mod support;
