@@ -17,11 +17,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
-use matou_model::{BLOCK_SIZE, ModelInfo};
+use matou_model::ModelInfo;
 use thiserror::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::config::EngineConfig;
+use crate::kv_cache_manager::blocks_needed;
 use crate::request::{EngineEvent, GenerationError, GenerationRequest};
 use crate::sampling::InvalidParam;
 use crate::stats::EngineStats;
@@ -143,7 +144,11 @@ impl Shared {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn stop_accepting(&self) {
+    pub(crate) fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    fn stop_accepting(&self) {
         self.accepting.store(false, Ordering::Relaxed);
     }
 }
@@ -263,6 +268,7 @@ impl EngineHandle {
     fn validate_length(&self, prompt_tokens: usize, max_tokens: usize) -> Result<(), SubmitError> {
         let EngineConfig {
             max_model_len,
+            max_num_batched_tokens,
             num_kv_blocks,
             ..
         } = self.shared.config;
@@ -274,7 +280,8 @@ impl EngineHandle {
                 max_model_len,
             });
         }
-        let needed_blocks = total.div_ceil(BLOCK_SIZE);
+        let window = self.shared.model_info.sliding_window;
+        let needed_blocks = blocks_needed(total, window, max_num_batched_tokens);
         if needed_blocks > num_kv_blocks {
             return Err(SubmitError::KvCacheTooSmall {
                 needed_blocks,

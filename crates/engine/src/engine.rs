@@ -1,0 +1,201 @@
+//! The engine thread: drain commands, schedule, forward, sample, update, again.
+//!
+//! One OS thread owns the model, the scheduler and all requests; everybody else holds a handle.
+//! While there is work the thread never waits for anything, and while there is none it sleeps in
+//! the receive call of its command channel.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use matou_model::{BLOCK_SIZE, LanguageModel};
+
+use crate::config::{EngineConfig, EngineError};
+use crate::handle::{Command, EngineHandle, Shared};
+use crate::kv_cache_manager::{KvCacheManager, blocks_needed};
+use crate::lifecycle::Requests;
+use crate::model_runner::ModelRunner;
+use crate::pacing::PrefillPacer;
+use crate::scheduler::{Scheduler, SchedulerConfig, Step};
+
+/// Most bytes of logits that prompt log-probabilities may take in a step.
+const PROMPT_LOGITS_BYTES: usize = 64 << 20;
+
+/// Starts engines.
+pub struct Engine;
+
+impl Engine {
+    /// Prepares `model` and starts the thread that runs it.
+    ///
+    /// The thread ends when the last [`EngineHandle`] is dropped and all requests are done.
+    ///
+    /// # Errors
+    ///
+    /// When the limits contradict each other, the KV cache cannot be allocated, or there is no
+    /// thread to be had.
+    pub fn start(
+        mut model: Box<dyn LanguageModel>,
+        config: EngineConfig,
+    ) -> Result<(EngineHandle, EngineThread), EngineError> {
+        config.validate()?;
+        model.allocate_kv_cache(config.num_kv_blocks, config.kv_cache_dtype)?;
+        let (sender, commands) = mpsc::channel();
+        let shared = Arc::new(Shared::new(config, model.info().clone()));
+        let engine = EngineLoop::new(model, shared.clone(), commands);
+        let thread = std::thread::Builder::new()
+            .name("matou-engine".to_owned())
+            .spawn(move || engine.run())?;
+        Ok((EngineHandle::new(shared, sender), EngineThread(thread)))
+    }
+}
+
+/// The running engine thread.
+#[derive(Debug)]
+pub struct EngineThread(JoinHandle<()>);
+
+impl EngineThread {
+    /// Waits until the engine has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the thread panicked.
+    pub fn join(self) -> std::thread::Result<()> {
+        self.0.join()
+    }
+}
+
+/// What the thread owns.
+struct EngineLoop {
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    scheduler: Scheduler,
+    requests: Requests,
+    runner: ModelRunner,
+    pacer: PrefillPacer,
+    max_len: usize,
+    closing: bool,
+}
+
+impl EngineLoop {
+    fn new(
+        model: Box<dyn LanguageModel>,
+        shared: Arc<Shared>,
+        commands: Receiver<Command>,
+    ) -> Self {
+        let (config, info) = (shared.config(), model.info());
+        let limits = SchedulerConfig {
+            max_num_seqs: config.max_num_seqs,
+            max_num_batched_tokens: config.max_num_batched_tokens,
+            max_prompt_logits: (PROMPT_LOGITS_BYTES / size_of::<f32>() / info.vocab_size.max(1))
+                .max(1),
+        };
+        let window = info.sliding_window;
+        let kv_cache =
+            KvCacheManager::new(config.num_kv_blocks, config.enable_prefix_caching, window);
+        let whole_context =
+            blocks_needed(config.max_model_len, window, config.max_num_batched_tokens);
+        let max_len = if whole_context <= config.num_kv_blocks {
+            config.max_model_len
+        } else {
+            config.num_kv_blocks * BLOCK_SIZE
+        };
+        Self {
+            scheduler: Scheduler::new(limits, kv_cache),
+            requests: Requests::default(),
+            runner: ModelRunner::new(model),
+            pacer: PrefillPacer::default(),
+            max_len,
+            closing: false,
+            shared,
+            commands,
+        }
+    }
+
+    fn run(mut self) {
+        while self.drain_commands() {
+            self.step();
+        }
+    }
+
+    /// One step: each sequence in it advances by its share of the token budget.
+    fn step(&mut self) {
+        self.requests
+            .cancel_abandoned(&mut self.scheduler, &mut self.shared.stats());
+        self.scheduler
+            .set_prefill_limit(self.pacer.prefill_limit(self.scheduler.num_running()));
+        let step = self.scheduler.schedule();
+        let started = Instant::now();
+        self.requests
+            .note_started(&step, started, &mut self.shared.stats());
+        let outputs = self
+            .runner
+            .execute(&step, &self.scheduler, &mut self.requests);
+        let now = Instant::now();
+        match outputs {
+            Ok(outputs) => {
+                self.scheduler.complete(&step);
+                self.requests
+                    .update(outputs, &mut self.scheduler, now, &mut self.shared.stats());
+            }
+            Err(error) => self.requests.fail_step(
+                &step,
+                &error,
+                &mut self.scheduler,
+                &mut self.shared.stats(),
+            ),
+        }
+        self.pacer.observe(
+            step.num_tokens(),
+            step.num_prefill_tokens,
+            (now - started).as_secs_f64(),
+        );
+        self.publish(&step);
+    }
+
+    /// Takes in what the handles have sent; sleeps if there is nothing to do. Returns false when
+    /// there never will be again.
+    fn drain_commands(&mut self) -> bool {
+        loop {
+            let idle = self.scheduler.is_empty();
+            let command = if idle && !self.closing {
+                self.rest();
+                self.commands.recv().map_err(|_| TryRecvError::Disconnected)
+            } else {
+                self.commands.try_recv()
+            };
+            match command {
+                Ok(Command::Submit(submission)) => {
+                    self.requests
+                        .admit(*submission, &mut self.scheduler, self.max_len);
+                }
+                Ok(Command::Shutdown) => self.closing = true,
+                Err(_) => return !idle,
+            }
+        }
+    }
+
+    /// Before sleeping: everything must have been given back.
+    fn rest(&self) {
+        if cfg!(debug_assertions)
+            && let Err(fault) = self.scheduler.check_integrity()
+        {
+            panic!("the KV cache is inconsistent: {fault}");
+        }
+        self.publish(&Step::default());
+    }
+
+    fn publish(&self, step: &Step) {
+        let mut stats = self.shared.stats();
+        stats.running = self.scheduler.num_running();
+        stats.waiting = self.scheduler.num_waiting();
+        stats.kv_blocks_used = self.scheduler.pool().num_in_use();
+        stats.kv_blocks_cached = self.scheduler.pool().num_cached();
+        stats.preemptions += step.num_preempted as u64;
+        if !step.sequences.is_empty() {
+            stats.steps += 1;
+            stats.batch_size.observe(step.sequences.len() as f64);
+            stats.step_tokens.observe(step.num_tokens() as f64);
+        }
+    }
+}

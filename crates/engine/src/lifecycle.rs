@@ -1,0 +1,328 @@
+//! Requests from admission to their terminal event.
+//!
+//! A request has `n` answers, each a sequence of the scheduler. Here is what they send, and how each
+//! of them ends:
+//!
+//! ```text
+//!            ┌─ stop token, max_tokens ───────────► Finished, sequence removed
+//!  Token ... ┼─ client gone (channel closed) ─────► all answers removed, nobody listens
+//!            └─ failed step, no token possible ───► Failed, all answers removed
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::handle::{QueueTicket, Submission};
+use crate::model_runner::{Samplers, SequenceOutput};
+use crate::request::{EngineEvent, FinishReason, GenerationError, TokenLogprobs};
+use crate::sampling::{Sampled, Sampler, SamplingParams};
+use crate::scheduler::{Scheduler, Step};
+use crate::sequence::{NewSequence, SequenceId};
+use crate::stats::EngineStats;
+
+/// Names a request; the id of its first sequence.
+type RequestKey = SequenceId;
+
+/// A request that has not ended.
+struct ActiveRequest {
+    request_id: String,
+    events: UnboundedSender<EngineEvent>,
+    params: Arc<SamplingParams>,
+    num_prompt_tokens: usize,
+    max_output_tokens: usize,
+    /// Answers that have not ended.
+    sequences: Vec<SequenceId>,
+    submitted: Instant,
+    /// Held until the first step.
+    ticket: Option<QueueTicket>,
+    prompt_sent: bool,
+    prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
+}
+
+impl ActiveRequest {
+    fn send(&self, event: EngineEvent) {
+        // A client that has gone away is noticed before the next step.
+        let _ = self.events.send(event);
+    }
+}
+
+/// One answer of a request.
+struct Answer {
+    request: RequestKey,
+    index: usize,
+    sampler: Sampler,
+    last_token: Option<Instant>,
+}
+
+/// All requests that have not ended.
+#[derive(Default)]
+pub(crate) struct Requests {
+    requests: HashMap<RequestKey, ActiveRequest>,
+    answers: HashMap<SequenceId, Answer>,
+}
+
+impl Samplers for Requests {
+    fn sampler(&mut self, id: SequenceId) -> &mut Sampler {
+        &mut self
+            .answers
+            .get_mut(&id)
+            .expect("every scheduled sequence is an answer")
+            .sampler
+    }
+}
+
+impl Requests {
+    /// Hands the answers of a new request to the scheduler. `max_len` is the longest sequence that
+    /// can be held.
+    pub(crate) fn admit(
+        &mut self,
+        submission: Submission,
+        scheduler: &mut Scheduler,
+        max_len: usize,
+    ) {
+        let Submission {
+            request,
+            events,
+            ticket,
+            submitted,
+        } = submission;
+        let params = Arc::new(request.params);
+        let num_prompt_tokens = request.prompt_token_ids.len();
+        let longest = max_len.saturating_sub(num_prompt_tokens);
+        let mut sequences = Vec::with_capacity(request.n);
+        for index in 0..request.n {
+            let leader = sequences.first().copied();
+            let id = scheduler.add(NewSequence {
+                prompt_token_ids: request.prompt_token_ids.clone(),
+                priority: request.priority,
+                leader,
+                prompt_logits: leader.is_none() && params.prompt_logprobs.is_some(),
+            });
+            let sampler = Sampler::new(params.clone(), index);
+            self.answers.insert(
+                id,
+                Answer {
+                    request: leader.unwrap_or(id),
+                    index,
+                    sampler,
+                    last_token: None,
+                },
+            );
+            sequences.push(id);
+        }
+        tracing::debug!(
+            request_id = request.request_id,
+            num_prompt_tokens,
+            n = request.n,
+            "request queued"
+        );
+        let active = ActiveRequest {
+            request_id: request.request_id,
+            events,
+            num_prompt_tokens,
+            max_output_tokens: params
+                .max_tokens
+                .map_or(longest, |max_tokens| max_tokens.min(longest)),
+            submitted,
+            ticket: Some(ticket),
+            prompt_sent: false,
+            prompt_logprobs: params
+                .prompt_logprobs
+                .map(|_| vec![None; num_prompt_tokens]),
+            params,
+            sequences,
+        };
+        self.requests.insert(active.sequences[0], active);
+    }
+
+    /// Ends the requests whose clients have gone away.
+    pub(crate) fn cancel_abandoned(&mut self, scheduler: &mut Scheduler, stats: &mut EngineStats) {
+        let abandoned = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.events.is_closed());
+        for key in abandoned.map(|(key, _)| *key).collect::<Vec<_>>() {
+            if let Some(request) = self.remove(key, scheduler) {
+                request
+                    .sequences
+                    .iter()
+                    .for_each(|_| stats.count_finished(FinishReason::Aborted));
+                tracing::debug!(request_id = request.request_id, "request cancelled");
+            }
+        }
+    }
+
+    /// Takes note of the requests whose first step this is: they leave the queue.
+    pub(crate) fn note_started(&mut self, step: &Step, now: Instant, stats: &mut EngineStats) {
+        for scheduled in &step.sequences {
+            let request = self
+                .answers
+                .get(&scheduled.id)
+                .and_then(|answer| self.requests.get_mut(&answer.request));
+            if let Some(request) = request
+                && request.ticket.take().is_some()
+            {
+                stats
+                    .queue_time
+                    .observe((now - request.submitted).as_secs_f64());
+            }
+        }
+    }
+
+    /// Sends what a step has yielded, and ends the answers that are complete.
+    pub(crate) fn update(
+        &mut self,
+        outputs: Vec<SequenceOutput>,
+        scheduler: &mut Scheduler,
+        now: Instant,
+        stats: &mut EngineStats,
+    ) {
+        for output in outputs {
+            // A sibling may have failed the whole request in this very step.
+            let Some(answer) = self.answers.get_mut(&output.id) else {
+                continue;
+            };
+            let key = answer.request;
+            let request = self
+                .requests
+                .get_mut(&key)
+                .expect("an answer's request lives as long as the answer");
+            if let Some(logprobs) = &mut request.prompt_logprobs {
+                let places = logprobs.iter_mut().skip(output.first_prompt_logprob);
+                places
+                    .zip(output.prompt_logprobs)
+                    .for_each(|(place, found)| *place = Some(found));
+            }
+            let Some(sampled) = output.sampled else {
+                continue;
+            };
+            if !request.prompt_sent {
+                let cached_tokens = scheduler.sequence(output.id).num_cached_tokens.unwrap_or(0);
+                let logprobs = request.prompt_logprobs.take();
+                request.send(EngineEvent::Prompt {
+                    cached_tokens,
+                    logprobs,
+                });
+                request.prompt_sent = true;
+                stats.prompt_tokens += request.num_prompt_tokens as u64;
+                stats.cached_tokens += cached_tokens as u64;
+                stats
+                    .time_to_first_token
+                    .observe((now - request.submitted).as_secs_f64());
+            }
+            if let Some(last) = answer.last_token.replace(now) {
+                stats
+                    .inter_token_latency
+                    .observe((now - last).as_secs_f64());
+            }
+            match sampled {
+                Ok(sampled) => self.push_token(output.id, sampled, scheduler, now, stats),
+                Err(error) => self.fail(key, error, scheduler, stats),
+            }
+        }
+    }
+
+    fn push_token(
+        &mut self,
+        id: SequenceId,
+        sampled: Sampled,
+        scheduler: &mut Scheduler,
+        now: Instant,
+        stats: &mut EngineStats,
+    ) {
+        let Answer { request, index, .. } = self.answers[&id];
+        let request = &self.requests[&request];
+        let Sampled { token_id, logprobs } = sampled;
+        let num_output_tokens = scheduler.sequence(id).output_token_ids().len();
+        let finished = if request.max_output_tokens == 0 {
+            Some((FinishReason::Length, None))
+        } else if request.params.is_stop_token(token_id) {
+            Some((FinishReason::Stop, Some(token_id)))
+        } else {
+            request.send(EngineEvent::Token {
+                index,
+                token_id,
+                logprobs,
+            });
+            stats.generation_tokens += 1;
+            scheduler.append_token(id, token_id);
+            (num_output_tokens + 1 == request.max_output_tokens)
+                .then_some((FinishReason::Length, None))
+        };
+        if let Some((reason, stop_token)) = finished {
+            request.send(EngineEvent::Finished {
+                index,
+                reason,
+                stop_token,
+            });
+            stats.count_finished(reason);
+            self.finish_answer(id, scheduler, now, stats);
+        }
+    }
+
+    fn finish_answer(
+        &mut self,
+        id: SequenceId,
+        scheduler: &mut Scheduler,
+        now: Instant,
+        stats: &mut EngineStats,
+    ) {
+        scheduler.remove(id);
+        let Some(answer) = self.answers.remove(&id) else {
+            return;
+        };
+        let Some(request) = self.requests.get_mut(&answer.request) else {
+            return;
+        };
+        request.sequences.retain(|sequence| *sequence != id);
+        if request.sequences.is_empty() {
+            stats
+                .e2e_latency
+                .observe((now - request.submitted).as_secs_f64());
+            tracing::debug!(request_id = request.request_id, "request finished");
+            self.requests.remove(&answer.request);
+        }
+    }
+
+    /// Ends all requests that had a part in a step that failed.
+    pub(crate) fn fail_step(
+        &mut self,
+        step: &Step,
+        error: &GenerationError,
+        scheduler: &mut Scheduler,
+        stats: &mut EngineStats,
+    ) {
+        for scheduled in &step.sequences {
+            if let Some(answer) = self.answers.get(&scheduled.id) {
+                self.fail(answer.request, error.clone(), scheduler, stats);
+            }
+        }
+    }
+
+    fn fail(
+        &mut self,
+        key: RequestKey,
+        error: GenerationError,
+        scheduler: &mut Scheduler,
+        stats: &mut EngineStats,
+    ) {
+        if let Some(request) = self.remove(key, scheduler) {
+            tracing::error!(request_id = request.request_id, %error, "request failed");
+            request.send(EngineEvent::Failed { error });
+            stats.failed += 1;
+        }
+    }
+
+    /// Forgets a request and gives back what its answers hold.
+    fn remove(&mut self, key: RequestKey, scheduler: &mut Scheduler) -> Option<ActiveRequest> {
+        let request = self.requests.remove(&key)?;
+        for &id in &request.sequences {
+            scheduler.remove(id);
+            self.answers.remove(&id);
+        }
+        Some(request)
+    }
+}

@@ -1,0 +1,369 @@
+//! Decides which tokens the next step computes.
+//!
+//! There are no phases: a sequence has tokens, some of them computed, and each step hands every
+//! sequence a share of one token budget. The tokens of a prompt, of a preempted sequence's second
+//! run and the one token just sampled are all the same thing.
+//!
+//! ```text
+//!   order of service (rank: arrival, shifted by priority) ─────────────►
+//!   running  [ s1: 1 ][ s2: 1 ][ s4: chunk of prompt ]│ waiting [ s5 ][ s7 ] ...
+//!                                                     │
+//!   blocks run out: the youngest running goes back ───┴──► and is computed again later
+//! ```
+//!
+//! - **Running first.** A sequence that decodes always gets its token: the budget is at least the
+//!   number of running sequences, and prompts share what is left. While others decode, prompts get
+//!   no more than [`Scheduler::set_prefill_limit`] allows, or every stream would stall behind each
+//!   long prompt.
+//! - **Then waiting, in order.** A sequence is let in when there are blocks for all tokens it has and
+//!   one more for each that runs. Nobody overtakes the first in line, except while it waits for the
+//!   sequence that computes its prompt ([`NewSequence::leader`]).
+//! - **Preemption.** A sequence that finds no block takes those of the youngest running one. If it
+//!   is the youngest itself, it keeps what it has and sits out the step.
+//!
+//! Nobody starves: ranks never change, only finitely many sequences can come to rank before a given
+//! one, the first of all always finds blocks and budget, and every sequence ends.
+//!
+//! No tensors, clocks or I/O in here.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::block_pool::BlockPool;
+use crate::kv_cache_manager::KvCacheManager;
+use crate::sequence::{NewSequence, Rank, Sequence, SequenceId};
+
+/// A sequence's share of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ScheduledSequence {
+    pub(crate) id: SequenceId,
+    /// Tokens to compute, from the first that is not.
+    pub(crate) num_tokens: usize,
+    /// Whether these are all that the sequence has, so that the next can be sampled.
+    pub(crate) is_last_chunk: bool,
+}
+
+/// What one step computes.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    pub(crate) sequences: Vec<ScheduledSequence>,
+    pub(crate) num_preempted: usize,
+    /// Tokens that belong to sequences with more than one to compute.
+    pub(crate) num_prefill_tokens: usize,
+}
+
+impl Step {
+    pub(crate) fn num_tokens(&self) -> usize {
+        self.sequences
+            .iter()
+            .map(|scheduled| scheduled.num_tokens)
+            .sum()
+    }
+}
+
+/// Limits of a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SchedulerConfig {
+    pub(crate) max_num_seqs: usize,
+    pub(crate) max_num_batched_tokens: usize,
+    /// Most prompt positions whose logits are computed in a step; they are large.
+    pub(crate) max_prompt_logits: usize,
+}
+
+/// What is left to hand out to prompts in a step.
+struct PrefillBudget {
+    tokens: usize,
+    prompt_logits: usize,
+}
+
+impl PrefillBudget {
+    /// Takes the next chunk of a sequence with `pending` tokens to compute.
+    fn take(&mut self, pending: usize, prompt_logits: bool) -> usize {
+        let mut chunk = pending.min(self.tokens);
+        if prompt_logits {
+            chunk = chunk.min(self.prompt_logits);
+            self.prompt_logits -= chunk;
+        }
+        self.tokens -= chunk;
+        chunk
+    }
+}
+
+/// All sequences and their blocks. See the module's description.
+#[derive(Debug)]
+pub(crate) struct Scheduler {
+    config: SchedulerConfig,
+    kv_cache: KvCacheManager,
+    sequences: HashMap<SequenceId, Sequence>,
+    /// In order of service.
+    running: Vec<Rank>,
+    waiting: BTreeSet<Rank>,
+    next_id: u64,
+    prefill_limit: usize,
+}
+
+impl Scheduler {
+    pub(crate) fn new(config: SchedulerConfig, kv_cache: KvCacheManager) -> Self {
+        Self {
+            config,
+            kv_cache,
+            sequences: HashMap::new(),
+            running: Vec::new(),
+            waiting: BTreeSet::new(),
+            next_id: 0,
+            prefill_limit: config.max_num_batched_tokens,
+        }
+    }
+
+    /// Queues a sequence. It must fit into the empty cache, to its last token.
+    pub(crate) fn add(&mut self, new: NewSequence) -> SequenceId {
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        let sequence = Sequence::new(id, new);
+        self.waiting.insert(sequence.rank);
+        self.sequences.insert(id, sequence);
+        id
+    }
+
+    /// The sequence with this id, which must not have been removed.
+    pub(crate) fn sequence(&self, id: SequenceId) -> &Sequence {
+        &self.sequences[&id]
+    }
+
+    pub(crate) fn num_running(&self) -> usize {
+        self.running.len()
+    }
+
+    pub(crate) fn num_waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sequences.is_empty()
+    }
+
+    pub(crate) fn pool(&self) -> &BlockPool {
+        self.kv_cache.pool()
+    }
+
+    /// Limits the prompt tokens of a step in which others decode.
+    pub(crate) fn set_prefill_limit(&mut self, tokens: usize) {
+        self.prefill_limit = tokens.max(1);
+    }
+
+    /// Chooses what the next step computes, and allocates the blocks for it.
+    pub(crate) fn schedule(&mut self) -> Step {
+        let mut step = Step::default();
+        let mut budget = self.prefill_budget();
+        let all_running_fit = self.schedule_running(&mut step, &mut budget);
+        if all_running_fit {
+            self.schedule_waiting(&mut step, &mut budget);
+        }
+        step
+    }
+
+    fn prefill_budget(&self) -> PrefillBudget {
+        let decoding = self
+            .running
+            .iter()
+            .filter(|rank| self.sequence(rank.id).num_pending_tokens() == 1)
+            .count();
+        let unreserved = self.config.max_num_batched_tokens - decoding;
+        let tokens = if decoding > 0 {
+            unreserved.min(self.prefill_limit)
+        } else {
+            unreserved
+        };
+        PrefillBudget {
+            tokens,
+            prompt_logits: self.config.max_prompt_logits,
+        }
+    }
+
+    /// Returns whether every running sequence found its blocks without taking any from another.
+    fn schedule_running(&mut self, step: &mut Step, budget: &mut PrefillBudget) -> bool {
+        let mut all_fit = true;
+        let mut i = 0;
+        while let Some(&Rank { id, .. }) = self.running.get(i) {
+            i += 1;
+            let sequence = &self.sequences[&id];
+            let chunk = match sequence.num_pending_tokens() {
+                1 => 1,
+                pending => budget.take(pending, sequence.needs_prompt_logits()),
+            };
+            while chunk > 0 {
+                if self.allocate(id, chunk) {
+                    self.push(step, id, chunk);
+                    break;
+                }
+                all_fit = false;
+                if i == self.running.len() {
+                    break;
+                }
+                self.preempt_youngest();
+                step.num_preempted += 1;
+            }
+        }
+        all_fit
+    }
+
+    fn schedule_waiting(&mut self, step: &mut Step, budget: &mut PrefillBudget) {
+        let mut admitted = Vec::new();
+        for &rank in &self.waiting {
+            if self.running.len() + admitted.len() == self.config.max_num_seqs || budget.tokens == 0
+            {
+                break;
+            }
+            let sequence = &self.sequences[&rank.id];
+            if self.waits_for_leader(sequence) {
+                continue;
+            }
+            let found = if sequence.needs_prompt_logits() {
+                if budget.prompt_logits == 0 {
+                    break;
+                }
+                Default::default()
+            } else {
+                self.kv_cache.find_prefix(&sequence.token_ids)
+            };
+            let cached = found.num_tokens();
+            let pending = sequence.num_tokens() - cached;
+            let longest_chunk = pending.min(budget.tokens);
+            let reserved = self
+                .kv_cache
+                .tokens_to_reserve(sequence.num_tokens(), cached + longest_chunk);
+            let headroom = self.running.len() + admitted.len();
+            if self.kv_cache.blocks_to_admit(&found, reserved) + headroom
+                > self.pool().num_available()
+            {
+                break;
+            }
+            let chunk = budget.take(pending, sequence.needs_prompt_logits());
+            if let Some(sequence) = self.sequences.get_mut(&rank.id) {
+                self.kv_cache.adopt_prefix(&mut sequence.table, found);
+                let fits = self.kv_cache.allocate(&mut sequence.table, reserved);
+                debug_assert!(fits, "the blocks were counted before");
+                sequence.num_computed_tokens = cached;
+                sequence.num_cached_tokens.get_or_insert(cached);
+            }
+            admitted.push((rank, chunk));
+        }
+        for (rank, chunk) in admitted {
+            self.waiting.remove(&rank);
+            let place = self.running.partition_point(|other| *other < rank);
+            self.running.insert(place, rank);
+            self.push(step, rank.id, chunk);
+        }
+    }
+
+    /// A sequence waits while another one computes the prompt that both have.
+    fn waits_for_leader(&self, sequence: &Sequence) -> bool {
+        let leader = sequence
+            .leader
+            .and_then(|leader| self.sequences.get(&leader));
+        leader.is_some_and(|leader| !leader.has_output())
+    }
+
+    fn allocate(&mut self, id: SequenceId, chunk: usize) -> bool {
+        let sequence = self
+            .sequences
+            .get_mut(&id)
+            .expect("running sequences exist");
+        self.kv_cache
+            .allocate(&mut sequence.table, sequence.num_computed_tokens + chunk)
+    }
+
+    fn push(&self, step: &mut Step, id: SequenceId, num_tokens: usize) {
+        let pending = self.sequence(id).num_pending_tokens();
+        if pending > 1 {
+            step.num_prefill_tokens += num_tokens;
+        }
+        step.sequences.push(ScheduledSequence {
+            id,
+            num_tokens,
+            is_last_chunk: num_tokens == pending,
+        });
+    }
+
+    fn preempt_youngest(&mut self) {
+        let rank = self
+            .running
+            .pop()
+            .expect("there is a younger sequence than the one that needs blocks");
+        let sequence = self
+            .sequences
+            .get_mut(&rank.id)
+            .expect("running sequences exist");
+        self.kv_cache.free(&mut sequence.table);
+        sequence.num_computed_tokens = 0;
+        self.waiting.insert(rank);
+    }
+
+    /// Takes note that the step has been computed.
+    pub(crate) fn complete(&mut self, step: &Step) {
+        for scheduled in &step.sequences {
+            let sequence = self
+                .sequences
+                .get_mut(&scheduled.id)
+                .expect("a step's sequences exist until it is complete");
+            sequence.num_computed_tokens += scheduled.num_tokens;
+            self.kv_cache.commit(
+                &mut sequence.table,
+                &sequence.token_ids,
+                sequence.num_computed_tokens,
+            );
+        }
+    }
+
+    /// Appends a sampled token to a sequence all of whose tokens are computed.
+    pub(crate) fn append_token(&mut self, id: SequenceId, token: u32) {
+        let sequence = self
+            .sequences
+            .get_mut(&id)
+            .expect("only sequences that exist are sampled");
+        debug_assert_eq!(
+            sequence.num_pending_tokens(),
+            0,
+            "a token is sampled when all before it are computed"
+        );
+        sequence.token_ids.push(token);
+    }
+
+    /// Ends a sequence, wherever it is, and gives its blocks back.
+    pub(crate) fn remove(&mut self, id: SequenceId) {
+        if let Some(mut sequence) = self.sequences.remove(&id) {
+            self.kv_cache.free(&mut sequence.table);
+            self.waiting.remove(&sequence.rank);
+            self.running.retain(|rank| rank.id != id);
+        }
+    }
+
+    /// Checks that blocks and sequences agree.
+    pub(crate) fn check_integrity(&self) -> Result<(), String> {
+        let held = self
+            .sequences
+            .values()
+            .flat_map(|sequence| sequence.table.held());
+        self.pool().check_integrity(held.copied())?;
+        if !self.running.is_sorted() {
+            return Err("running sequences are out of order".to_owned());
+        }
+        if self.running.len() + self.waiting.len() != self.sequences.len() {
+            return Err(format!(
+                "{} sequences, but {} running and {} waiting",
+                self.sequences.len(),
+                self.running.len(),
+                self.waiting.len()
+            ));
+        }
+        for rank in &self.waiting {
+            match self.sequences.get(&rank.id) {
+                None => return Err(format!("{:?} waits, but is gone", rank.id)),
+                Some(sequence) if !sequence.table.blocks().is_empty() => {
+                    return Err(format!("{:?} waits, but holds blocks", rank.id));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
