@@ -2,6 +2,8 @@
 //!
 //! Only ever a dev-dependency.
 
+pub mod scripted;
+
 use std::path::PathBuf;
 
 /// The folder of reference data that the tests of all crates share.
