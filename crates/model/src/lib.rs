@@ -1,12 +1,34 @@
-//! Weights, layers and model families on candle tensors
+//! Weights, layers and model families on candle tensors.
+//!
+//! ```text
+//! load ── weights/ (GGUF, safetensors) ── config/ ── registry ── families/
+//!   │                                                               │
+//!   └──────────────── decoder ── layers/ ── attention/ ─────────────┘
+//!                        │         │            │
+//!                        └── compute: matou's kernels, or candle on any device
+//! ```
+//!
+//! [`load`] gives a [`LanguageModel`]: a [`ForwardBatch`] in, [`Logits`] out. Every family is the
+//! same decoder with particulars of its own, so all of them run ragged batches over the paged cache.
 
+mod attention;
+mod compute;
 mod config;
+mod decoder;
 mod error;
+mod families;
 mod forward_batch;
 mod language_model;
+mod layers;
+mod load;
+mod loader;
+mod registry;
+mod validate;
 mod weights;
 
 pub use error::ModelError;
 pub use forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
 pub use language_model::{KvCacheDtype, LanguageModel, ModelInfo};
+pub use load::{DeviceChoice, Dtype, LoadOptions, WeightFiles, load};
+pub use loader::Progress;
 pub use weights::{GgufArray, GgufFile, GgufMetadata, GgufTensor, GgufValue};

@@ -1,12 +1,17 @@
 //! The same from the metadata of a GGUF file.
 
-use std::path::Path;
-
 use matou_kernels::{Format, dequantize};
 
 use super::{ModelConfig, RopeParameters, RopeScaling, invalid};
 use crate::error::Result;
-use crate::weights::{GgufFile, GgufValue};
+use crate::weights::{GgufArray, GgufFile, GgufValue};
+
+/// Every sixth layer of Gemma 3 sees the whole context.
+const GEMMA3_PATTERN: usize = 6;
+/// Layers of its largest size.
+const GEMMA3_27B_LAYERS: usize = 62;
+/// Every fourth layer of SmolLM3 has no rope.
+const SMOLLM3_NO_ROPE_INTERVAL: usize = 4;
 
 impl ModelConfig {
     /// Reads the metadata, and from the tensors what the metadata leaves to them: which biases
@@ -32,13 +37,15 @@ impl ModelConfig {
                 format!("is {value_length}, unlike the keys' {head_dim}, which is not supported"),
             ));
         }
+        let layers = keys.size("block_count")?;
+        let rope = rope(file, &keys, head_dim)?;
         let has = |tensor: &str| file.tensor(tensor).is_some();
         Self {
             architecture: keys.architecture.clone(),
             vocab_size: vocab_size(file, &keys)?,
             hidden_size,
             intermediate_size: keys.size("feed_forward_length")?,
-            num_hidden_layers: keys.size("block_count")?,
+            num_hidden_layers: layers,
             num_attention_heads: heads,
             num_key_value_heads: kv_heads,
             head_dim,
@@ -48,23 +55,29 @@ impl ModelConfig {
                 .unwrap_or(1e-6) as f32,
             norm_weights_include_one: true,
             tie_word_embeddings: !has("output.weight"),
-            hidden_act: "silu".to_owned(),
+            hidden_act: hidden_act(&keys.architecture).to_owned(),
             attention_bias: has("blk.0.attn_q.bias"),
             mlp_bias: has("blk.0.ffn_gate.bias"),
             sliding_window: keys
                 .optional_size("attention.sliding_window")?
                 .filter(|&w| w > 0),
-            sliding_layers: Vec::new(),
-            rope_layers: Vec::new(),
-            rope: rope(file, &keys, head_dim)?,
-            sliding_rope: None,
+            sliding_layers: sliding_layers(&keys, layers)?,
+            rope_layers: match keys.architecture.as_str() {
+                "smollm3" => all_but_every(SMOLLM3_NO_ROPE_INTERVAL, layers),
+                _ => Vec::new(),
+            },
+            sliding_rope: sliding_rope(&keys, &rope),
+            rope,
             num_local_experts: keys.optional_size("expert_count")?.unwrap_or(0),
             num_experts_per_tok: keys.optional_size("expert_used_count")?.unwrap_or(0),
             embedding_multiplier: keys.number("embedding_scale").map(|value| value as f32),
             attention_multiplier: keys.number("attention.scale").map(|value| value as f32),
             residual_multiplier: keys.number("residual_scale").map(|value| value as f32),
             logits_scaling: keys.number("logit_scale").map(|value| value as f32),
-            query_pre_attn_scalar: None,
+            // llama.cpp knows the 27B, whose heads are not what its scores are scaled by, from its
+            // number of layers as well.
+            query_pre_attn_scalar: (keys.architecture == "gemma3" && layers == GEMMA3_27B_LAYERS)
+                .then(|| hidden_size as f32 / heads as f32),
             attn_logit_softcapping: keys
                 .number("attn_logit_softcapping")
                 .map(|value| value as f32),
@@ -156,6 +169,43 @@ fn vocab_size(file: &GgufFile, keys: &Keys<'_>) -> Result<usize> {
         Some(&[rows, _]) => Ok(rows),
         _ => keys.size("vocab_size"),
     }
+}
+
+/// The activation, which files leave to the architecture.
+fn hidden_act(architecture: &str) -> &'static str {
+    match architecture {
+        "gemma3" => "gelu_pytorch_tanh",
+        _ => "silu",
+    }
+}
+
+/// Which layers slide: listed, or all but every so many; Gemma's files leave it to the architecture.
+fn sliding_layers(keys: &Keys<'_>, layers: usize) -> Result<Vec<bool>> {
+    let key = "attention.sliding_window_pattern";
+    if let Some(GgufValue::Array(GgufArray::Bool(listed))) = keys.get(key) {
+        return Ok(listed.clone());
+    }
+    Ok(match keys.optional_size(key)? {
+        Some(interval) => all_but_every(interval, layers),
+        None if keys.architecture == "gemma3" => all_but_every(GEMMA3_PATTERN, layers),
+        None => Vec::new(),
+    })
+}
+
+/// False for every `interval`th layer, true for the others.
+fn all_but_every(interval: usize, layers: usize) -> Vec<bool> {
+    (1..=layers.min(super::MAX_SIZE))
+        .map(|layer| !layer.is_multiple_of(interval))
+        .collect()
+}
+
+/// Gemma 3 rotates in the layers that slide at the base of its predecessors, unscaled.
+fn sliding_rope(keys: &Keys<'_>, rope: &RopeParameters) -> Option<RopeParameters> {
+    (keys.architecture == "gemma3").then(|| RopeParameters {
+        theta: keys.number("rope.freq_base_swa").unwrap_or(10_000.0),
+        scaling: RopeScaling::Default,
+        ..rope.clone()
+    })
 }
 
 fn token_id(file: &GgufFile, key: &str) -> Option<u32> {

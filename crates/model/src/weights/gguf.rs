@@ -130,7 +130,7 @@ impl GgufFile {
             .ok_or_else(|| ModelError::InvalidFile {
                 path: shard.path.clone(),
                 message: format!(
-                    "tensor {name} of shape {:?} and type {} at offset {} reaches beyond the end of the file ({})",
+                    "tensor {name} of shape {:?} and type {} at offset {} is not made of whole blocks, or reaches beyond the end of the file ({})",
                     tensor.shape,
                     format.name(),
                     tensor.start,

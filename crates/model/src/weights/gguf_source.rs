@@ -20,7 +20,7 @@ use crate::error::{ModelError, Result};
 
 /// Architectures whose Q and K rows are interleaved. The list is llama.cpp's
 /// (`llama_model_rope_type`: those of `LLAMA_ROPE_TYPE_NORM` that matou builds).
-const INTERLEAVED: [&str; 4] = ["llama", "granite", "smollm3", "mistral3"];
+const INTERLEAVED: [&str; 3] = ["llama", "granite", "smollm3"];
 
 /// A GGUF file read under Hugging Face names.
 #[derive(Debug)]

@@ -1,0 +1,202 @@
+//! From a tensor's name to memory that layers compute with.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use matou_kernels::{Format, PackedMatrix, dequantize};
+
+use crate::compute::Compute;
+use crate::error::{ModelError, Result};
+use crate::weights::{TensorSource, TensorView};
+
+/// Called with the bytes loaded so far and the bytes in all.
+pub type Progress = dyn Fn(u64, u64) + Send + Sync;
+
+/// Loads tensors of one model, checks their shapes, and counts what they take.
+pub(crate) struct Loader<'a> {
+    source: &'a dyn TensorSource,
+    compute: Compute,
+    /// Format that unquantised matrices are converted to; as stored if `None`.
+    dense_format: Option<Format>,
+    progress: Option<&'a Progress>,
+    /// Bytes of all tensors in the files.
+    total_bytes: u64,
+    tally: RefCell<Tally>,
+}
+
+/// What has been loaded.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Tally {
+    /// Number of weights.
+    pub(crate) parameters: u64,
+    /// Memory that they take.
+    pub(crate) memory_bytes: u64,
+    /// Bytes read from the files.
+    file_bytes: u64,
+    /// Parameters of the matrices by format.
+    by_format: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// The format of most weights.
+    pub(crate) fn main_format(&self) -> &'static str {
+        self.by_format
+            .iter()
+            .max_by_key(|(_, parameters)| **parameters)
+            .map_or("none", |(format, _)| format)
+    }
+}
+
+impl<'a> Loader<'a> {
+    pub(crate) fn new(
+        source: &'a dyn TensorSource,
+        compute: Compute,
+        dense_format: Option<Format>,
+        progress: Option<&'a Progress>,
+    ) -> Self {
+        Self {
+            source,
+            compute,
+            dense_format,
+            progress,
+            total_bytes: source.total_bytes(),
+            tally: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally.borrow().clone()
+    }
+
+    /// A vector (norm weight, bias) in f32.
+    pub(crate) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
+        let view = self.view(name, &[len])?;
+        let values = dequantized(name, &view)?;
+        self.count(&view, size_of_val(values.as_slice()));
+        Ok(values)
+    }
+
+    /// A matrix packed for the kernels on `context`.
+    pub(crate) fn packed(
+        &self,
+        context: &matou_kernels::Context,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Arc<PackedMatrix>> {
+        let view = self.matrix_view(name, rows, columns)?;
+        let packed = PackedMatrix::pack(context, view.format, rows, columns, &view.bytes)
+            .map_err(|error| pack_error(name, error))?;
+        self.count(&view, packed.bytes());
+        Ok(Arc::new(packed))
+    }
+
+    /// A matrix in its stored encoding, its shape checked.
+    pub(crate) fn matrix_view(
+        &self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<TensorView<'a>> {
+        let view = self.view(name, &[rows, columns])?;
+        match self.dense_format {
+            Some(format) if is_dense(view.format) && view.format != format => {
+                converted(name, &view, format)
+            }
+            _ => Ok(view),
+        }
+    }
+
+    /// A matrix as a dense tensor.
+    pub(crate) fn dense(
+        &self,
+        view: &TensorView<'_>,
+        name: &str,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Tensor> {
+        let values = dequantized(name, view)?;
+        let tensor = Tensor::from_vec(values, view.shape.as_slice(), &Device::Cpu)?
+            .to_dtype(dtype)?
+            .to_device(device)?;
+        self.count(view, tensor.elem_count() * dtype.size_in_bytes());
+        Ok(tensor)
+    }
+
+    /// Adds a loaded tensor to the tally and reports progress.
+    pub(crate) fn count(&self, view: &TensorView<'_>, memory_bytes: usize) {
+        let parameters = view.shape.iter().product::<usize>() as u64;
+        let mut tally = self.tally.borrow_mut();
+        tally.parameters += parameters;
+        tally.memory_bytes += memory_bytes as u64;
+        tally.file_bytes += view.bytes.len() as u64;
+        if view.shape.len() > 1 {
+            *tally.by_format.entry(view.format.name()).or_default() += parameters;
+        }
+        if let Some(progress) = self.progress {
+            progress(tally.file_bytes.min(self.total_bytes), self.total_bytes);
+        }
+    }
+
+    fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'a>> {
+        let view = self
+            .source
+            .get(name)?
+            .ok_or_else(|| ModelError::MissingTensor {
+                name: name.to_owned(),
+                path: self.source.path().to_owned(),
+            })?;
+        if view.shape != shape {
+            return Err(ModelError::WrongShape {
+                name: name.to_owned(),
+                found: view.shape,
+                expected: shape.to_vec(),
+            });
+        }
+        Ok(view)
+    }
+}
+
+fn is_dense(format: Format) -> bool {
+    format.block_size() == 1
+}
+
+fn dequantized(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
+    let mut values = vec![0.0; view.shape.iter().product()];
+    dequantize(view.format, &view.bytes, &mut values).map_err(|error| pack_error(name, error))?;
+    Ok(values)
+}
+
+/// The same values in another dense format.
+fn converted<'a>(name: &str, view: &TensorView<'_>, format: Format) -> Result<TensorView<'a>> {
+    let values = dequantized(name, view)?;
+    let bytes: Vec<u8> = match format {
+        Format::F16 => values
+            .iter()
+            .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
+            .collect(),
+        Format::Bf16 => values
+            .iter()
+            .flat_map(|&v| half::bf16::from_f32(v).to_le_bytes())
+            .collect(),
+        _ => values.iter().flat_map(|&v| v.to_le_bytes()).collect(),
+    };
+    Ok(TensorView {
+        format,
+        shape: view.shape.clone(),
+        bytes: bytes.into(),
+    })
+}
+
+fn pack_error(name: &str, error: impl std::fmt::Display) -> ModelError {
+    ModelError::Pack {
+        name: name.to_owned(),
+        message: error.to_string(),
+    }
+}

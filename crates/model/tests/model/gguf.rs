@@ -1,0 +1,152 @@
+//! The same checkpoints as GGUF, written by an independent writer (`tests/fixtures/gguf/generate.py`).
+
+use matou_model::{DeviceChoice, Dtype, GgufFile, LoadOptions};
+
+use super::harness::{Harness, gguf_fixture, goldens, relative_error};
+use super::parity::check_runs;
+
+fn options(device: DeviceChoice) -> LoadOptions {
+    LoadOptions {
+        device,
+        threads: Some(2),
+        ..LoadOptions::default()
+    }
+}
+
+/// An unquantised file is as good as the checkpoint it was made from.
+fn check_f32(file: &str, checkpoint: &str) {
+    let mut model = Harness::gguf(&gguf_fixture(file), &options(DeviceChoice::Cpu));
+    check_runs(&mut model, &goldens(checkpoint), true);
+}
+
+/// A quantised file run by the kernels, against the same weights dequantised: what differs is the
+/// 8-bit rounding of activations.
+fn check_quantized(file: &str, checkpoint: &str, quantization: &str) {
+    let mut model = Harness::gguf(&gguf_fixture(file), &options(DeviceChoice::Cpu));
+    assert_eq!(model.model.info().quantization, quantization);
+    let mut reference = Harness::gguf(&gguf_fixture(file), &options(DeviceChoice::CpuReference));
+    for golden in goldens(checkpoint) {
+        let logits = model.whole(&golden.prompt);
+        let error = relative_error(&logits, &reference.whole(&golden.prompt));
+        assert!(error < 0.03, "{file}: off by {error}");
+        assert_eq!(
+            model.chunked(&golden.prompt, 3),
+            logits,
+            "chunks change the logits"
+        );
+    }
+}
+
+#[test]
+fn llama_with_rope_factors_and_interleaved_heads_agrees_with_its_reference() {
+    check_f32("llama3.2-f32.gguf", "llama3.2");
+}
+
+#[test]
+fn llama_with_biases_in_four_shards_agrees_with_its_reference() {
+    check_f32("llama-bias-f32-00001-of-00004.gguf", "llama-bias");
+}
+
+#[test]
+fn mixtral_with_merged_experts_agrees_with_its_reference() {
+    check_f32("mixtral-f32.gguf", "mixtral");
+}
+
+#[test]
+fn smollm3_agrees_with_its_reference() {
+    check_f32("smollm3-f32.gguf", "smollm3");
+}
+
+#[test]
+fn granite_agrees_with_its_reference() {
+    check_f32("granite-f32.gguf", "granite");
+}
+
+#[test]
+fn qwen2_and_qwen3_agree_with_their_references() {
+    check_f32("qwen2-f32.gguf", "qwen2");
+    check_f32("qwen3-f32.gguf", "qwen3");
+}
+
+#[test]
+fn phi3_agrees_with_its_reference() {
+    check_f32("phi3-f32.gguf", "phi3");
+}
+
+#[test]
+fn gemma3_agrees_with_its_reference() {
+    check_f32("gemma3-f32.gguf", "gemma3");
+}
+
+#[test]
+fn q8_0_agrees_with_its_dequantised_self() {
+    check_quantized("llama3.2-q8_0.gguf", "llama3.2", "Q8_0");
+}
+
+#[test]
+fn q4_k_beside_q6_k_agrees_with_its_dequantised_self() {
+    check_quantized("llama-k256-q4_k_m.gguf", "llama-k256", "Q4_K");
+}
+
+#[test]
+fn dense_weights_are_converted_to_the_type_asked_for() {
+    let golden = &goldens("llama3.2")[2];
+    for (dtype, name, tolerance) in [
+        (Dtype::F16, "F16", 2e-3),
+        (Dtype::Bf16, "BF16", 2e-2),
+        (Dtype::F32, "F32", 1e-4),
+    ] {
+        let options = LoadOptions {
+            dtype,
+            ..options(DeviceChoice::Cpu)
+        };
+        let mut model = Harness::gguf(&gguf_fixture("llama3.2-f32.gguf"), &options);
+        assert_eq!(model.model.info().quantization, name);
+        let error = relative_error(&model.whole(&golden.prompt), &golden.logits);
+        assert!(error < tolerance, "{name}: off by {error}");
+    }
+}
+
+#[test]
+fn progress_ends_at_the_total() {
+    use std::sync::{Arc, Mutex};
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    let options = LoadOptions {
+        progress: Some(Box::new(move |done, total| {
+            sink.lock().unwrap().push((done, total))
+        })),
+        ..options(DeviceChoice::Cpu)
+    };
+    Harness::gguf(&gguf_fixture("llama3.2-q8_0.gguf"), &options);
+    let seen = seen.lock().unwrap();
+    assert!(seen.is_sorted());
+    let (done, total) = *seen.last().unwrap();
+    // All but the rope factors, which belong to the configuration: 8 of them.
+    assert_eq!(done + 8 * 4, total);
+}
+
+#[test]
+fn metadata_and_tensors_can_be_listed_without_loading() {
+    let file = GgufFile::open(&gguf_fixture("llama-k256-q4_k_m.gguf")).unwrap();
+    let metadata = file.metadata();
+    assert_eq!(
+        metadata.get("general.architecture").unwrap().as_str(),
+        Some("llama")
+    );
+    assert_eq!(
+        metadata.get("llama.embedding_length").unwrap().as_u64(),
+        Some(256)
+    );
+    assert_eq!(
+        metadata.get("llama.rope.freq_base").unwrap().as_f64(),
+        Some(500_000.0)
+    );
+    assert!(metadata.iter().map(|(key, _)| key).is_sorted());
+    let tensor = file.tensor("blk.0.attn_v.weight").unwrap();
+    assert_eq!(
+        (tensor.shape(), tensor.type_name().as_str()),
+        (&[128, 256][..], "Q6_K")
+    );
+    assert_eq!(file.tensors().count(), 12);
+}

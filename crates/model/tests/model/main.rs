@@ -1,0 +1,8 @@
+//! The crate's behaviour: logits against reference data, files of every kind, and hostile ones.
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by panicking
+
+mod gguf;
+mod harness;
+mod hostile;
+mod parity;
+mod real_model;
