@@ -1,0 +1,133 @@
+//! An engine around a scripted model, and answers collected from its events.
+
+use std::time::{Duration, Instant};
+
+use matou_engine::{
+    Engine, EngineConfig, EngineEvent, EngineHandle, EngineThread, FinishReason, Generation,
+    GenerationRequest, SamplingParams, TokenLogprobs,
+};
+use matou_testkit::scripted::ScriptedModel;
+
+/// A running engine.
+pub(crate) struct TestEngine {
+    handle: EngineHandle,
+    thread: EngineThread,
+}
+
+impl TestEngine {
+    pub(crate) fn start(model: ScriptedModel, config: EngineConfig) -> Self {
+        let (handle, thread) = Engine::start(Box::new(model), config).unwrap();
+        Self { handle, thread }
+    }
+
+    pub(crate) fn handle(&self) -> &EngineHandle {
+        &self.handle
+    }
+
+    pub(crate) fn submit(&self, request: GenerationRequest) -> Generation {
+        self.handle.submit(request).unwrap()
+    }
+
+    /// Waits until no request is left, and checks that all blocks have been given back.
+    pub(crate) fn wait_until_idle(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let stats = self.handle.stats();
+            if stats.running + stats.waiting + stats.kv_blocks_used == 0 {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the engine does not come to rest: {stats:?}"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Drops the handle and waits for the thread, which checks the KV cache when it comes to rest.
+    pub(crate) fn join(self) {
+        drop(self.handle);
+        self.thread.join().unwrap();
+    }
+}
+
+/// A request for one answer of at most `max_tokens`.
+pub(crate) fn request(
+    prompt: &[u32],
+    max_tokens: usize,
+    params: SamplingParams,
+) -> GenerationRequest {
+    GenerationRequest {
+        request_id: "test".to_owned(),
+        prompt_token_ids: prompt.to_vec(),
+        params: SamplingParams {
+            max_tokens: Some(max_tokens),
+            ..params
+        },
+        n: 1,
+        priority: 0,
+    }
+}
+
+/// Everything that was said of one answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) token_ids: Vec<u32>,
+    pub(crate) logprobs: Vec<Option<TokenLogprobs>>,
+    pub(crate) prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
+    pub(crate) cached_tokens: usize,
+    pub(crate) reason: Option<FinishReason>,
+    pub(crate) stop_token: Option<u32>,
+}
+
+/// Reads a generation to its end. The order of its events is checked on the way.
+pub(crate) fn answer(mut generation: Generation) -> Vec<Answer> {
+    let mut answers: Vec<Answer> = Vec::new();
+    let mut prompt = None;
+    while let Some(event) = generation.blocking_next() {
+        match event {
+            EngineEvent::Prompt {
+                cached_tokens,
+                logprobs,
+            } => {
+                assert!(
+                    prompt.is_none() && answers.is_empty(),
+                    "one prompt event comes first"
+                );
+                prompt = Some((cached_tokens, logprobs));
+            }
+            EngineEvent::Token {
+                index,
+                token_id,
+                logprobs,
+            } => {
+                assert!(prompt.is_some(), "the prompt event comes first");
+                answers.resize(answers.len().max(index + 1), Answer::default());
+                assert_eq!(answers[index].reason, None, "nothing comes after the end");
+                answers[index].token_ids.push(token_id);
+                answers[index].logprobs.push(logprobs);
+            }
+            EngineEvent::Finished {
+                index,
+                reason,
+                stop_token,
+            } => {
+                answers.resize(answers.len().max(index + 1), Answer::default());
+                assert_eq!(
+                    answers[index].reason.replace(reason),
+                    None,
+                    "an answer ends once"
+                );
+                answers[index].stop_token = stop_token;
+            }
+            EngineEvent::Failed { error } => panic!("the request failed: {error}"),
+        }
+    }
+    assert!(
+        answers.iter().all(|answer| answer.reason.is_some()),
+        "every answer ends"
+    );
+    let (cached_tokens, logprobs) = prompt.expect("every answer has a prompt");
+    (answers[0].cached_tokens, answers[0].prompt_logprobs) = (cached_tokens, logprobs);
+    answers
+}

@@ -1,0 +1,5 @@
+//! The engine's behaviour, seen through its handle, with a model that reads its context through the
+//! block tables it is given.
+
+mod common;
+mod lifecycle;
