@@ -7,6 +7,7 @@
 //! For each output, in this order on every path: the products of 32 columns are added up by fused multiply-adds from
 //! zero, and that sum is added to the total. Short chains keep rounding errors small, and leave the CPU independent
 //! work while one multiply-add waits for another.
+#![allow(unsafe_code)] // vectors
 
 use half::{bf16, f16};
 

@@ -26,78 +26,96 @@ pub(crate) struct InputGroup {
     pub(crate) negated_half: i32,
 }
 
-/// Quantises one row of inputs; `groups` beyond its end become zeros.
-pub(crate) fn quantize(isa: Isa, x: &[f32], groups: &mut [InputGroup]) {
-    let kernel = Quantize { x, groups };
-    match isa {
-        Isa::Scalar => kernel.quantize(),
-        // SAFETY: the `Isa` proves that the CPU has the instructions.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(_) => unsafe { Avx2::vectorize(kernel) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) => unsafe { Avx512::vectorize(kernel) },
+impl InputGroup {
+    /// A group from its codes and the sums of their halves.
+    #[inline(always)]
+    pub(super) fn new(codes: [i8; GROUP], scale: f32, sums: [i32; 2]) -> Self {
+        Self {
+            codes,
+            scale,
+            sum: (sums[0] + sums[1]) as f32,
+            negated_sum: -(sums[0] + sums[1]),
+            negated_half: -sums[0],
+        }
     }
 }
 
-/// Plain loops, which the compiler vectorises for each instruction set.
+/// The scale of a group, and what to multiply inputs with to get codes; or the whole group, where that is no use.
+///
+/// `largest` are the bits of the largest input without its sign. Compared as an integer a NaN is the largest of all: it
+/// ends up in the scale, and stays visible in the output.
+#[inline(always)]
+pub(super) fn scale_and_inverse(largest: u32) -> Result<(f32, f32), InputGroup> {
+    let largest = f32::from_bits(largest);
+    // Below this the inverse overflows; such inputs are zero for every purpose.
+    const TINY: f32 = 1e-36;
+    if largest < TINY {
+        Err(InputGroup::default())
+    } else if largest.is_finite() {
+        Ok((largest / 127.0, 127.0 / largest))
+    } else {
+        Err(InputGroup {
+            scale: f32::NAN,
+            ..InputGroup::default()
+        })
+    }
+}
+
+/// Quantises one row of inputs; `groups` beyond its end become zeros.
+pub(crate) fn quantize(isa: Isa, x: &[f32], groups: &mut [InputGroup]) {
+    let (inputs, rest) = x.as_chunks::<GROUP>();
+    debug_assert!(
+        rest.is_empty(),
+        "quantised matrices have whole groups of columns"
+    );
+    let (groups, padding) = groups.split_at_mut(inputs.len());
+    padding.fill(InputGroup::default());
+    match isa {
+        Isa::Scalar => {
+            for (x, group) in inputs.iter().zip(groups) {
+                *group = quantize_scalar(x);
+            }
+        }
+        // SAFETY: the `Isa` proves that the CPU has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(_) => unsafe { Avx2::vectorize(Quantize { inputs, groups }) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(_) => unsafe { Avx512::vectorize(Quantize { inputs, groups }) },
+    }
+}
+
+/// The reference.
+fn quantize_scalar(x: &[f32; GROUP]) -> InputGroup {
+    let largest = x
+        .iter()
+        .fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
+    let (scale, inverse) = match scale_and_inverse(largest) {
+        Ok(pair) => pair,
+        Err(group) => return group,
+    };
+    let codes = x.map(|x| (x * inverse).round_ties_even() as i8);
+    let sum = |codes: &[i8]| codes.iter().map(|&code| i32::from(code)).sum();
+    InputGroup::new(
+        codes,
+        scale,
+        [sum(&codes[..GROUP / 2]), sum(&codes[GROUP / 2..])],
+    )
+}
+
 struct Quantize<'a> {
-    x: &'a [f32],
+    inputs: &'a [[f32; GROUP]],
     groups: &'a mut [InputGroup],
 }
 
 impl Kernel for Quantize<'_> {
     #[inline(always)]
     unsafe fn run<V: Simd>(self) {
-        self.quantize();
-    }
-}
-
-impl Quantize<'_> {
-    #[inline(always)]
-    fn quantize(self) {
-        let (inputs, _) = self.x.as_chunks::<GROUP>();
-        debug_assert_eq!(inputs.len() * GROUP, self.x.len());
-        let (groups, padding) = self.groups.split_at_mut(inputs.len());
-        for (inputs, group) in inputs.iter().zip(groups) {
-            *group = quantize_group(inputs);
-        }
-        padding.fill(InputGroup::default());
-    }
-}
-
-#[inline(always)]
-fn quantize_group(x: &[f32; GROUP]) -> InputGroup {
-    // Compared as integers, a NaN is the largest: it ends up in the scale and stays visible in the output.
-    let largest = x
-        .iter()
-        .fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
-    let largest = f32::from_bits(largest);
-    // Below this the inverse would overflow; such inputs are zero for every purpose.
-    if largest < 1e-36 {
-        return InputGroup::default();
-    }
-    let inverse = 127.0 / largest;
-    let mut group = InputGroup {
-        scale: largest / 127.0,
-        ..InputGroup::default()
-    };
-    let mut halves = [0; 2];
-    for (half, (x, codes)) in x
-        .chunks_exact(16)
-        .zip(group.codes.chunks_exact_mut(16))
-        .enumerate()
-    {
-        for (x, code) in x.iter().zip(codes) {
-            let rounded = (x * inverse).round_ties_even() as i32;
-            *code = rounded as i8;
-            halves[half] -= rounded;
+        for (x, group) in self.inputs.iter().zip(self.groups) {
+            // SAFETY: the caller's promise.
+            *group = unsafe { V::quantize(x) };
         }
     }
-    group.negated_half = halves[0];
-    group.negated_sum = halves[0] + halves[1];
-    group.sum = -group.negated_sum as f32;
-    group
 }
 
 #[cfg(test)]
@@ -163,7 +181,7 @@ mod tests {
             for isa in Isa::available() {
                 let mut groups = [InputGroup::default()];
                 quantize(isa, &x, &mut groups);
-                assert!(!groups[0].scale.is_finite(), "{value} on {}", isa.name());
+                assert!(groups[0].scale.is_nan(), "{value} on {}", isa.name());
             }
         }
     }

@@ -13,6 +13,13 @@
 //!
 //! Nothing in it depends on how many rows share the weights, or on who computes it: that is what makes a row of
 //! outputs independent of its batch, bit for bit, and equal on all instruction sets.
+#![allow(unsafe_code)] // vectors
+#![expect(
+    clippy::needless_range_loop,
+    reason = "tiles are indexed by row and column"
+)]
+
+use std::marker::PhantomData;
 
 use super::inputs::InputGroup;
 use super::job::Job;
@@ -20,6 +27,17 @@ use super::simd::{Kernel, Simd};
 use crate::quant::scales::Scales;
 use crate::quant::strip::{GROUP, Strip};
 use crate::quant::{Codes, Group, STRIP_ROWS};
+
+/// How far ahead of the weights in use others are asked for. With several rows of inputs a group takes so many
+/// instructions that the CPU's own window does not reach far enough to hide the latency of memory.
+const PREFETCH: usize = 2048;
+
+mod sweep;
+
+use sweep::Sweep;
+
+/// Rows of inputs from which unpacking weights to memory, once for all rows, beats doing it for each tile.
+const SWEEP_FROM: usize = 48;
 
 /// The reference: one number at a time.
 pub(crate) fn multiply_scalar<C: Codes, S: Scales>(job: &Job<'_>) {
@@ -80,28 +98,50 @@ fn accumulate_scalar<C: Codes, S: Scales>(
     t.mul_add(x.scale, sum)
 }
 
-/// The same with vectors: tiles of up to [`Simd::MAX_TILE`] rows of inputs share each group they unpack.
+/// The same with vectors.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`; the strips are packed as `Strip<C, S>`.
 pub(crate) unsafe fn multiply<V: Simd, C: Codes, S: Scales>(job: &Job<'_>) {
-    for strip in job.strip_range.clone() {
-        let mut token = job.token_range.start;
-        while token < job.token_range.end {
-            let left = job.token_range.end - token;
-            // Tiles of equal size: 9 rows as 5 + 4, not 8 + 1.
-            let count = left.div_ceil(left.div_ceil(V::MAX_TILE));
-            // SAFETY: the caller's promise.
-            unsafe {
-                match count {
-                    1 => V::vectorize(Tile::<C, S, 1>::new(job, strip, token, count)),
-                    2 => V::vectorize(Tile::<C, S, 2>::new(job, strip, token, count)),
-                    3 | 4 => V::vectorize(Tile::<C, S, 4>::new(job, strip, token, count)),
-                    _ => V::vectorize(Tile::<C, S, 8>::new(job, strip, token, count)),
-                }
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut strip = job.strip_range.start;
+        if job.token_range.len() >= SWEEP_FROM {
+            while strip + sweep::strips::<V>() <= job.strip_range.end {
+                V::vectorize(Sweep::<C, S> {
+                    job,
+                    strip,
+                    layout: PhantomData,
+                });
+                strip += sweep::strips::<V>();
             }
-            token += count;
         }
+        for strip in strip..job.strip_range.end {
+            multiply_strip::<V, C, S>(job, strip);
+        }
+    }
+}
+
+/// One strip, unpacked in registers for each tile of up to [`Simd::MAX_TILE`] rows of inputs.
+///
+/// # Safety
+/// As for [`multiply`].
+unsafe fn multiply_strip<V: Simd, C: Codes, S: Scales>(job: &Job<'_>, strip: usize) {
+    let mut token = job.token_range.start;
+    while token < job.token_range.end {
+        let left = job.token_range.end - token;
+        // Tiles of equal size: 9 rows as 5 + 4, not 8 + 1.
+        let count = left.div_ceil(left.div_ceil(V::MAX_TILE));
+        // SAFETY: the caller's promise.
+        unsafe {
+            match count {
+                1 => V::vectorize(Tile::<C, S, 1>::new(job, strip, token, count)),
+                2 => V::vectorize(Tile::<C, S, 2>::new(job, strip, token, count)),
+                3 | 4 => V::vectorize(Tile::<C, S, 4>::new(job, strip, token, count)),
+                _ => V::vectorize(Tile::<C, S, 8>::new(job, strip, token, count)),
+            }
+        }
+        token += count;
     }
 }
 
@@ -111,7 +151,7 @@ struct Tile<'a, C, S, const T: usize> {
     strip: usize,
     token: usize,
     count: usize,
-    layout: std::marker::PhantomData<(C, S)>,
+    layout: PhantomData<(C, S)>,
 }
 
 impl<'a, C: Codes, S: Scales, const T: usize> Tile<'a, C, S, T> {
@@ -121,7 +161,7 @@ impl<'a, C: Codes, S: Scales, const T: usize> Tile<'a, C, S, T> {
             strip,
             token,
             count,
-            layout: std::marker::PhantomData,
+            layout: PhantomData,
         }
     }
 }
@@ -131,36 +171,29 @@ impl<C: Codes, S: Scales, const T: usize> Kernel for Tile<'_, C, S, T> {
     unsafe fn run<V: Simd>(self) {
         let parts = STRIP_ROWS / V::ROWS;
         let groups = self.job.inputs.groups;
+        let group_bytes = Strip::<C, S>::BLOCK_BYTES / S::GROUPS;
         let mut block = self.job.strip(self.strip).as_ptr();
-        // Rows beyond the last repeat it, and are not stored.
-        let mut x = [std::ptr::null(); T];
-        for (t, x) in x.iter_mut().enumerate() {
-            *x = self
-                .job
-                .inputs
-                .quantized(self.token + t.min(self.count - 1))
-                .as_ptr();
-        }
+        let mut x = self.job.inputs.tile::<T>(self.token, self.count);
         // SAFETY: the strip has a whole block for every `S::GROUPS` groups, and each row of inputs all groups of
         // these blocks; outputs belong to the job.
         unsafe {
-            let mut sums = [[V::splat(0.0); T]; 2];
-            for first in (0..groups).step_by(S::GROUPS) {
+            let mut sums = [[[V::splat(0.0); T]]; 2];
+            for _ in (0..groups).step_by(S::GROUPS) {
                 for g in 0..S::GROUPS {
-                    let codes = block.add(S::BYTES + g * C::GROUP_BYTES);
+                    for line in 0..group_bytes.div_ceil(64) {
+                        V::prefetch(block.wrapping_add(PREFETCH + g * group_bytes + 64 * line));
+                    }
                     for (part, sums) in sums.iter_mut().enumerate().take(parts) {
-                        let values = C::unpack::<V>(codes, part);
-                        let scales = S::scales::<V>(block, g, part);
-                        let minima = S::minima::<V>(block, g, part);
-                        for t in 0..T {
-                            let x = x[t].add(first + g);
-                            sums[t] = accumulate::<V, C, S>(&values, scales, minima, x, sums[t]);
-                        }
+                        let weights = Weights::<V>::unpack::<C, S>(block, g, part);
+                        accumulate::<V, C, S, 1, T>([&weights], x, sums);
+                    }
+                    for x in &mut x {
+                        *x = x.add(1);
                     }
                 }
                 block = block.add(Strip::<C, S>::BLOCK_BYTES);
             }
-            for (part, sums) in sums.iter().enumerate().take(parts) {
+            for (part, [sums]) in sums.iter().enumerate().take(parts) {
                 for (t, &sum) in sums.iter().enumerate().take(self.count) {
                     let row = self.strip * STRIP_ROWS + part * V::ROWS;
                     V::store_rows(sum, self.job.out(self.token + t, row, V::ROWS));
@@ -170,45 +203,92 @@ impl<C: Codes, S: Scales, const T: usize> Kernel for Tile<'_, C, S, T> {
     }
 }
 
-/// One group of [`Simd::ROWS`] outputs.
-///
-/// # Safety
-/// The CPU has the instructions of `V`; `x` points to a group.
-#[inline(always)]
-unsafe fn accumulate<V: Simd, C: Codes, S: Scales>(
-    values: &[V::Bytes; 8],
+/// A group of weights, unpacked: 32 columns of [`Simd::ROWS`] rows.
+pub(super) struct Weights<V: Simd> {
+    values: [V::Bytes; 8],
     scales: [V::Floats; 2],
     minima: [V::Floats; 2],
-    x: *const InputGroup,
-    sum: V::Floats,
-) -> V::Floats {
+}
+
+impl<V: Simd> Weights<V> {
+    /// # Safety
+    /// The CPU has the instructions of `V`; `block` is a block packed as `Strip<C, S>`.
+    #[inline(always)]
+    unsafe fn unpack<C: Codes, S: Scales>(block: *const u8, group: usize, part: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Self {
+                values: C::unpack::<V>(block.add(S::BYTES + group * C::GROUP_BYTES), part),
+                scales: S::scales::<V>(block, group, part),
+                minima: S::minima::<V>(block, group, part),
+            }
+        }
+    }
+}
+
+/// One group of `COLUMNS` vectors of weights times `T` rows of inputs.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; `x` point to groups.
+#[inline(always)]
+unsafe fn accumulate<V: Simd, C: Codes, S: Scales, const COLUMNS: usize, const T: usize>(
+    weights: [&Weights<V>; COLUMNS],
+    x: [*const InputGroup; T],
+    sums: &mut [[V::Floats; T]; COLUMNS],
+) {
     // SAFETY: the caller's promise.
     unsafe {
-        let codes = (*x).codes.as_ptr();
-        let negated_sum = V::splat_int((*x).negated_sum);
-        let t = if S::SUBS == 1 {
-            let dot = V::dot::<C>(values, codes, negated_sum);
-            let t = V::mul(V::to_floats(dot), scales[0]);
-            if S::MINIMA {
-                V::mul_add(minima[0], V::splat((*x).sum), t)
+        let mut codes = [std::ptr::null(); T];
+        let mut starts = [V::splat_int(0); T];
+        let mut values: [&[V::Bytes]; COLUMNS] = [&[]; COLUMNS];
+        // The whole group, or its first half.
+        for t in 0..T {
+            codes[t] = (*x[t]).codes.as_ptr();
+            starts[t] = V::splat_int(if S::SUBS == 1 {
+                (*x[t]).negated_sum
             } else {
-                t
+                (*x[t]).negated_half
+            });
+        }
+        for c in 0..COLUMNS {
+            values[c] = &weights[c].values[..8 / S::SUBS];
+        }
+        let dots = V::dot::<C, COLUMNS, T>(values, codes, starts);
+        let mut scaled = *sums;
+        for c in 0..COLUMNS {
+            for t in 0..T {
+                scaled[c][t] = V::mul(V::to_floats(dots[c][t]), weights[c].scales[0]);
             }
-        } else {
-            let negated_half = V::splat_int((*x).negated_half);
-            let negated_rest = V::subtract(negated_sum, negated_half);
-            let first = V::dot::<C>(&values[..4], codes, negated_half);
-            let second = V::dot::<C>(&values[4..], codes.add(16), negated_rest);
-            let t = V::mul(V::to_floats(first), scales[0]);
-            let t = V::mul_add(V::to_floats(second), scales[1], t);
-            if S::MINIMA {
-                let zero = V::splat_int(0);
-                let t = V::mul_add(minima[0], V::to_floats(V::subtract(zero, negated_half)), t);
-                V::mul_add(minima[1], V::to_floats(V::subtract(zero, negated_rest)), t)
-            } else {
-                t
+        }
+        if S::SUBS == 2 {
+            for t in 0..T {
+                codes[t] = codes[t].add(16);
+                starts[t] = V::splat_int((*x[t]).negated_sum - (*x[t]).negated_half);
             }
-        };
-        V::mul_add(t, V::splat((*x).scale), sum)
+            for c in 0..COLUMNS {
+                values[c] = &weights[c].values[4..];
+            }
+            let dots = V::dot::<C, COLUMNS, T>(values, codes, starts);
+            for c in 0..COLUMNS {
+                for t in 0..T {
+                    scaled[c][t] =
+                        V::mul_add(V::to_floats(dots[c][t]), weights[c].scales[1], scaled[c][t]);
+                }
+            }
+        }
+        for c in 0..COLUMNS {
+            for t in 0..T {
+                let x = &*x[t];
+                let mut scaled = scaled[c][t];
+                if S::MINIMA && S::SUBS == 1 {
+                    scaled = V::mul_add(weights[c].minima[0], V::splat(x.sum), scaled);
+                } else if S::MINIMA {
+                    let half = -x.negated_half as f32;
+                    scaled = V::mul_add(weights[c].minima[0], V::splat(half), scaled);
+                    scaled = V::mul_add(weights[c].minima[1], V::splat(x.sum - half), scaled);
+                }
+                sums[c][t] = V::mul_add(scaled, V::splat(x.scale), sums[c][t]);
+            }
+        }
     }
 }

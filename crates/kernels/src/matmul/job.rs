@@ -32,6 +32,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) quantized: &'a [InputGroup],
     /// Groups of a row of `quantized`.
     pub(crate) groups: usize,
+    /// From a row of `quantized` to the next.
+    pub(crate) stride: usize,
 }
 
 impl<'a> Inputs<'a> {
@@ -40,7 +42,20 @@ impl<'a> Inputs<'a> {
     }
 
     pub(crate) fn quantized(&self, token: usize) -> &'a [InputGroup] {
-        &self.quantized[token * self.groups..][..self.groups]
+        &self.quantized[token * self.stride..][..self.groups]
+    }
+
+    /// The quantised rows `token .. token + count`, the last repeated to make `T`.
+    pub(crate) fn tile<const T: usize>(
+        &self,
+        token: usize,
+        count: usize,
+    ) -> [*const InputGroup; T] {
+        let mut rows = [std::ptr::null(); T];
+        for (t, row) in rows.iter_mut().enumerate() {
+            *row = self.quantized(token + t.min(count - 1)).as_ptr();
+        }
+        rows
     }
 }
 

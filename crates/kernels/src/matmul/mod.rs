@@ -74,15 +74,19 @@ pub fn matmul(ctx: &Context, ws: &[&PackedMatrix], x: &[f32], out: &mut [f32]) {
     QUANTIZED.with_borrow_mut(|quantized| {
         // An even number, so that formats with blocks of 64 columns find whole blocks.
         let groups = cols.div_ceil(2 * GROUP) * 2;
+        // An odd number of 48 bytes: equal columns of neighbouring rows then lie in different banks of the L1 cache,
+        // which serves two loads a cycle only if their banks differ.
+        let stride = groups + 1;
         if ws.iter().any(|w| w.layout().quantizes_inputs()) {
-            quantized.resize(tokens * groups, InputGroup::default());
-            quantize(ctx, x, cols, quantized, groups);
+            quantized.resize(tokens * stride, InputGroup::default());
+            quantize(ctx, x, cols, quantized, stride);
         }
         let inputs = Inputs {
             cols,
             floats: x,
             quantized,
             groups,
+            stride,
         };
         run(
             ctx,
@@ -99,7 +103,7 @@ pub fn matmul(ctx: &Context, ws: &[&PackedMatrix], x: &[f32], out: &mut [f32]) {
 }
 
 /// Quantises all rows, on all threads if there are many.
-fn quantize(ctx: &Context, x: &[f32], cols: usize, quantized: &mut [InputGroup], groups: usize) {
+fn quantize(ctx: &Context, x: &[f32], cols: usize, quantized: &mut [InputGroup], stride: usize) {
     let rows_per_task = PARALLEL_INPUTS.div_ceil(cols);
     let tasks = (x.len() / cols).div_ceil(rows_per_task);
     let quantized = SharedMut::new(quantized);
@@ -107,7 +111,7 @@ fn quantize(ctx: &Context, x: &[f32], cols: usize, quantized: &mut [InputGroup],
         let rows = x.chunks_exact(cols).enumerate();
         for (row, x) in rows.skip(task * rows_per_task).take(rows_per_task) {
             // SAFETY: each row is in one task, and has groups of its own.
-            let groups = unsafe { quantized.slice_mut(row * groups..(row + 1) * groups) };
+            let groups = unsafe { quantized.slice_mut(row * stride..(row + 1) * stride) };
             inputs::quantize(ctx.isa(), x, groups);
         }
     });

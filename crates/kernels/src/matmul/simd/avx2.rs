@@ -1,10 +1,13 @@
 //! 256-bit vectors: eight rows, half a strip.
+#![allow(unsafe_code)] // vectors
 
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
 use crate::dispatch::Avx2;
+use crate::matmul::inputs::{InputGroup, scale_and_inverse};
 use crate::quant::Codes;
+use crate::quant::strip::GROUP;
 
 impl Simd for Avx2 {
     type Bytes = __m256i;
@@ -22,38 +25,81 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load(bytes: *const u8) -> __m256i {
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn quantize(x: &[f32; GROUP]) -> InputGroup {
         // SAFETY: the trait's contract, here and below: the instructions exist, the pointers are good.
+        unsafe {
+            let mut vectors = [_mm256_setzero_ps(); 4];
+            let mut largest = _mm256_setzero_si256();
+            for (i, vector) in vectors.iter_mut().enumerate() {
+                *vector = _mm256_loadu_ps(x.as_ptr().add(8 * i));
+                let size = _mm256_castps_si256(*vector);
+                let size = _mm256_and_si256(size, _mm256_set1_epi32(0x7fff_ffff));
+                largest = _mm256_max_epu32(largest, size);
+            }
+            let (scale, inverse) = match scale_and_inverse(reduce_max(largest)) {
+                Ok(pair) => pair,
+                Err(group) => return group,
+            };
+            let mut rounded = [largest; 4];
+            for (rounded, vector) in rounded.iter_mut().zip(vectors) {
+                *rounded = _mm256_cvtps_epi32(_mm256_mul_ps(vector, _mm256_set1_ps(inverse)));
+            }
+            // Packing works within 128-bit halves, and leaves fours of codes in the order 0 2 4 6 1 3 5 7.
+            let first = _mm256_packs_epi32(rounded[0], rounded[1]);
+            let second = _mm256_packs_epi32(rounded[2], rounded[3]);
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            let codes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second), order);
+            let sums = [
+                reduce_add(_mm256_add_epi32(rounded[0], rounded[1])),
+                reduce_add(_mm256_add_epi32(rounded[2], rounded[3])),
+            ];
+            InputGroup::new(
+                std::mem::transmute::<__m256i, [i8; GROUP]>(codes),
+                scale,
+                sums,
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load(bytes: *const u8) -> __m256i {
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_loadu_si256(bytes.cast()) }
     }
 
     #[inline(always)]
     unsafe fn and(a: __m256i, mask: u8) -> __m256i {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_and_si256(a, _mm256_set1_epi8(mask as i8)) }
     }
 
     #[inline(always)]
     unsafe fn or_masked(a: __m256i, b: __m256i, mask: u8) -> __m256i {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_or_si256(a, _mm256_and_si256(b, _mm256_set1_epi8(mask as i8))) }
     }
 
     #[inline(always)]
     unsafe fn shift_left<const N: u32>(a: __m256i) -> __m256i {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_sll_epi16(a, _mm_cvtsi32_si128(N as i32)) }
     }
 
     #[inline(always)]
     unsafe fn shift_right<const N: u32>(a: __m256i) -> __m256i {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_srl_epi16(a, _mm_cvtsi32_si128(N as i32)) }
     }
 
     #[inline(always)]
     unsafe fn lookup(table: &[u8; 16], a: __m256i) -> __m256i {
-        // SAFETY: as in `load`; the table has 16 bytes.
+        // SAFETY: as in `quantize`; the table has 16 bytes.
         unsafe {
             let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
             _mm256_shuffle_epi8(table, a)
@@ -61,92 +107,78 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot<C: Codes>(values: &[__m256i], x: *const i8, negated_sum: __m256i) -> __m256i {
-        // SAFETY: as in `load`; there are four inputs for each vector.
+    unsafe fn dot<C: Codes, const COLUMNS: usize, const T: usize>(
+        values: [&[__m256i]; COLUMNS],
+        x: [*const i8; T],
+        negated_sums: [__m256i; T],
+    ) -> [[__m256i; T]; COLUMNS] {
+        // SAFETY: as in `quantize`; there are four inputs for each vector.
         unsafe {
-            let ones = _mm256_set1_epi16(1);
-            if C::OFFSET == 128 {
-                return dot_signed(values, x);
-            }
-            let mut sum = match C::OFFSET {
-                0 => _mm256_setzero_si256(),
-                4 => _mm256_slli_epi32::<2>(negated_sum),
-                8 => _mm256_slli_epi32::<3>(negated_sum),
-                16 => _mm256_slli_epi32::<4>(negated_sum),
-                32 => _mm256_slli_epi32::<5>(negated_sum),
-                _ => unreachable!("no format has another offset"),
-            };
-            // `maddubs` adds two products into 16 bits; so many such sums fit before they must be widened.
-            let fit = i16::MAX as usize / (2 * 127 * C::MAX as usize);
-            for (i, values) in values.chunks(fit).enumerate() {
-                let mut pairs = _mm256_setzero_si256();
-                for (j, &values) in values.iter().enumerate() {
-                    let x = inputs(x, i * fit + j);
-                    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(values, x));
+            let mut sums = [[_mm256_setzero_si256(); T]; COLUMNS];
+            for t in 0..T {
+                for c in 0..COLUMNS {
+                    sums[c][t] = if C::OFFSET == 128 {
+                        dot_signed(values[c], x[t])
+                    } else {
+                        dot_unsigned::<C>(values[c], x[t], negated_sums[t])
+                    };
                 }
-                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
             }
-            sum
+            sums
         }
     }
 
     #[inline(always)]
     unsafe fn splat_int(value: i32) -> __m256i {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_set1_epi32(value) }
     }
 
     #[inline(always)]
-    unsafe fn subtract(a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: as in `load`.
-        unsafe { _mm256_sub_epi32(a, b) }
-    }
-
-    #[inline(always)]
     unsafe fn to_floats(a: __m256i) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_cvtepi32_ps(a) }
     }
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_set1_ps(value) }
     }
 
     #[inline(always)]
     unsafe fn mul(a: __m256, b: __m256) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_mul_ps(a, b) }
     }
 
     #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_add_ps(a, b) }
     }
 
     #[inline(always)]
     unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
 
     #[inline(always)]
     unsafe fn load_f32(from: *const u8) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_loadu_ps(from.cast()) }
     }
 
     #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
     }
 
     #[inline(always)]
     unsafe fn load_bf16(from: *const u8) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe {
             let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
@@ -155,19 +187,19 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load_u8(from: *const u8) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
     }
 
     #[inline(always)]
     unsafe fn load_i8(from: *const u8) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
     }
 
     #[inline(always)]
     unsafe fn load_low_nibbles(from: *const u8) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe {
             let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
             _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)))
@@ -176,7 +208,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load_high_nibbles(from: *const u8) -> __m256 {
-        // SAFETY: as in `load`.
+        // SAFETY: as in `quantize`.
         unsafe {
             let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
             _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(bytes))
@@ -185,14 +217,38 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load_rows(from: &[f32]) -> __m256 {
-        // SAFETY: as in `load`; masked lanes are not read.
+        // SAFETY: as in `quantize`; masked lanes are not read.
         unsafe { _mm256_maskload_ps(from.as_ptr(), leading(from.len())) }
     }
 
     #[inline(always)]
     unsafe fn store_rows(a: __m256, to: &mut [f32]) {
-        // SAFETY: as in `load`; masked lanes are not written.
+        // SAFETY: as in `quantize`; masked lanes are not written.
         unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), leading(to.len()), a) }
+    }
+}
+
+/// The largest of eight unsigned integers.
+#[inline(always)]
+unsafe fn reduce_max(a: __m256i) -> u32 {
+    // SAFETY: the caller's, who is in `Simd`.
+    unsafe {
+        let a = _mm_max_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
+        let a = _mm_max_epu32(a, _mm_shuffle_epi32::<0b01_00_11_10>(a));
+        let a = _mm_max_epu32(a, _mm_shuffle_epi32::<0b10_11_00_01>(a));
+        _mm_cvtsi128_si32(a) as u32
+    }
+}
+
+/// The sum of eight integers.
+#[inline(always)]
+unsafe fn reduce_add(a: __m256i) -> i32 {
+    // SAFETY: the caller's, who is in `Simd`.
+    unsafe {
+        let a = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
+        let a = _mm_add_epi32(a, _mm_shuffle_epi32::<0b01_00_11_10>(a));
+        let a = _mm_add_epi32(a, _mm_shuffle_epi32::<0b10_11_00_01>(a));
+        _mm_cvtsi128_si32(a)
     }
 }
 
@@ -201,6 +257,38 @@ impl Simd for Avx2 {
 unsafe fn inputs(x: *const i8, i: usize) -> __m256i {
     // SAFETY: the caller's, who is in `Simd::dot`.
     unsafe { _mm256_set1_epi32(x.add(4 * i).cast::<i32>().read_unaligned()) }
+}
+
+/// `dot` of one vector of rows with one row of inputs.
+#[inline(always)]
+unsafe fn dot_unsigned<C: Codes>(
+    values: &[__m256i],
+    x: *const i8,
+    negated_sum: __m256i,
+) -> __m256i {
+    // SAFETY: the caller's, who is `Simd::dot`.
+    unsafe {
+        let ones = _mm256_set1_epi16(1);
+        let mut sum = match C::OFFSET {
+            0 => _mm256_setzero_si256(),
+            4 => _mm256_slli_epi32::<2>(negated_sum),
+            8 => _mm256_slli_epi32::<3>(negated_sum),
+            16 => _mm256_slli_epi32::<4>(negated_sum),
+            32 => _mm256_slli_epi32::<5>(negated_sum),
+            _ => unreachable!("no format has another offset"),
+        };
+        // `maddubs` adds two products into 16 bits; so many of its results fit before they must be widened.
+        let fit = i16::MAX as usize / (2 * 127 * C::MAX as usize);
+        for (i, values) in values.chunks(fit).enumerate() {
+            let mut pairs = _mm256_setzero_si256();
+            for (j, &values) in values.iter().enumerate() {
+                let x = inputs(x, i * fit + j);
+                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(values, x));
+            }
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+        }
+        sum
+    }
 }
 
 /// `dot` for values of eight bits, which `maddubs` cannot take unsigned (2 · 127 · 255 > 32767). It gets the size

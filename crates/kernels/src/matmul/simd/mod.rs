@@ -4,7 +4,9 @@
 //! [`Simd::vectorize`] is `#[inline(always)]`, so that it ends up inside the one function that carries
 //! `#[target_feature]`. A new instruction set is one more file here.
 
+use super::inputs::InputGroup;
 use crate::quant::Codes;
+use crate::quant::strip::GROUP;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -35,11 +37,16 @@ pub(crate) trait Simd {
 
     /// Rows of a vector.
     const ROWS: usize;
-    /// Most input rows that share an unpacked group in registers.
+    /// Most rows of inputs, of 1, 2, 4, 8, that share weights in registers.
     const MAX_TILE: usize;
 
     /// Compiles `kernel` with these instructions, and runs it.
     unsafe fn vectorize<K: Kernel>(kernel: K);
+
+    /// Asks for the cache line at `address`, which need not exist.
+    unsafe fn prefetch(address: *const u8);
+    /// Rounds a group of inputs to eight bits.
+    unsafe fn quantize(x: &[f32; GROUP]) -> InputGroup;
 
     /// Four bytes for each row.
     unsafe fn load(bytes: *const u8) -> Self::Bytes;
@@ -54,17 +61,17 @@ pub(crate) trait Simd {
     /// `table[a]` for bytes below 16.
     unsafe fn lookup(table: &[u8; 16], a: Self::Bytes) -> Self::Bytes;
 
-    /// For each row the exact `Σ (value − offset) · x` over the four columns of each of the `values`, with `x` the
-    /// `4 · values.len()` inputs of these columns, and `negated_sum` minus their sum, in all lanes.
-    unsafe fn dot<C: Codes>(
-        values: &[Self::Bytes],
-        x: *const i8,
-        negated_sum: Self::Ints,
-    ) -> Self::Ints;
+    /// Exact dot products of weights with inputs, for `COLUMNS` vectors of rows and `T` rows of inputs.
+    ///
+    /// `values[c]` are vectors of four columns each, `x[t]` points to the `4 · values[c].len()` inputs of these
+    /// columns, and `negated_sums[t]` is minus their sum, in all lanes. Gives `Σ (value − offset) · x`.
+    unsafe fn dot<C: Codes, const COLUMNS: usize, const T: usize>(
+        values: [&[Self::Bytes]; COLUMNS],
+        x: [*const i8; T],
+        negated_sums: [Self::Ints; T],
+    ) -> [[Self::Ints; T]; COLUMNS];
     /// `value` in every lane.
     unsafe fn splat_int(value: i32) -> Self::Ints;
-    /// `a − b`
-    unsafe fn subtract(a: Self::Ints, b: Self::Ints) -> Self::Ints;
     /// The same numbers as floats.
     unsafe fn to_floats(a: Self::Ints) -> Self::Floats;
 
