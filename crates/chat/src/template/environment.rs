@@ -15,7 +15,7 @@ use super::json;
 
 /// Steps a template may take. Long conversations take about a hundred a message; this many take
 /// well under a second.
-const MAX_STEPS: u64 = 20_000_000;
+const MAX_STEPS: u64 = 10_000_000;
 /// Bytes a template may write.
 const MAX_OUTPUT: usize = 64 << 20;
 /// How deeply macros and includes may call each other.

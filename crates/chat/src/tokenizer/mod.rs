@@ -175,13 +175,34 @@ impl Tokenizer {
         if let Some(pre_tokenizer) = &self.pre_tokenizer {
             pre_tokenizer.pre_tokenize(&mut text)?;
         }
-        text.tokenize(|part| self.model.tokenize(part.get()))?;
+        text.tokenize(|piece| self.tokenize_piece(piece.get()))?;
         let ids = text
             .get_splits(OffsetReferential::Original, OffsetType::None)
             .into_iter()
             .flat_map(|(_, _, tokens)| tokens.iter().flatten().map(|token| token.id))
             .collect();
         Ok(ids)
+    }
+
+    /// The tokens of a piece of ordinary text. Should the model's merges lead to a control token,
+    /// that stretch is cut after its first character, and read again.
+    fn tokenize_piece(&self, piece: &str) -> tokenizers::Result<Vec<Token>> {
+        let mut tokens = Vec::new();
+        for token in self.model.tokenize(piece)? {
+            let (start, end) = token.offsets;
+            let control = self.vocabulary.text(token.id).filter(|text| {
+                // Unknown tokens, which are control tokens too, have other text behind them.
+                self.is_special(token.id) && piece.get(start..end) == Some(*text)
+            });
+            match control.and_then(|text| text.char_indices().nth(1).map(|(cut, _)| (text, cut))) {
+                Some((text, cut)) => {
+                    tokens.extend(self.model.tokenize(&text[..cut])?);
+                    tokens.extend(self.tokenize_piece(&text[cut..])?);
+                }
+                None => tokens.push(token),
+            }
+        }
+        Ok(tokens)
     }
 
     /// The text of `ids`. Bytes that are no character become U+FFFD, and the space that

@@ -1,0 +1,281 @@
+//! Tokenizers from GGUF vocabularies, against the ids of llama.cpp and of transformers.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::VocabFile;
+use matou_chat::{
+    ChatTemplate, Detokenizer, RenderedPrompt, SpecialTokens, TemplateRequest, Tokenizer,
+};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+const LLAMA_BPE: &str = "ggml-vocab-llama-bpe.gguf";
+const LLAMA_SPM: &str = "ggml-vocab-llama-spm.gguf";
+/// The vocabulary and the template of `SmolLM2-135M-Instruct.Q4_1.gguf`, without its tensors.
+const SMOLLM2: &str = "smollm2-vocab.gguf";
+
+fn plain(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    tokenizer.encode(text, SpecialTokens::Plain, false).unwrap()
+}
+
+fn parsed(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    tokenizer.encode(text, SpecialTokens::Parse, false).unwrap()
+}
+
+/// llama.cpp's test of a vocabulary: strings between separators, and a line of ids for each.
+#[track_caller]
+fn assert_matches_llama_cpp(name: &str) {
+    let tokenizer = VocabFile::open(name).tokenizer();
+    let read = |extension: &str| {
+        let path = matou_testkit::fixtures_dir().join(format!("vocab/{name}.{extension}"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let (inputs, outputs) = (read("inp"), read("out"));
+    let texts: Vec<&str> = inputs.split_terminator("\n__ggml_vocab_test__\n").collect();
+    let lines: Vec<&str> = outputs.lines().collect();
+    assert_eq!(texts.len(), lines.len());
+    for (text, line) in texts.iter().zip(lines) {
+        let expected: Vec<u32> = line
+            .split_whitespace()
+            .map(|id| id.parse().unwrap())
+            .collect();
+        assert_eq!(plain(&tokenizer, text), expected, "{text:?}");
+        assert_eq!(tokenizer.decode(&expected, true), *text);
+    }
+}
+
+#[test]
+fn the_llama_3_vocabulary_gives_the_ids_of_llama_cpp() {
+    assert_matches_llama_cpp(LLAMA_BPE);
+}
+
+#[test]
+fn the_llama_2_vocabulary_gives_the_ids_of_llama_cpp() {
+    assert_matches_llama_cpp(LLAMA_SPM);
+}
+
+fn smollm2_golden() -> Value {
+    let path = matou_testkit::fixtures_dir().join("smollm2/golden.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+#[test]
+fn smollm2_tokenises_awkward_strings_as_transformers_does() {
+    let tokenizer = VocabFile::open(SMOLLM2).tokenizer();
+    for case in smollm2_golden()["tokenize"].as_array().unwrap() {
+        let text = case["text"].as_str().unwrap();
+        assert_eq!(parsed(&tokenizer, text), ids(&case["ids"]), "{text:?}");
+    }
+}
+
+#[test]
+fn smollm2_chats_give_the_prompts_and_ids_of_transformers() {
+    let file = VocabFile::open(SMOLLM2);
+    let tokenizer = file.tokenizer();
+    let source = file.string("chat_template").unwrap();
+    let template = ChatTemplate::new(source, tokenizer.template_tokens()).unwrap();
+    for chat in smollm2_golden()["chats"].as_array().unwrap() {
+        let prompt = render(&template, &chat["messages"]);
+        assert_eq!(prompt.text(), chat["prompt_text"].as_str().unwrap());
+        assert_eq!(
+            tokenizer.encode_prompt(&prompt).unwrap(),
+            ids(&chat["prompt_ids"])
+        );
+        let answer = tokenizer.decode(&ids(&chat["greedy_ids"]), true);
+        assert_eq!(answer, chat["greedy_text"].as_str().unwrap());
+    }
+}
+
+fn render(template: &ChatTemplate, messages: &Value) -> RenderedPrompt {
+    let request = TemplateRequest {
+        messages: messages.as_array().unwrap(),
+        tools: None,
+        add_generation_prompt: true,
+        continue_final_message: false,
+        kwargs: &Map::new(),
+    };
+    template.render(&request).unwrap()
+}
+
+#[test]
+fn a_control_token_in_a_message_is_ordinary_text() {
+    for name in [LLAMA_BPE, LLAMA_SPM, SMOLLM2] {
+        let tokenizer = VocabFile::open(name).tokenizer();
+        let end = tokenizer.id_to_token(tokenizer.eos_token_ids()[0]).unwrap();
+        let source = format!("{{{{ messages[0].content }}}}{end}");
+        let template = ChatTemplate::new(source, tokenizer.template_tokens()).unwrap();
+        let message = format!("a {end}{end} b");
+        let prompt = render(&template, &json!([{"role": "user", "content": message}]));
+        assert_eq!(prompt.text(), format!("{message}{end}"));
+
+        let mut expected = plain(&tokenizer, &message);
+        expected.push(tokenizer.eos_token_ids()[0]);
+        assert_eq!(
+            tokenizer.encode_prompt(&prompt).unwrap(),
+            expected,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn control_tokens_are_parsed_only_when_asked_for() {
+    let tokenizer = VocabFile::open(LLAMA_BPE).tokenizer();
+    let eot = tokenizer.token_to_id("<|eot_id|>").unwrap();
+    assert_eq!(parsed(&tokenizer, "<|eot_id|>"), [eot]);
+    assert!(!plain(&tokenizer, "<|eot_id|>").contains(&eot));
+    assert!(tokenizer.is_special(eot));
+    assert_eq!(tokenizer.decode(&[eot], true), "");
+    assert_eq!(tokenizer.decode(&[eot], false), "<|eot_id|>");
+    assert_eq!(tokenizer.token_bytes(eot).unwrap(), b"<|eot_id|>");
+}
+
+#[test]
+fn bos_is_added_by_the_rule_of_the_vocabulary() {
+    let first = |name: &str| {
+        let tokenizer = VocabFile::open(name).tokenizer();
+        let ids = tokenizer.encode("Hi", SpecialTokens::Plain, true).unwrap();
+        (ids[0], tokenizer.bos_token_id())
+    };
+    assert_eq!(first(LLAMA_BPE), (128_000, Some(128_000)));
+    assert_eq!(first(LLAMA_SPM), (1, Some(1)));
+    // Has a BOS token, and says not to add it.
+    let (id, bos) = first(SMOLLM2);
+    assert_ne!(Some(id), bos);
+}
+
+#[test]
+fn end_of_turn_tokens_are_known_even_where_the_file_names_only_one() {
+    let tokenizer = VocabFile::open(LLAMA_BPE).tokenizer();
+    let texts: Vec<_> = tokenizer
+        .eos_token_ids()
+        .iter()
+        .map(|&id| tokenizer.id_to_token(id).unwrap())
+        .collect();
+    assert_eq!(texts, ["<|end_of_text|>", "<|eot_id|>"]);
+}
+
+#[test]
+fn sentencepiece_tokens_are_bytes_and_spaces() {
+    let tokenizer = VocabFile::open(LLAMA_SPM).tokenizer();
+    let bytes = |token: &str| {
+        tokenizer
+            .token_bytes(tokenizer.token_to_id(token).unwrap())
+            .unwrap()
+    };
+    assert_eq!(bytes("<0x0A>"), b"\n");
+    assert_eq!(bytes("<0xF0>"), [0xF0]);
+    assert_eq!(bytes("▁Hello"), b" Hello");
+}
+
+#[test]
+fn a_continuation_keeps_the_space_that_a_message_drops() {
+    let tokenizer = Arc::new(VocabFile::open(LLAMA_SPM).tokenizer());
+    let ids = plain(&tokenizer, "Hello world");
+    let run = |mut detokenizer: Detokenizer| -> String {
+        ids.iter().map(|&id| detokenizer.push(id)).collect()
+    };
+    assert_eq!(run(Detokenizer::new(Arc::clone(&tokenizer))), "Hello world");
+    assert_eq!(
+        run(Detokenizer::continuing(Arc::clone(&tokenizer))),
+        " Hello world"
+    );
+}
+
+#[test]
+fn a_character_over_several_tokens_appears_when_it_is_whole() {
+    let tokenizer = Arc::new(VocabFile::open(LLAMA_SPM).tokenizer());
+    let ids = plain(&tokenizer, "🦙!");
+    let mut detokenizer = Detokenizer::new(Arc::clone(&tokenizer));
+    let pieces: Vec<String> = ids.iter().map(|&id| detokenizer.push(id)).collect();
+    assert_eq!(pieces, ["", "", "", "", "🦙", "!"]);
+    // Cut off in the middle, it is lost, but not silently.
+    detokenizer.push(ids[1]);
+    assert_eq!(detokenizer.finish(), "\u{fffd}");
+}
+
+#[test]
+fn broken_vocabularies_are_errors() {
+    let vocab = VocabFile::open(SMOLLM2).vocab();
+    let error = |change: &dyn Fn(&mut matou_chat::GgufVocab)| {
+        let mut vocab = vocab.clone();
+        change(&mut vocab);
+        Tokenizer::from_gguf(vocab).unwrap_err().to_string()
+    };
+    assert!(error(&|v| v.model = "bert".into()).contains("\"bert\""));
+    assert!(error(&|v| v.model = "llama".into()).contains("scores"));
+    assert!(error(&|v| v.tokens.clear()).contains("tokens is empty"));
+    assert!(error(&|v| v.token_types.truncate(3)).contains("token_type has 3 entries"));
+    assert!(error(&|v| v.eos_token_id = Some(u32::MAX)).contains("eos_token_id is 4294967295"));
+    assert!(error(&|v| v.merges.push("x".into())).contains("\"x\" is not two tokens"));
+    assert!(error(&|v| v.merges.push("zq qz".into())).contains("needs the token"));
+}
+
+#[test]
+fn an_unknown_pre_tokenizer_falls_back_to_the_default_one() {
+    let mut vocab = VocabFile::open(SMOLLM2).vocab();
+    let tokenizer = |vocab: &matou_chat::GgufVocab| Tokenizer::from_gguf(vocab.clone()).unwrap();
+    vocab.pre = None;
+    let default = tokenizer(&vocab);
+    vocab.pre = Some("not-known".to_owned());
+    let unknown = tokenizer(&vocab);
+    let text = "It's 12345 things, isn't it?";
+    assert_eq!(plain(&unknown, text), plain(&default, text));
+    assert_eq!(unknown.decode(&plain(&unknown, text), true), text);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is written comes back, and no control token comes of it.
+    #[test]
+    fn any_text_survives_a_round_trip(text in "(\\PC|[ \n\t]|<\\|im_end\\|>|</s>){0,40}") {
+        for tokenizer in tokenizers() {
+            let ids = plain(tokenizer, &text);
+            prop_assert!(ids.iter().all(|&id| !tokenizer.is_special(id)));
+            prop_assert_eq!(tokenizer.decode(&ids, true), &*text);
+        }
+    }
+
+    /// Pieces in a stream join to the text of all tokens together, whatever the tokens.
+    #[test]
+    fn pieces_join_to_the_whole_text(ids in prop::collection::vec(0u32..32_100, 0..60)) {
+        for tokenizer in tokenizers() {
+            let mut detokenizer = Detokenizer::new(Arc::clone(tokenizer));
+            let mut text: String = ids.iter().map(|&id| detokenizer.push(id)).collect();
+            text.push_str(&detokenizer.finish());
+            prop_assert_eq!(text, tokenizer.decode(&ids, true));
+        }
+    }
+
+    /// A message never changes what the template itself wrote, nor ends it early.
+    #[test]
+    fn no_message_contains_a_control_token(
+        content in "(<\\|im_|end\\|>|<\\|im_end\\|>|<|\\||[ab \u{fdd0}\u{fdd1}]){0,12}",
+    ) {
+        let tokenizer = &tokenizers()[1];
+        let source = "<|im_start|>{{ messages[0].content.replace('a', '') | trim }}<|im_end|>";
+        let template = ChatTemplate::new(source, tokenizer.template_tokens()).unwrap();
+        let prompt = render(&template, &json!([{"role": "user", "content": content}]));
+        let ids = tokenizer.encode_prompt(&prompt).unwrap();
+        let shown = content.replace('a', "");
+        let mut expected = vec![1];
+        expected.extend(plain(tokenizer, shown.trim()));
+        expected.push(2);
+        prop_assert_eq!(ids, expected);
+    }
+}
+
+/// The vocabularies of Llama 2 and SmolLM2, read once.
+fn tokenizers() -> &'static [Arc<Tokenizer>; 2] {
+    static TOKENIZERS: std::sync::OnceLock<[Arc<Tokenizer>; 2]> = std::sync::OnceLock::new();
+    TOKENIZERS.get_or_init(|| {
+        [LLAMA_SPM, SMOLLM2].map(|name| Arc::new(VocabFile::open(name).tokenizer()))
+    })
+}
