@@ -1,0 +1,133 @@
+//! The keywords that take no subschema: is the value valid, and can it be enforced exactly?
+
+use serde_json::{Number, Value};
+
+use super::path;
+use crate::GrammarError;
+
+pub(super) type Result<T> = std::result::Result<T, GrammarError>;
+
+pub(super) fn unsupported<T>(path: &str, keyword: &str, reason: &str) -> Result<T> {
+    Err(GrammarError::UnsupportedSchema {
+        path: path::member(path, keyword),
+        keyword: keyword.to_owned(),
+        reason: reason.to_owned(),
+    })
+}
+
+pub(super) fn invalid<T>(path: String, reason: impl Into<String>) -> Result<T> {
+    Err(GrammarError::InvalidSchema {
+        path,
+        reason: reason.into(),
+    })
+}
+
+pub(super) const TYPES: [&str; 7] = [
+    "null", "boolean", "integer", "number", "string", "array", "object",
+];
+
+/// `type`: one name or a list of names.
+pub(super) fn type_names(value: &Value, path: &str) -> Result<()> {
+    let known = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
+    let valid = match value {
+        Value::Array(names) => !names.is_empty() && names.iter().all(known),
+        name => known(name),
+    };
+    if valid {
+        return Ok(());
+    }
+    invalid(
+        path::member(path, "type"),
+        format!("it must be one or several of {}", TYPES.join(", ")),
+    )
+}
+
+/// True if a schema with this `type` (or none) lets values of type `name` through.
+pub(super) fn admits(types: Option<&Value>, name: &str) -> bool {
+    match types {
+        None => true,
+        Some(Value::Array(names)) => names.iter().any(|given| given == name),
+        Some(given) => given == name,
+    }
+}
+
+/// `minLength` and the like: a whole number, which may be spelled `2.0`.
+pub(super) fn count(value: &Value, path: &str, keyword: &str) -> Result<u64> {
+    let float = value
+        .as_f64()
+        .filter(|float| float.fract() == 0.0 && (0.0..=MAX_EXACT).contains(float));
+    match (value.as_u64(), float) {
+        (Some(count), _) => Ok(count),
+        (None, Some(float)) => Ok(float as u64),
+        (None, None) => invalid(
+            path::member(path, keyword),
+            "it must be a whole number that is not negative",
+        ),
+    }
+}
+
+/// `minimum` and the like.
+pub(super) fn bound(value: &Value, path: &str, keyword: &str) -> Result<()> {
+    match value {
+        Value::Number(number) => exact(number, &path::member(path, keyword), keyword),
+        _ => invalid(path::member(path, keyword), "it must be a number"),
+    }
+}
+
+/// The values of `const` and `enum`: any, if their numbers can be told apart.
+pub(super) fn literal(value: &Value, path: &str, keyword: &str) -> Result<()> {
+    match value {
+        Value::Number(number) => exact(number, path, keyword),
+        Value::Array(items) => items
+            .iter()
+            .try_for_each(|item| literal(item, path, keyword)),
+        Value::Object(map) => map
+            .values()
+            .try_for_each(|item| literal(item, path, keyword)),
+        _ => Ok(()),
+    }
+}
+
+/// Whole numbers up to this have a `f64` of their own: the compiler's arithmetic.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+fn exact(number: &Number, path: &str, keyword: &str) -> Result<()> {
+    let whole = number.is_i64() || number.is_u64();
+    let magnitude = number.as_f64().map_or(f64::INFINITY, f64::abs);
+    if magnitude.is_finite() && (!whole || magnitude <= MAX_EXACT) {
+        return Ok(());
+    }
+    Err(GrammarError::UnsupportedSchema {
+        path: path.to_owned(),
+        keyword: keyword.to_owned(),
+        reason: format!("{number} can't be represented exactly"),
+    })
+}
+
+/// `pattern` and the names in `patternProperties`.
+pub(super) fn regex(pattern: &str, path: &str, keyword: &str) -> Result<()> {
+    let complaint = if pattern.contains("(?=") || pattern.contains("(?!") {
+        "lookahead"
+    } else if pattern.contains("(?<=") || pattern.contains("(?<!") {
+        "lookbehind"
+    } else if pattern.contains("(?P<stop>") || pattern.contains("(?<stop>") {
+        "a group named `stop`"
+    } else {
+        return Ok(());
+    };
+    unsupported(
+        path,
+        keyword,
+        &format!("a regular language has no {complaint}"),
+    )
+}
+
+/// A list of strings, such as the value of `required`.
+pub(super) fn strings<'a>(value: &'a Value, path: &str) -> Result<Vec<&'a str>> {
+    let list = value.as_array();
+    let strings = list.and_then(|items| items.iter().map(Value::as_str).collect());
+    match strings {
+        Some(strings) => Ok(strings),
+        None => invalid(path.to_owned(), "it must be a list of strings"),
+    }
+}
