@@ -8,6 +8,12 @@
 //! zero, and that sum is added to the total. Short chains keep rounding errors small, and leave the CPU independent
 //! work while one multiply-add waits for another.
 #![allow(unsafe_code)] // vectors
+#![expect(
+    clippy::needless_range_loop,
+    reason = "tiles are indexed by row and column"
+)]
+
+use std::marker::PhantomData;
 
 use half::{bf16, f16};
 
@@ -113,23 +119,24 @@ pub(crate) fn multiply_scalar<E: Element>(job: &Job<'_>) {
     }
 }
 
-/// The same with vectors: up to [`Simd::MAX_TILE`] rows of inputs share each column they load.
+/// The same with vectors: tiles of two vectors of rows and up to [`Simd::SWEEP_TILE`] rows of inputs.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`; the strips are packed with elements `E`.
 pub(crate) unsafe fn multiply<V: Simd, E: Element>(job: &Job<'_>) {
-    for strip in job.strip_range.clone() {
+    let parts = STRIP_ROWS / V::ROWS;
+    let columns = job.strip_range.start * parts..job.strip_range.end * parts;
+    for column in columns.clone().step_by(2) {
         let mut token = job.token_range.start;
         while token < job.token_range.end {
             let left = job.token_range.end - token;
-            let count = left.div_ceil(left.div_ceil(V::MAX_TILE));
+            let count = left.div_ceil(left.div_ceil(V::SWEEP_TILE));
             // SAFETY: the caller's promise.
             unsafe {
-                match count {
-                    1 => V::vectorize(Tile::<E, 1>::new(job, strip, token, count)),
-                    2 => V::vectorize(Tile::<E, 2>::new(job, strip, token, count)),
-                    3 | 4 => V::vectorize(Tile::<E, 4>::new(job, strip, token, count)),
-                    _ => V::vectorize(Tile::<E, 8>::new(job, strip, token, count)),
+                if column + 1 < columns.end {
+                    tile::<V, E, 2>(job, column, token, count);
+                } else {
+                    tile::<V, E, 1>(job, column, token, count);
                 }
             }
             token += count;
@@ -137,32 +144,57 @@ pub(crate) unsafe fn multiply<V: Simd, E: Element>(job: &Job<'_>) {
     }
 }
 
-/// One strip, times up to `T` rows of inputs.
-struct Tile<'a, E, const T: usize> {
-    job: &'a Job<'a>,
-    strip: usize,
+/// # Safety
+/// As for [`multiply`].
+unsafe fn tile<V: Simd, E: Element, const COLUMNS: usize>(
+    job: &Job<'_>,
+    column: usize,
     token: usize,
     count: usize,
-    element: std::marker::PhantomData<E>,
-}
-
-impl<'a, E, const T: usize> Tile<'a, E, T> {
-    fn new(job: &'a Job<'a>, strip: usize, token: usize, count: usize) -> Self {
-        Self {
-            job,
-            strip,
-            token,
-            count,
-            element: std::marker::PhantomData,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match count {
+            1 => V::vectorize(Tile::<E, COLUMNS, 1>::new(job, column, token, count)),
+            2 => V::vectorize(Tile::<E, COLUMNS, 2>::new(job, column, token, count)),
+            3 | 4 => V::vectorize(Tile::<E, COLUMNS, 4>::new(job, column, token, count)),
+            _ => V::vectorize(Tile::<E, COLUMNS, 6>::new(job, column, token, count)),
         }
     }
 }
 
-impl<E: Element, const T: usize> Kernel for Tile<'_, E, T> {
+/// `COLUMNS` vectors of rows, times up to `T` rows of inputs.
+struct Tile<'a, E, const COLUMNS: usize, const T: usize> {
+    job: &'a Job<'a>,
+    /// The first vector of rows.
+    column: usize,
+    token: usize,
+    count: usize,
+    element: PhantomData<E>,
+}
+
+impl<'a, E, const COLUMNS: usize, const T: usize> Tile<'a, E, COLUMNS, T> {
+    fn new(job: &'a Job<'a>, column: usize, token: usize, count: usize) -> Self {
+        Self {
+            job,
+            column,
+            token,
+            count,
+            element: PhantomData,
+        }
+    }
+}
+
+impl<E: Element, const COLUMNS: usize, const T: usize> Kernel for Tile<'_, E, COLUMNS, T> {
     #[inline(always)]
     unsafe fn run<V: Simd>(self) {
-        let weights = self.job.strip(self.strip).as_ptr();
         let cols = self.job.inputs.cols;
+        let mut weights = [std::ptr::null(); COLUMNS];
+        for (c, weights) in weights.iter_mut().enumerate() {
+            let row = (self.column + c) * V::ROWS;
+            let strip = self.job.strip(row / STRIP_ROWS);
+            *weights = strip[row % STRIP_ROWS * E::BYTES..].as_ptr();
+        }
         // Rows beyond the last repeat it, and are not stored.
         let mut x = [std::ptr::null(); T];
         for (t, x) in x.iter_mut().enumerate() {
@@ -172,26 +204,33 @@ impl<E: Element, const T: usize> Kernel for Tile<'_, E, T> {
                 .floats(self.token + t.min(self.count - 1))
                 .as_ptr();
         }
-        for part in 0..STRIP_ROWS / V::ROWS {
-            // SAFETY: the strip has 16 elements for each column, each row of inputs one; outputs belong to the job.
-            unsafe {
-                let mut totals = [V::splat(0.0); T];
-                for chain in (0..cols).step_by(CHAIN) {
-                    let mut sums = [V::splat(0.0); T];
-                    for column in chain..cols.min(chain + CHAIN) {
-                        let row = column * STRIP_ROWS + part * V::ROWS;
-                        let weights = E::load::<V>(weights.add(row * E::BYTES));
-                        for t in 0..T {
-                            sums[t] = V::mul_add(V::splat(*x[t].add(column)), weights, sums[t]);
-                        }
+        // SAFETY: the strip has 16 elements for each column, each row of inputs one; outputs belong to the job.
+        unsafe {
+            let mut totals = [[V::splat(0.0); T]; COLUMNS];
+            for chain in (0..cols).step_by(CHAIN) {
+                let mut sums = [[V::splat(0.0); T]; COLUMNS];
+                for k in chain..cols.min(chain + CHAIN) {
+                    let mut loaded = [sums[0][0]; COLUMNS];
+                    for c in 0..COLUMNS {
+                        loaded[c] = E::load::<V>(weights[c].add(k * STRIP_ROWS * E::BYTES));
                     }
                     for t in 0..T {
-                        totals[t] = V::add(totals[t], sums[t]);
+                        let x = V::splat(*x[t].add(k));
+                        for c in 0..COLUMNS {
+                            sums[c][t] = V::mul_add(x, loaded[c], sums[c][t]);
+                        }
                     }
                 }
-                for (t, &total) in totals.iter().enumerate().take(self.count) {
-                    let row = self.strip * STRIP_ROWS + part * V::ROWS;
-                    V::store_rows(total, self.job.out(self.token + t, row, V::ROWS));
+                for c in 0..COLUMNS {
+                    for t in 0..T {
+                        totals[c][t] = V::add(totals[c][t], sums[c][t]);
+                    }
+                }
+            }
+            for c in 0..COLUMNS {
+                for t in 0..self.count.min(T) {
+                    let row = (self.column + c) * V::ROWS;
+                    V::store_rows(totals[c][t], self.job.out(self.token + t, row, V::ROWS));
                 }
             }
         }

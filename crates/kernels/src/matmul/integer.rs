@@ -106,7 +106,8 @@ pub(crate) unsafe fn multiply<V: Simd, C: Codes, S: Scales>(job: &Job<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut strip = job.strip_range.start;
-        if job.token_range.len() >= SWEEP_FROM {
+        // With half the registers the tile would not fit.
+        if V::SWEEP_TILE == sweep::TILE && job.token_range.len() >= SWEEP_FROM {
             while strip + sweep::strips::<V>() <= job.strip_range.end {
                 V::vectorize(Sweep::<C, S> {
                     job,

@@ -27,10 +27,11 @@ pub(super) fn read_q5_1(bytes: &[u8], block: &mut Block) {
 
 /// 32 codes: the fifth bits, then the nibbles.
 fn read_codes(bytes: &[u8], block: &mut Block) {
-    let fifth = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     read_nibbles(&bytes[4..], &mut block.codes[..32]);
-    for (j, code) in block.codes[..32].iter_mut().enumerate() {
-        *code |= ((fifth >> j & 1) as u8) << 4;
+    for (codes, fifth) in block.codes.chunks_exact_mut(8).zip(&bytes[..4]) {
+        for (i, code) in codes.iter_mut().enumerate() {
+            *code |= (fifth >> i & 1) << 4;
+        }
     }
 }
 

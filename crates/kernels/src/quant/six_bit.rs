@@ -17,12 +17,13 @@ use crate::matmul::simd::Simd;
 pub(super) fn read_q6_k(bytes: &[u8], block: &mut Block) {
     let (low, rest) = bytes.split_at(128);
     let (high, rest) = rest.split_at(64);
-    for (half, codes) in block.codes.chunks_exact_mut(128).enumerate() {
-        let (low, high) = (&low[64 * half..], &high[32 * half..]);
-        for (j, code) in codes.iter_mut().enumerate() {
-            let low = low[j % 64] >> (4 * (j / 64)) & 15;
-            let high = high[j % 32] >> (2 * (j / 32)) & 3;
-            *code = low | high << 4;
+    // 32 codes at a time share their shifts.
+    for (i, codes) in block.codes.chunks_exact_mut(32).enumerate() {
+        let (half, i) = (i / 4, i % 4);
+        let low = &low[64 * half + 32 * (i % 2)..][..32];
+        let high = &high[32 * half..][..32];
+        for ((code, low), high) in codes.iter_mut().zip(low).zip(high) {
+            *code = low >> (4 * (i / 2)) & 15 | (high >> (2 * i) & 3) << 4;
         }
     }
     for (scale, &byte) in block.sub_scales.iter_mut().zip(rest) {

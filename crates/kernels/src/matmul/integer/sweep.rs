@@ -26,8 +26,8 @@ use crate::quant::{Codes, STRIP_ROWS};
 const CHUNK: usize = 16;
 /// Vectors of rows that share inputs: two strips, or the halves of one.
 const COLUMNS: usize = 2;
-/// Rows of inputs in a tile: of 32 registers, 12 sums, 12 integer sums, weights, an input, scales.
-const TILE: usize = 6;
+/// Rows of inputs in a tile.
+pub(super) const TILE: usize = 6;
 
 /// Strips that [`Sweep`] multiplies at once.
 pub(super) const fn strips<V: Simd>() -> usize {
