@@ -1,0 +1,112 @@
+//! `/v1/chat/completions` beyond the topics of `wire`.
+
+use matou_engine::EngineConfig;
+use serde_json::json;
+
+use crate::support::{CREATED, server, server_with};
+
+const CHAT: &str = "/v1/chat/completions";
+
+#[tokio::test]
+async fn a_whole_answer_has_openais_shape() {
+    let request = json!({"model": "counter", "messages": [
+        {"role": "system", "content": " t3"},
+        {"role": "user", "content": [{"type": "text", "text": " t4"}]},
+    ], "max_completion_tokens": 2});
+    let answer = server().post(CHAT, &request).await.json();
+    let expected = json!({
+        "id": "chatcmpl-test",
+        "object": "chat.completion",
+        "created": CREATED,
+        "model": "counter",
+        "system_fingerprint": "fp_test",
+        "choices": [{
+            "index": 0,
+            "message": {"role": "assistant", "content": " t5 t6", "refusal": null},
+            "logprobs": null,
+            "finish_reason": "length",
+        }],
+        "usage": {
+            "prompt_tokens": 2,
+            "completion_tokens": 2,
+            "total_tokens": 4,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        },
+        "service_tier": "default",
+    });
+    assert_eq!(answer, expected);
+}
+
+#[tokio::test]
+async fn a_second_turn_reports_what_was_cached() {
+    let server = server();
+    let turn =
+        json!({"messages": [{"role": "user", "content": " t5".repeat(40)}], "max_tokens": 1});
+    assert_eq!(
+        server.post(CHAT, &turn).await.json()["usage"]["prompt_tokens_details"]["cached_tokens"],
+        0
+    );
+    let usage = &server.post(CHAT, &turn).await.json()["usage"];
+    assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], 32);
+}
+
+#[tokio::test]
+async fn sampling_parameters_reach_the_engine() {
+    let server = server();
+    let ask = |fields: serde_json::Value| {
+        let mut request =
+            json!({"messages": [{"role": "user", "content": " t10"}], "max_tokens": 2});
+        request
+            .as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        let server = &server;
+        async move {
+            let answer = server.post(CHAT, &request).await.json();
+            answer["choices"][0]["message"]["content"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        }
+    };
+    assert_eq!(ask(json!({"logit_bias": {"11": -100}})).await, " t12 t13");
+    assert_eq!(ask(json!({"logit_bias": {"50": 100}})).await, " t50 t50");
+    assert_eq!(ask(json!({"stop_token_ids": [12]})).await, " t11");
+    assert_eq!(
+        ask(json!({"stop_token_ids": [12], "include_stop_str_in_output": true})).await,
+        " t11 t12"
+    );
+    assert_eq!(
+        ask(json!({"allowed_token_ids": [12, 20]})).await,
+        " t12 t12"
+    );
+    assert_eq!(
+        ask(json!({"stop": "t11", "min_tokens": 2})).await,
+        " t11 t12"
+    );
+    let last = json!({"messages": [{"role": "user", "content": " t127"}], "ignore_eos": true, "max_tokens": 2});
+    assert_eq!(ask(last).await, " t3");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_limit_ends_with_the_context() {
+    let config = EngineConfig {
+        max_model_len: 20,
+        ..EngineConfig::default()
+    };
+    let server = server_with(config, std::time::Duration::ZERO, |_| {});
+    let request = json!({"messages": [{"role": "user", "content": " t10"}]});
+    let answer = server.post(CHAT, &request).await.json();
+    assert_eq!(answer["usage"]["total_tokens"], 20);
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+}
+
+#[tokio::test]
+async fn an_open_last_message_is_continued() {
+    let request = json!({"messages": [
+        {"role": "user", "content": " t10"},
+        {"role": "assistant", "content": " t20"},
+    ], "continue_final_message": true, "max_tokens": 1});
+    let answer = server().post(CHAT, &request).await.json();
+    assert_eq!(answer["choices"][0]["message"]["content"], " t21");
+}

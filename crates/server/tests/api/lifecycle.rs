@@ -1,0 +1,167 @@
+//! Clients that go away, and servers that stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::to_bytes;
+use futures_util::StreamExt;
+use matou_engine::EngineConfig;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::support::{TestServer, server_with};
+
+const CHAT: &str = "/v1/chat/completions";
+
+/// A server whose steps are slow enough to be watched.
+fn slow_server() -> TestServer {
+    let config = EngineConfig {
+        max_num_batched_tokens: 64,
+        ..EngineConfig::default()
+    };
+    server_with(config, Duration::from_millis(10), |_| {})
+}
+
+fn endless() -> serde_json::Value {
+    json!({"messages": [{"role": "user", "content": " t10"}], "stream": true, "ignore_eos": true})
+}
+
+#[tokio::test]
+async fn dropping_a_stream_frees_its_blocks_and_stops_the_work() {
+    let server = slow_server();
+    let mut stream = server.open(CHAT, &endless()).await.into_data_stream();
+    assert!(stream.next().await.is_some());
+    assert!(server.state.engine.stats().kv_blocks_used > 0);
+    drop(stream);
+    server.idle().await;
+    assert!(server.state.engine.stats().generation_tokens < 100);
+}
+
+#[tokio::test]
+async fn dropping_a_request_stops_it_in_the_prompt_too() {
+    let server = slow_server();
+    // Sixty tokens a step: the prompt alone takes half a second.
+    let long = json!({"messages": [{"role": "user", "content": " t10".repeat(3000)}]});
+    let request = server.post(CHAT, &long);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(150), request)
+            .await
+            .is_err()
+    );
+    server.idle().await;
+    let stats = server.state.engine.stats();
+    assert_eq!((stats.generation_tokens, stats.prompt_tokens), (0, 0));
+}
+
+#[tokio::test]
+async fn a_stop_string_stops_the_engine_too() {
+    let server = slow_server();
+    let mut request = endless();
+    request["stop"] = " t13".into();
+    let body = server.open(CHAT, &request).await;
+    to_bytes(body, usize::MAX).await.unwrap();
+    server.idle().await;
+    assert!(server.state.engine.stats().generation_tokens < 20);
+}
+
+/// A server on a real socket, and how to stop it.
+struct Served {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    done: JoinHandle<std::io::Result<()>>,
+}
+
+async fn serve(server: &TestServer, timeout: Duration) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async move {
+        let _ = stopped.await;
+    };
+    let state = Arc::clone(&server.state);
+    let done = tokio::spawn(matou_server::serve(listener, state, shutdown, timeout));
+    Served {
+        address,
+        stop,
+        done,
+    }
+}
+
+/// Sends a chat request over a connection of its own.
+async fn connect(served: &Served, body: &serde_json::Value) -> TcpStream {
+    let mut connection = TcpStream::connect(served.address).await.unwrap();
+    let body = body.to_string();
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    connection
+        .write_all((head + &body).as_bytes())
+        .await
+        .unwrap();
+    connection
+}
+
+async fn read_to_end(mut connection: TcpStream) -> String {
+    let mut text = Vec::new();
+    connection.read_to_end(&mut text).await.unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_frees_its_blocks() {
+    let server = slow_server();
+    let served = serve(&server, Duration::ZERO).await;
+    let mut streaming = connect(&served, &endless()).await;
+    let mut start = [0; 15];
+    streaming.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200 OK");
+    drop(streaming);
+    // And one who has not heard anything yet.
+    let mut waiting = endless();
+    waiting["stream"] = false.into();
+    let waiting = connect(&served, &waiting).await;
+    while server.state.engine.stats().running == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(waiting);
+    server.idle().await;
+}
+
+#[tokio::test]
+async fn shutdown_lets_running_answers_finish() {
+    let server = slow_server();
+    let served = serve(&server, Duration::from_secs(30)).await;
+    let mut request = endless();
+    request["max_tokens"] = 30.into();
+    let connection = connect(&served, &request).await;
+    while server.state.engine.stats().running == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    served.stop.send(()).unwrap();
+    let text = read_to_end(connection).await;
+    assert!(text.contains(r#""finish_reason":"length""#), "{text}");
+    served.done.await.unwrap().unwrap();
+    assert!(TcpStream::connect(served.address).await.is_err());
+}
+
+#[tokio::test]
+async fn shutdown_cuts_what_runs_beyond_its_timeout() {
+    let server = slow_server();
+    let served = serve(&server, Duration::from_millis(100)).await;
+    let connection = connect(&served, &endless()).await;
+    while server.state.engine.stats().running == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let start = Instant::now();
+    served.stop.send(()).unwrap();
+    let text = read_to_end(connection).await;
+    assert!(text.contains(r#""code":"shutting_down""#), "{text}");
+    assert!(text.contains("data: [DONE]"), "{text}");
+    served.done.await.unwrap().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5));
+}

@@ -1,0 +1,9 @@
+//! The API from outside: requests through the router of a server whose model counts.
+
+mod chat;
+mod completions;
+mod errors;
+mod lifecycle;
+mod service;
+mod support;
+mod wire;

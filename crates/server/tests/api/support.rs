@@ -1,0 +1,239 @@
+//! A server whose model counts: after ` t17` comes ` t18`, after ` t127` the end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use matou_chat::{ChatTemplate, TemplateSource, Tokenizer};
+use matou_engine::{Engine, EngineConfig, SamplingParams};
+use matou_model::{ForwardBatch, KvCacheDtype, LanguageModel, Logits, ModelError, ModelInfo};
+use matou_server::{AppState, ModelCard, SharedState, app};
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// Tokens of the vocabulary: `<pad>`, `<s>`, `</s>`, then ` t3` to ` t127`.
+pub(crate) const VOCAB_SIZE: usize = 128;
+/// The token that ends a text.
+pub(crate) const END: u32 = 2;
+/// A step that reads this token fails.
+pub(crate) const FAILING: u32 = 99;
+/// Unix time of all answers.
+pub(crate) const CREATED: u64 = 1_700_000_000;
+
+/// Prefers the next number, then the one after it. Its row is a function of the last token alone.
+struct CountingModel {
+    info: ModelInfo,
+    /// How long a step takes.
+    step: Duration,
+}
+
+impl CountingModel {
+    fn new(step: Duration) -> Self {
+        let info = ModelInfo {
+            vocab_size: VOCAB_SIZE,
+            ..ModelInfo::default()
+        };
+        Self { info, step }
+    }
+}
+
+impl LanguageModel for CountingModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn kv_block_bytes(&self, _dtype: KvCacheDtype) -> usize {
+        0
+    }
+
+    fn allocate_kv_cache(
+        &mut self,
+        _blocks: usize,
+        _dtype: KvCacheDtype,
+    ) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn forward(&mut self, batch: &ForwardBatch) -> Result<Logits, ModelError> {
+        thread::sleep(self.step);
+        if batch.input_ids.contains(&FAILING) {
+            return Err(ModelError::Forward("as the test wants it".to_owned()));
+        }
+        let mut logits = vec![0.0; batch.logits_indices.len() * VOCAB_SIZE];
+        for (row, &index) in logits
+            .chunks_exact_mut(VOCAB_SIZE)
+            .zip(&batch.logits_indices)
+        {
+            let token = batch.input_ids[index as usize];
+            row[successor(token) as usize] = 8.0;
+            row[successor(successor(token)) as usize] = 6.0;
+        }
+        Ok(Logits::new(logits, VOCAB_SIZE))
+    }
+}
+
+fn successor(token: u32) -> u32 {
+    if token as usize == VOCAB_SIZE - 1 {
+        END
+    } else {
+        token + 1
+    }
+}
+
+/// A server to be asked.
+pub(crate) struct TestServer {
+    pub(crate) state: SharedState,
+    app: Router,
+}
+
+/// What it answered.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+/// A server with room for everything.
+pub(crate) fn server() -> TestServer {
+    server_with(EngineConfig::default(), Duration::ZERO, |_| {})
+}
+
+/// A server under `config` whose steps take `step`, changed by `change`.
+pub(crate) fn server_with(
+    config: EngineConfig,
+    step: Duration,
+    change: impl FnOnce(&mut AppState),
+) -> TestServer {
+    let folder = checkpoint();
+    let tokenizer = Tokenizer::from_folder(&folder).unwrap();
+    let source = TemplateSource::from_folder(&folder).unwrap().unwrap();
+    let template = ChatTemplate::new(source, tokenizer.template_tokens()).unwrap();
+    let (engine, _thread) = Engine::start(Box::new(CountingModel::new(step)), config).unwrap();
+    let model = ModelCard {
+        names: vec!["counter".to_owned(), "org/alias".to_owned()],
+        created: 1_600_000_000,
+        fingerprint: "fp_test".to_owned(),
+        default_sampling: SamplingParams::greedy(),
+        eos_token_ids: vec![END],
+    };
+    let mut state = AppState::new(engine, Arc::new(tokenizer), Some(Arc::new(template)), model);
+    state.clock = || UNIX_EPOCH + Duration::from_secs(CREATED);
+    change(&mut state);
+    let state = Arc::new(state);
+    TestServer {
+        app: app(Arc::clone(&state)),
+        state,
+    }
+}
+
+fn checkpoint() -> PathBuf {
+    matou_testkit::fixtures_dir().join("checkpoints/llama2")
+}
+
+impl TestServer {
+    /// Sends a request; returns when its response has ended.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            text,
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send(Request::get(path).body(Body::empty()).unwrap())
+            .await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.post_text(path, &body.to_string()).await
+    }
+
+    pub(crate) async fn post_text(&self, path: &str, body: &str) -> Reply {
+        self.send(post(path, body)).await
+    }
+
+    /// Sends a request and leaves the response's body unread.
+    pub(crate) async fn open(&self, path: &str, body: &Value) -> Body {
+        let response = self
+            .app
+            .clone()
+            .oneshot(post(path, &body.to_string()))
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.into_body()
+    }
+
+    /// Waits until the engine has nothing left to do.
+    pub(crate) async fn idle(&self) {
+        for _ in 0..500 {
+            let stats = self.state.engine.stats();
+            if stats.running == 0 && stats.waiting == 0 && stats.kv_blocks_used == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!(
+            "the engine is still at work: {:?}",
+            self.state.engine.stats()
+        );
+    }
+}
+
+/// A request under a fixed name.
+fn post(path: &str, body: &str) -> Request<Body> {
+    let request = Request::post(path).header("x-request-id", "test");
+    request
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_owned()))
+        .unwrap()
+}
+
+impl Reply {
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The messages of a stream, which must be framed as OpenAI frames it.
+    #[track_caller]
+    pub(crate) fn chunks(&self) -> Vec<Value> {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        let mut frames: Vec<&str> = self.text.split_terminator("\n\n").collect();
+        assert_eq!(frames.pop(), Some("data: [DONE]"));
+        let message = |frame: &&str| frame.strip_prefix("data: ").map(serde_json::from_str);
+        frames
+            .iter()
+            .map(|frame| message(frame).unwrap().unwrap())
+            .collect()
+    }
+
+    /// Status, parameter, code and message of an error in OpenAI's shape.
+    #[track_caller]
+    pub(crate) fn error(&self) -> (u16, Option<String>, Option<String>, String) {
+        let json = self.json();
+        let error = json["error"].as_object().expect("an error object");
+        assert_eq!(
+            error.keys().collect::<Vec<_>>(),
+            ["message", "type", "param", "code"]
+        );
+        let text = |key: &str| error[key].as_str().map(str::to_owned);
+        assert!(text("type").is_some());
+        (
+            self.status.as_u16(),
+            text("param"),
+            text("code"),
+            text("message").unwrap(),
+        )
+    }
+}
