@@ -8,8 +8,11 @@ use thiserror::Error;
 use crate::Context;
 use crate::format::Format;
 use crate::matmul::layout::{Layout, layout};
-use crate::memory::{AllocError, HugeBuffer, SharedMut};
+use crate::memory::{AllocError, SharedMut};
 use crate::quant::STRIP_ROWS;
+use arena::Region;
+
+mod arena;
 
 /// A weight matrix `[rows, cols]`, repacked once at load.
 pub struct PackedMatrix {
@@ -17,7 +20,7 @@ pub struct PackedMatrix {
     rows: usize,
     cols: usize,
     strip_bytes: usize,
-    data: HugeBuffer,
+    data: Region,
 }
 
 /// A tensor that cannot be packed.
@@ -90,8 +93,8 @@ impl PackedMatrix {
         }
         let strip_bytes = layout(format).strip_bytes(cols);
         let strips = rows.div_ceil(STRIP_ROWS);
-        let mut data = HugeBuffer::zeroed(strips * strip_bytes)?;
-        let target = SharedMut::new(data.as_mut_slice());
+        let mut data = Region::zeroed(strips * strip_bytes)?;
+        let target = SharedMut::new(&mut data);
         ctx.pool().run(strips, &|strip| {
             let first = strip * STRIP_ROWS;
             let last = rows.min(first + STRIP_ROWS);
