@@ -33,8 +33,9 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// `[tokens, hidden]` to the same; the input is used up.
-    pub(crate) fn forward(&self, x: Tensor, step: &mut Step<'_>) -> Result<Tensor> {
+    /// Writes the cache and attends: `[tokens, hidden]` to `[tokens, heads · head_dim]`. The input
+    /// is used up.
+    pub(crate) fn attend(&self, x: Tensor, step: &mut Step<'_>) -> Result<Tensor> {
         let AttentionParams {
             heads,
             kv_heads,
@@ -57,11 +58,19 @@ impl Attention {
         let attended = step
             .backend
             .attend(self.layer, &self.params, &qkv, step.batch)?;
+        if let Compute::Kernels(cpu) = &self.compute {
+            cpu.recycle(x)?;
+            cpu.recycle(qkv)?;
+        }
+        Ok(attended)
+    }
+
+    /// Projects attended values: `[tokens, heads · head_dim]` to `[tokens, hidden]`. The input is
+    /// used up.
+    pub(crate) fn project(&self, attended: Tensor) -> Result<Tensor> {
         let y = self.output.forward(&attended)?;
         if let Compute::Kernels(cpu) = &self.compute {
-            [x, qkv, attended]
-                .into_iter()
-                .try_for_each(|used| cpu.recycle(used))?;
+            cpu.recycle(attended)?;
         }
         Ok(y)
     }

@@ -177,6 +177,19 @@ pub(crate) fn relative_error(actual: &[f32], expected: &[f32]) -> f32 {
     error / largest
 }
 
+/// Root mean square of the differences, as a share of that of the logits: for errors that are noise,
+/// whose largest says little.
+pub(crate) fn relative_deviation(actual: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(actual.len(), expected.len(), "number of logits");
+    let noise: f32 = actual
+        .iter()
+        .zip(expected)
+        .map(|(a, e)| (a - e) * (a - e))
+        .sum();
+    let signal: f32 = expected.iter().map(|e| e * e).sum();
+    (noise / signal).sqrt()
+}
+
 /// Bit patterns, since equal floats can differ.
 pub(crate) fn bits(logits: &[f32]) -> Vec<u32> {
     logits.iter().map(|x| x.to_bits()).collect()

@@ -1,57 +1,15 @@
-//! The decoder that every family is an instance of.
-//!
-//! ```text
-//! ids → embedding → ┌ layer ─────────────────────────────────────────┐ → norm → head → logits
-//!                   │ residual ┬─ norm ─ attention ─ + ┬─ norm ─ feed-forward ─ + │
-//!                   └──────────┴───────────────────────┴──────────────────────────┘
-//! ```
-//!
-//! A layer hands on its residual stream and what is still to be added to it, so that the addition
-//! and the next norm are one operation.
+//! Builds a decoder: which tensors make which layer.
 
-use candle_core::{DType, Tensor};
-use matou_kernels::activation::scale;
-use matou_kernels::attention::{AttentionParams, KvDtype, KvPool};
+use matou_kernels::attention::AttentionParams;
 
-use crate::attention::{AttentionBackend, CacheShape, CpuBackend, TensorBackend};
-use crate::compute::{Compute, into_vec, read, write};
+use super::{Decoder, DecoderLayer};
+use crate::attention::CacheShape;
 use crate::config::{ModelConfig, RopeParameters};
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::families::Architecture;
-use crate::forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
-use crate::language_model::{KvCacheDtype, LanguageModel, ModelInfo};
-use crate::layers::{
-    Attention, Embedding, FeedForward, Linear, Mlp, RmsNorm, Rope, SparseMoe, Step,
-};
+use crate::language_model::ModelInfo;
+use crate::layers::{Attention, Embedding, FeedForward, Linear, Mlp, RmsNorm, Rope, SparseMoe};
 use crate::loader::Loader;
-
-/// A decoder with its weights, and its cache once that is allocated.
-pub(crate) struct Decoder {
-    info: ModelInfo,
-    compute: Compute,
-    embedding: Embedding,
-    layers: Vec<DecoderLayer>,
-    norm: RmsNorm,
-    head: Linear,
-    /// One for each set of parameters that layers have.
-    ropes: Vec<Rope>,
-    cache: CacheShape,
-    backend: Option<Box<dyn AttentionBackend>>,
-    embedding_scale: f32,
-    logit_scale: f32,
-    logit_softcap: Option<f32>,
-}
-
-struct DecoderLayer {
-    input_norm: RmsNorm,
-    attention: Attention,
-    attention_output_norm: Option<RmsNorm>,
-    feed_forward_norm: RmsNorm,
-    feed_forward: FeedForward,
-    feed_forward_output_norm: Option<RmsNorm>,
-    compute: Compute,
-    residual_scale: f32,
-}
 
 impl Decoder {
     /// Loads the weights.
@@ -115,135 +73,6 @@ impl Decoder {
             logit_scale: architecture.logit_scale,
             logit_softcap: architecture.logit_softcap,
         })
-    }
-
-    /// Norm and head of the rows whose logits are wanted.
-    fn logits(&self, residual: Tensor, delta: Tensor, rows: &[u32]) -> Result<Logits> {
-        if rows.is_empty() {
-            return Ok(Logits::new(Vec::new(), self.info.vocab_size));
-        }
-        let residual = select_rows(&self.compute, residual, rows)?;
-        let delta = select_rows(&self.compute, delta, rows)?;
-        let (_, hidden) = self.norm.add_forward(residual, delta)?;
-        let logits = self.head.forward(&hidden)?;
-        let mut values = match &self.compute {
-            Compute::Kernels(_) => into_vec(&logits)?,
-            Compute::Candle { .. } => logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?,
-        };
-        if self.logit_scale != 1.0 {
-            values
-                .iter_mut()
-                .for_each(|logit| *logit *= self.logit_scale);
-        }
-        if let Some(cap) = self.logit_softcap {
-            values
-                .iter_mut()
-                .for_each(|logit| *logit = cap * (*logit / cap).tanh());
-        }
-        Ok(Logits::new(values, self.info.vocab_size))
-    }
-}
-
-impl LanguageModel for Decoder {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize {
-        let CacheShape {
-            layers,
-            kv_heads,
-            head_dim,
-            ..
-        } = self.cache;
-        let layer_bytes = match &self.compute {
-            Compute::Kernels(_) => KvPool::bytes(1, kv_heads, head_dim, kernel_type(dtype)),
-            Compute::Candle { .. } => {
-                2 * BLOCK_SIZE * kv_heads * head_dim * tensor_type(dtype).size_in_bytes()
-            }
-        };
-        layers * layer_bytes
-    }
-
-    fn allocate_kv_cache(&mut self, num_blocks: usize, dtype: KvCacheDtype) -> Result<()> {
-        // The old cache goes first: two would not always fit.
-        self.backend = None;
-        let shape = CacheShape {
-            num_blocks,
-            ..self.cache
-        };
-        self.backend = Some(match &self.compute {
-            Compute::Kernels(cpu) => {
-                Box::new(CpuBackend::new(cpu.clone(), shape, kernel_type(dtype))?)
-            }
-            Compute::Candle { device, .. } => {
-                let backend = TensorBackend::new(device, shape, tensor_type(dtype))
-                    .map_err(|error| ModelError::KvCache(error.to_string()))?;
-                Box::new(backend)
-            }
-        });
-        Ok(())
-    }
-
-    fn forward(&mut self, batch: &ForwardBatch) -> Result<Logits> {
-        let Some(backend) = &mut self.backend else {
-            return Err(ModelError::KvCache("there is none yet".to_owned()));
-        };
-        batch.validate(self.info.vocab_size, backend.num_blocks())?;
-        backend.begin_step(batch)?;
-        for rope in &mut self.ropes {
-            rope.begin_step(&batch.positions)?;
-        }
-        let mut step = Step {
-            batch,
-            ropes: &self.ropes,
-            backend: backend.as_mut(),
-        };
-        let embeddings = self.embedding.forward(&batch.input_ids)?;
-        let mut residual = scaled(&self.compute, embeddings, self.embedding_scale)?;
-        let mut delta = None;
-        for layer in &self.layers {
-            let (stream, to_add) = layer.forward(residual, delta, &mut step)?;
-            residual = stream;
-            delta = Some(to_add);
-        }
-        match delta {
-            Some(delta) => self.logits(residual, delta, &batch.logits_indices),
-            None => Err(ModelError::Forward("the model has no layers".to_owned())),
-        }
-    }
-}
-
-impl DecoderLayer {
-    /// Takes the residual stream and what is to be added to it, and gives the same. Both arguments
-    /// are used up.
-    fn forward(
-        &self,
-        residual: Tensor,
-        delta: Option<Tensor>,
-        step: &mut Step<'_>,
-    ) -> Result<(Tensor, Tensor)> {
-        let (residual, x) = match delta {
-            Some(delta) => self.input_norm.add_forward(residual, delta)?,
-            None => {
-                let x = self.input_norm.forward(&residual)?;
-                (residual, x)
-            }
-        };
-        let x = self.attention.forward(x, step)?;
-        let x = self.output(x, self.attention_output_norm.as_ref())?;
-        let (residual, x) = self.feed_forward_norm.add_forward(residual, x)?;
-        let x = self.feed_forward.forward(x)?;
-        let x = self.output(x, self.feed_forward_output_norm.as_ref())?;
-        Ok((residual, x))
-    }
-
-    fn output(&self, x: Tensor, norm: Option<&RmsNorm>) -> Result<Tensor> {
-        let x = match norm {
-            Some(norm) => norm.forward(&x)?,
-            None => x,
-        };
-        scaled(&self.compute, x, self.residual_scale)
     }
 }
 
@@ -393,52 +222,4 @@ fn info(config: &ModelConfig, loader: &Loader<'_>) -> ModelInfo {
         bos_token_id: config.bos_token_id,
         eos_token_ids: config.eos_token_ids.clone(),
     }
-}
-
-fn kernel_type(dtype: KvCacheDtype) -> KvDtype {
-    match dtype {
-        KvCacheDtype::F32 => KvDtype::F32,
-        KvCacheDtype::F16 => KvDtype::F16,
-    }
-}
-
-fn tensor_type(dtype: KvCacheDtype) -> DType {
-    match dtype {
-        KvCacheDtype::F32 => DType::F32,
-        KvCacheDtype::F16 => DType::F16,
-    }
-}
-
-/// Multiplies by a factor, which is one in most models.
-fn scaled(compute: &Compute, x: Tensor, factor: f32) -> Result<Tensor> {
-    if factor == 1.0 {
-        return Ok(x);
-    }
-    match compute {
-        Compute::Kernels(cpu) => {
-            write(&x, |x| scale(&cpu.context, x, factor))?;
-            Ok(x)
-        }
-        Compute::Candle { .. } => Ok((x * f64::from(factor))?),
-    }
-}
-
-/// Some rows of `[tokens, features]`, which is used up.
-fn select_rows(compute: &Compute, x: Tensor, rows: &[u32]) -> Result<Tensor> {
-    if rows.len() == x.dim(0)? {
-        return Ok(x);
-    }
-    let Compute::Kernels(cpu) = compute else {
-        return Ok(x.index_select(&Tensor::new(rows, x.device())?, 0)?);
-    };
-    let columns = x.dim(1)?;
-    let selected = cpu.produce((rows.len(), columns), |out| {
-        read(&x, |x| {
-            for (&row, out) in rows.iter().zip(out.chunks_exact_mut(columns)) {
-                out.copy_from_slice(&x[row as usize * columns..][..columns]);
-            }
-        })
-    })?;
-    cpu.recycle(x)?;
-    Ok(selected)
 }

@@ -1,0 +1,244 @@
+//! The decoder that every family is an instance of.
+//!
+//! ```text
+//!                    ┌─ each layer ─────────────────────────────────────────┐
+//! ids ── embedding ──┼─┬───────────────────── + ─┬──────────────────────── + ─┼── norm ── head ── logits
+//!                    │ └─ norm ── attention ──┘  └─ norm ── feed-forward ──┘  │
+//!                    └──────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A layer hands on its residual stream and what is still to be added to it, so that the addition
+//! and the next norm are one operation.
+
+mod build;
+
+use candle_core::{DType, Tensor};
+use matou_kernels::activation::scale;
+use matou_kernels::attention::{KvDtype, KvPool};
+
+use crate::attention::{AttentionBackend, CacheShape, CpuBackend, TensorBackend};
+use crate::compute::{Compute, into_vec, read, write};
+use crate::error::{ModelError, Result};
+use crate::forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
+use crate::language_model::{KvCacheDtype, LanguageModel, ModelInfo};
+use crate::layers::{Attention, Embedding, FeedForward, Linear, RmsNorm, Rope, Step};
+
+/// A decoder with its weights, and its cache once that is allocated.
+pub(crate) struct Decoder {
+    info: ModelInfo,
+    compute: Compute,
+    embedding: Embedding,
+    layers: Vec<DecoderLayer>,
+    norm: RmsNorm,
+    head: Linear,
+    /// One for each set of parameters that layers have.
+    ropes: Vec<Rope>,
+    cache: CacheShape,
+    backend: Option<Box<dyn AttentionBackend>>,
+    embedding_scale: f32,
+    logit_scale: f32,
+    logit_softcap: Option<f32>,
+}
+
+struct DecoderLayer {
+    input_norm: RmsNorm,
+    attention: Attention,
+    attention_output_norm: Option<RmsNorm>,
+    feed_forward_norm: RmsNorm,
+    feed_forward: FeedForward,
+    feed_forward_output_norm: Option<RmsNorm>,
+    compute: Compute,
+    residual_scale: f32,
+}
+
+impl Decoder {
+    /// Norm and head.
+    fn logits(&self, residual: Tensor, delta: Tensor) -> Result<Logits> {
+        let (_, hidden) = self.norm.add_forward(residual, delta)?;
+        let logits = self.head.forward(&hidden)?;
+        let mut values = match &self.compute {
+            Compute::Kernels(_) => into_vec(&logits)?,
+            Compute::Candle { .. } => logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?,
+        };
+        if self.logit_scale != 1.0 {
+            values
+                .iter_mut()
+                .for_each(|logit| *logit *= self.logit_scale);
+        }
+        if let Some(cap) = self.logit_softcap {
+            values
+                .iter_mut()
+                .for_each(|logit| *logit = cap * (*logit / cap).tanh());
+        }
+        Ok(Logits::new(values, self.info.vocab_size))
+    }
+}
+
+impl LanguageModel for Decoder {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize {
+        let CacheShape {
+            layers,
+            kv_heads,
+            head_dim,
+            ..
+        } = self.cache;
+        let layer_bytes = match &self.compute {
+            Compute::Kernels(_) => KvPool::bytes(1, kv_heads, head_dim, kernel_type(dtype)),
+            Compute::Candle { .. } => {
+                2 * BLOCK_SIZE * kv_heads * head_dim * tensor_type(dtype).size_in_bytes()
+            }
+        };
+        layers * layer_bytes
+    }
+
+    fn allocate_kv_cache(&mut self, num_blocks: usize, dtype: KvCacheDtype) -> Result<()> {
+        // The old cache goes first: two would not always fit.
+        self.backend = None;
+        let shape = CacheShape {
+            num_blocks,
+            ..self.cache
+        };
+        self.backend = Some(match &self.compute {
+            Compute::Kernels(cpu) => {
+                Box::new(CpuBackend::new(cpu.clone(), shape, kernel_type(dtype))?)
+            }
+            Compute::Candle { device, .. } => {
+                let backend = TensorBackend::new(device, shape, tensor_type(dtype))
+                    .map_err(|error| ModelError::KvCache(error.to_string()))?;
+                Box::new(backend)
+            }
+        });
+        Ok(())
+    }
+
+    fn forward(&mut self, batch: &ForwardBatch) -> Result<Logits> {
+        let Some(backend) = &mut self.backend else {
+            return Err(ModelError::KvCache("there is none yet".to_owned()));
+        };
+        batch.validate(self.info.vocab_size, backend.num_blocks())?;
+        backend.begin_step(batch)?;
+        for rope in &mut self.ropes {
+            rope.begin_step(&batch.positions)?;
+        }
+        let mut step = Step {
+            batch,
+            ropes: &self.ropes,
+            backend: backend.as_mut(),
+        };
+        let embeddings = self.embedding.forward(&batch.input_ids)?;
+        let mut residual = scaled(&self.compute, embeddings, self.embedding_scale)?;
+        let mut delta = None;
+        let rows = batch.logits_indices.as_slice();
+        for (layer, index) in self.layers.iter().zip(1..) {
+            let (stream, mut attended) = layer.attend(residual, delta, &mut step)?;
+            residual = stream;
+            if index == self.layers.len() {
+                // The cache is written; from here on only the rows with logits matter, and most
+                // rows of a prompt have none.
+                if rows.is_empty() {
+                    return Ok(Logits::new(Vec::new(), self.info.vocab_size));
+                }
+                residual = select_rows(&self.compute, residual, rows)?;
+                attended = select_rows(&self.compute, attended, rows)?;
+            }
+            let (stream, to_add) = layer.feed_forward(residual, attended)?;
+            residual = stream;
+            delta = Some(to_add);
+        }
+        match delta {
+            Some(delta) => self.logits(residual, delta),
+            None => Err(ModelError::Forward("the model has no layers".to_owned())),
+        }
+    }
+}
+
+impl DecoderLayer {
+    /// The first half: adds `delta` to the residual stream, norms the sum and attends. Gives the
+    /// stream and the attended values, not projected yet. Both tensors are used up.
+    fn attend(
+        &self,
+        residual: Tensor,
+        delta: Option<Tensor>,
+        step: &mut Step<'_>,
+    ) -> Result<(Tensor, Tensor)> {
+        let (residual, x) = match delta {
+            Some(delta) => self.input_norm.add_forward(residual, delta)?,
+            None => {
+                let x = self.input_norm.forward(&residual)?;
+                (residual, x)
+            }
+        };
+        Ok((residual, self.attention.attend(x, step)?))
+    }
+
+    /// The second half: projects the attended values, adds them to the stream, and computes what
+    /// the feed-forward part adds to that. Both tensors are used up.
+    fn feed_forward(&self, residual: Tensor, attended: Tensor) -> Result<(Tensor, Tensor)> {
+        let x = self.attention.project(attended)?;
+        let x = self.output(x, self.attention_output_norm.as_ref())?;
+        let (residual, x) = self.feed_forward_norm.add_forward(residual, x)?;
+        let x = self.feed_forward.forward(x)?;
+        let x = self.output(x, self.feed_forward_output_norm.as_ref())?;
+        Ok((residual, x))
+    }
+
+    fn output(&self, x: Tensor, norm: Option<&RmsNorm>) -> Result<Tensor> {
+        let x = match norm {
+            Some(norm) => norm.forward(&x)?,
+            None => x,
+        };
+        scaled(&self.compute, x, self.residual_scale)
+    }
+}
+
+fn kernel_type(dtype: KvCacheDtype) -> KvDtype {
+    match dtype {
+        KvCacheDtype::F32 => KvDtype::F32,
+        KvCacheDtype::F16 => KvDtype::F16,
+    }
+}
+
+fn tensor_type(dtype: KvCacheDtype) -> DType {
+    match dtype {
+        KvCacheDtype::F32 => DType::F32,
+        KvCacheDtype::F16 => DType::F16,
+    }
+}
+
+/// Multiplies by a factor, which is one in most models.
+fn scaled(compute: &Compute, x: Tensor, factor: f32) -> Result<Tensor> {
+    if factor == 1.0 {
+        return Ok(x);
+    }
+    match compute {
+        Compute::Kernels(cpu) => {
+            write(&x, |x| scale(&cpu.context, x, factor))?;
+            Ok(x)
+        }
+        Compute::Candle { .. } => Ok((x * f64::from(factor))?),
+    }
+}
+
+/// Some rows of `[tokens, features]`, which is used up.
+fn select_rows(compute: &Compute, x: Tensor, rows: &[u32]) -> Result<Tensor> {
+    if rows.len() == x.dim(0)? {
+        return Ok(x);
+    }
+    let Compute::Kernels(cpu) = compute else {
+        return Ok(x.index_select(&Tensor::new(rows, x.device())?, 0)?);
+    };
+    let columns = x.dim(1)?;
+    let selected = cpu.produce((rows.len(), columns), |out| {
+        read(&x, |x| {
+            for (&row, out) in rows.iter().zip(out.chunks_exact_mut(columns)) {
+                out.copy_from_slice(&x[row as usize * columns..][..columns]);
+            }
+        })
+    })?;
+    cpu.recycle(x)?;
+    Ok(selected)
+}
