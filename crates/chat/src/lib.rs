@@ -5,6 +5,7 @@
 //! messages ──▶ ChatTemplate::render ──▶ RenderedPrompt ──▶ Tokenizer::encode_prompt ──▶ ids
 //!                                                                                        │
 //! text ◀── StopStrings::push ◀── Detokenizer::push ◀──────────── token, token, … ◀── engine
+//!   └──▶ ReasoningParser
 //! ```
 //!
 //! Two promises are kept here. What a user writes never becomes a control token: the template
@@ -12,11 +13,13 @@
 //! character, never the beginning of a stop string.
 
 mod detokenizer;
+mod reasoning;
 mod stop;
 mod template;
 mod tokenizer;
 
 pub use detokenizer::Detokenizer;
+pub use reasoning::{ReasoningDelta, ReasoningFormat, ReasoningParser};
 pub use stop::{StopResult, StopStrings};
 pub use template::{
     ChatTemplate, RenderedPrompt, TemplateError, TemplateRequest, TemplateSource, TemplateTokens,

@@ -20,6 +20,7 @@ use chrono::{DateTime, Local};
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
+use crate::reasoning::ReasoningFormat;
 use capabilities::Capabilities;
 use marking::Marking;
 pub use marking::RenderedPrompt;
@@ -108,6 +109,7 @@ pub struct ChatTemplate {
     marking: Marking,
     capabilities: Capabilities,
     has_tool_use: bool,
+    reasoning_format: Option<ReasoningFormat>,
 }
 
 /// The name of the template that is used unless another fits better.
@@ -143,6 +145,7 @@ impl ChatTemplate {
             tokens,
             capabilities: Capabilities::default(),
             has_tool_use: source.names().any(|name| name == TOOL_USE),
+            reasoning_format: source.texts().find_map(ReasoningFormat::detect),
         };
         for (name, text) in source.into_templates()? {
             let text = environment::without_generation_tags(&text);
@@ -161,6 +164,11 @@ impl ChatTemplate {
     /// The ChatML template, for a chat with a model that has none of its own.
     pub fn chatml(tokens: TemplateTokens) -> Result<Self, TemplateError> {
         Self::new(CHATML, tokens)
+    }
+
+    /// How the model sets its reasoning apart, if it does.
+    pub fn reasoning_format(&self) -> Option<ReasoningFormat> {
+        self.reasoning_format
     }
 
     /// Renders a conversation.
