@@ -3,6 +3,8 @@
 //! silu(x) = x · σ(x); gelu's tanh form is x · σ(2y) with y = √(2/π) · (x + 0.044715 · x³), since
 //! (1 + tanh y) / 2 = σ(2y). Both keep their relative accuracy where the result is small.
 
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use crate::Context;
 use crate::norm::AddAssign;
 use crate::rows::for_row_part;
@@ -79,7 +81,7 @@ impl Activation for GeluTanh {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, x: S::F32) -> S::F32 {
         /// 2 · √(2/π).
-        const A: f32 = 1.595_769_1;
+        const A: f32 = (2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2) as f32;
         const B: f32 = A * 0.044_715;
         let square = simd.mul(x, x);
         let polynomial = simd.mul_add(square, simd.splat(B), simd.splat(A));

@@ -10,6 +10,7 @@
 //! | [`norm`], [`rope`], [`activation`] | the small operations between matrix products |
 //! | [`vector`] | long rows of logits, for sampling |
 //! | [`memory`] | huge pages; disjoint writes from tasks |
+//! | [`bandwidth`] | the roofs: what memory and arithmetic of this machine can do |
 //! | `simd` | sixteen `f32` lanes on any instruction set |
 //!
 //! What every kernel keeps to:
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub mod activation;
 pub mod attention;
+pub mod bandwidth;
 pub mod dispatch;
 pub mod format;
 pub mod matmul;

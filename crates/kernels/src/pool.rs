@@ -196,12 +196,13 @@ impl Shared {
     fn wait_until_finished(&self) {
         let mut spins = 0u32;
         while self.unfinished.load(Ordering::Acquire) > 0 {
-            // Long waits mean that a worker lost its core: perhaps to us.
-            spins += 1;
-            if spins.is_multiple_of(1 << 12) {
+            // Tasks end at about the same time, unless a worker lost its core: perhaps to us.
+            if spins < 1 << 10 {
+                spins += 1;
+                std::hint::spin_loop();
+            } else {
                 std::thread::yield_now();
             }
-            std::hint::spin_loop();
         }
     }
 

@@ -56,10 +56,12 @@ pub(crate) trait Simd: Copy {
     /// Sixteen lanes.
     type F32: Copy;
 
-    /// How many vectors a row of a register tile holds, so that six rows' accumulators, one row of
-    /// operands and a broadcast fill the registers and no more.
-    const TILE_VECTORS: usize;
+    /// Rows and columns (in vectors) of the register tile of a matrix product: as many accumulators
+    /// as leave registers for a row of operands and a broadcast.
+    const TILE: [usize; 2];
 
+    /// Hints that the data at `at` will be read soon.
+    fn prefetch<T>(self, at: &T);
     fn splat(self, value: f32) -> Self::F32;
     fn load(self, from: &[f32; LANES]) -> Self::F32;
     fn load_f16(self, from: &[f16; LANES]) -> Self::F32;
@@ -82,6 +84,9 @@ pub(crate) trait Simd: Copy {
     fn add_to_exponent(self, a: Self::F32, n: Self::F32) -> Self::F32;
     /// A bit for each lane with `a == b`, the first lane lowest.
     fn equal(self, a: Self::F32, b: Self::F32) -> u16;
+
+    /// The largest lane; no lane may be NaN.
+    fn largest(self, a: Self::F32) -> f32;
 
     /// Loads fewer than sixteen values; the other lanes hold `fill`.
     #[inline(always)]
@@ -107,19 +112,6 @@ pub(crate) trait Simd: Copy {
         for distance in [8, 4, 2, 1] {
             for lane in 0..distance {
                 lanes[lane] += lanes[lane + distance];
-            }
-        }
-        lanes[0]
-    }
-
-    /// The largest lane that is not NaN, or -∞.
-    #[inline(always)]
-    fn largest(self, value: Self::F32) -> f32 {
-        let mut lanes = [0.0; LANES];
-        self.store(&mut lanes, self.max(value, self.splat(f32::NEG_INFINITY)));
-        for distance in [8, 4, 2, 1] {
-            for lane in 0..distance {
-                lanes[lane] = larger(lanes[lane], lanes[lane + distance]);
             }
         }
         lanes[0]
@@ -178,15 +170,34 @@ fn larger(a: f32, b: f32) -> f32 {
 pub(crate) struct ScalarLanes;
 
 #[inline(always)]
-fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
-    std::array::from_fn(|lane| f(a[lane], b[lane]))
+fn zip(mut a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    // Not `array::from_fn`, which is not always inlined.
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = f(*a, b);
+    }
+    a
+}
+
+/// Exact; without branches, so that the compiler can make vectors of it.
+#[inline(always)]
+fn widen(half: f16) -> f32 {
+    /// The exponents' biases differ by 127 − 15.
+    const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+    let magnitude = u32::from(half.to_bits() & 0x7fff);
+    let sign = u32::from(half.to_bits() & 0x8000) << 16;
+    // The product is exact for subnormal numbers too; infinities and NaN have the largest exponent.
+    let finite = f32::from_bits(magnitude << 13) * REBIAS;
+    let special = if magnitude >= 0x7c00 { 0xff << 23 } else { 0 };
+    f32::from_bits(finite.to_bits() | special | sign)
 }
 
 impl Simd for ScalarLanes {
     type F32 = [f32; LANES];
 
-    const TILE_VECTORS: usize = 1;
+    const TILE: [usize; 2] = [4, 1];
 
+    #[inline(always)]
+    fn prefetch<T>(self, _: &T) {}
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
         [value; LANES]
@@ -197,7 +208,11 @@ impl Simd for ScalarLanes {
     }
     #[inline(always)]
     fn load_f16(self, from: &[f16; LANES]) -> Self::F32 {
-        from.map(f16::to_f32_const)
+        let mut lanes = [0.0; LANES];
+        for (lane, half) in lanes.iter_mut().zip(from) {
+            *lane = widen(*half);
+        }
+        lanes
     }
     #[inline(always)]
     fn store(self, to: &mut [f32; LANES], value: Self::F32) {
@@ -227,13 +242,15 @@ impl Simd for ScalarLanes {
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
         // `f32::mul_add` is a library call where the target has no fused instruction.
         const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
-        std::array::from_fn(|lane| {
-            if FUSED {
+        let mut sum = c;
+        for lane in 0..LANES {
+            sum[lane] = if FUSED {
                 a[lane].mul_add(b[lane], c[lane])
             } else {
                 a[lane] * b[lane] + c[lane]
-            }
-        })
+            };
+        }
+        sum
     }
     #[inline(always)]
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
@@ -245,7 +262,8 @@ impl Simd for ScalarLanes {
     }
     #[inline(always)]
     fn zero_where_less(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
-        std::array::from_fn(|lane| if a[lane] < b[lane] { 0.0 } else { c[lane] })
+        let keep = zip(a, b, |a, b| if a < b { 0.0 } else { 1.0 });
+        zip(keep, c, |keep, c| if keep == 0.0 { 0.0 } else { c })
     }
     #[inline(always)]
     fn add_to_exponent(self, a: Self::F32, n: Self::F32) -> Self::F32 {
@@ -256,6 +274,10 @@ impl Simd for ScalarLanes {
     #[inline(always)]
     fn equal(self, a: Self::F32, b: Self::F32) -> u16 {
         (0..LANES).fold(0, |mask, lane| mask | u16::from(a[lane] == b[lane]) << lane)
+    }
+    #[inline(always)]
+    fn largest(self, a: Self::F32) -> f32 {
+        a.into_iter().fold(f32::NEG_INFINITY, larger)
     }
 }
 
@@ -268,8 +290,13 @@ mod x86 {
     impl Simd for Avx512 {
         type F32 = __m512;
 
-        const TILE_VECTORS: usize = 4;
+        const TILE: [usize; 2] = [6, 4];
 
+        #[inline(always)]
+        fn prefetch<T>(self, at: &T) {
+            // SAFETY: a hint, which reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast()) }
+        }
         #[inline(always)]
         fn splat(self, value: f32) -> __m512 {
             // SAFETY: here and below, the capability proves the features, and references to whole
@@ -352,6 +379,11 @@ mod x86 {
             // SAFETY: as in `splat`.
             unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
         }
+        #[inline(always)]
+        fn largest(self, a: __m512) -> f32 {
+            // SAFETY: as in `splat`.
+            unsafe { _mm512_reduce_max_ps(a) }
+        }
     }
 
     /// Applies a 256-bit intrinsic to both halves.
@@ -365,8 +397,13 @@ mod x86 {
     impl Simd for Avx2 {
         type F32 = [__m256; 2];
 
-        const TILE_VECTORS: usize = 1;
+        const TILE: [usize; 2] = [6, 1];
 
+        #[inline(always)]
+        fn prefetch<T>(self, at: &T) {
+            // SAFETY: a hint, which reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast()) }
+        }
         #[inline(always)]
         fn splat(self, value: f32) -> Self::F32 {
             // SAFETY: here and below, the capability proves the features, and references to whole
@@ -459,6 +496,19 @@ mod x86 {
             let [low, high] = halves!(_mm256_movemask_ps, equal);
             low as u16 | (high as u16) << 8
         }
+        #[inline(always)]
+        fn largest(self, a: Self::F32) -> f32 {
+            // SAFETY: as in `splat`.
+            unsafe {
+                let eight = _mm256_max_ps(a[0], a[1]);
+                let four = _mm_max_ps(
+                    _mm256_castps256_ps128(eight),
+                    _mm256_extractf128_ps::<1>(eight),
+                );
+                let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+            }
+        }
     }
 }
 
@@ -518,6 +568,14 @@ mod tests {
             assert!(y[3] > 1.6e38 && y[3].is_finite());
             assert_eq!(y[5], 1.0);
             assert!(dispatch(isa, Map(&[f32::NAN], Exp))[0].is_nan());
+        }
+    }
+
+    #[test]
+    fn every_f16_is_widened_exactly() {
+        for bits in 0..=u16::MAX {
+            let (half, wide) = (f16::from_bits(bits), widen(f16::from_bits(bits)));
+            assert!(wide.to_bits() == half.to_f32().to_bits() || wide.is_nan() && half.is_nan());
         }
     }
 

@@ -87,9 +87,14 @@ impl CacheShape {
         self.head_dim.div_ceil(LANES)
     }
 
-    /// Vectors of one head of one block: `head_dim` of keys, sixteen rows of values.
+    /// Vectors of one head of a block: `head_dim` of keys, sixteen rows of values.
     fn head_vectors(self) -> usize {
         self.head_dim + BLOCK_SIZE * self.value_vectors()
+    }
+
+    fn first_vector(self, block: usize, head: usize) -> usize {
+        assert!(block < self.num_blocks, "block {block} is beyond the cache");
+        (block * self.kv_heads + head) * self.head_vectors()
     }
 }
 
@@ -143,10 +148,9 @@ impl KvPool {
         let memory: &mut [[E; LANES]] = bytemuck::cast_slice_mut(&mut self.memory);
         for (token, slot) in slots.iter().enumerate() {
             let (block, offset) = (*slot as usize / BLOCK_SIZE, *slot as usize % BLOCK_SIZE);
-            assert!(block < shape.num_blocks, "slot {slot} is beyond the cache");
             let (k, v) = (k.row(token), v.row(token));
             for head in 0..shape.kv_heads {
-                let first = (block * shape.kv_heads + head) * shape.head_vectors();
+                let first = shape.first_vector(block, head);
                 let dims = head * shape.head_dim..(head + 1) * shape.head_dim;
                 dispatch(
                     Isa::preferred(),
@@ -220,9 +224,8 @@ impl<'a, E: Element> CacheView<'a, E> {
     /// `value_vectors`) of one head of a block.
     #[inline(always)]
     pub(super) fn head(&self, block: u32, head: usize) -> (&'a [[E; LANES]], &'a [[E; LANES]]) {
-        let vectors = self.shape.head_vectors();
-        let first = (block as usize * self.shape.kv_heads + head) * vectors;
-        self.memory[first..first + vectors].split_at(self.shape.head_dim)
+        let first = self.shape.first_vector(block as usize, head);
+        self.memory[first..first + self.shape.head_vectors()].split_at(self.shape.head_dim)
     }
 }
 
@@ -276,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "slot 16 is beyond the cache")]
+    #[should_panic(expected = "block 1 is beyond the cache")]
     fn a_slot_beyond_the_pool_panics() {
         let mut pool = KvPool::new(1, 1, 8, KvDtype::F32).unwrap();
         let rows = Rows {

@@ -11,6 +11,10 @@
 //! position), so it does not matter which queries and columns share a tile. A tile of M = 6 and N = 4
 //! keeps 24 `zmm` accumulators, 4 operands and a broadcast in 32 registers, and does 24 multiply-adds
 //! for 10 loads.
+//!
+//! The blocks of a request are 4 KiB here and there, too short for the CPU's own prefetchers. So
+//! while the scores read the keys they prefetch the values, and while the weighted sum reads those it
+//! prefetches the keys of the next chunk.
 
 use std::ops::Range;
 
@@ -18,13 +22,12 @@ use super::cache::{BLOCK_SIZE, Element};
 use super::tile::{CHUNK_BLOCKS, Chunk, STATE_HEAD};
 use crate::simd::{LANES, Simd};
 
-/// The most queries in a register tile.
-pub(super) const MAX_QUERIES: usize = 6;
+const CACHE_LINE: usize = 64;
 
 /// For one query: scores, later weights, of the positions of a chunk.
 pub(super) type ChunkScores = [[f32; LANES]; CHUNK_BLOCKS];
 
-/// Calls `$function::<S, E, M, …>` with M = `$m`, which is 1 to [`MAX_QUERIES`].
+/// Calls `$function::<S, E, M, …>` with M = `$m`, which is 1 to 6.
 macro_rules! with_queries {
     ($m:expr, $function:ident::<$s:ty, $e:ty, $n:tt>($($argument:expr),*)) => {
         match $m {
@@ -49,7 +52,7 @@ pub(super) fn scores<S: Simd, E: Element>(
     scores: &mut [ChunkScores],
 ) {
     let m = scores.len();
-    if S::TILE_VECTORS == CHUNK_BLOCKS && blocks.len() == CHUNK_BLOCKS {
+    if S::TILE[1] == CHUNK_BLOCKS && blocks.len() == CHUNK_BLOCKS {
         with_queries!(
             m,
             score_tile::<S, E, CHUNK_BLOCKS>(simd, queries, chunk, 0, scores)
@@ -78,14 +81,17 @@ fn score_tile<S: Simd, E: Element, const M: usize, const N: usize>(
         *row = &queries[m * head_dim..(m + 1) * head_dim];
     }
     let mut keys = [chunk.keys[0]; N];
-    for (n, keys) in keys.iter_mut().enumerate() {
-        *keys = &chunk.keys[first_block + n][..head_dim];
+    let mut values = keys;
+    for n in 0..N {
+        keys[n] = &chunk.keys[first_block + n][..head_dim];
+        values[n] = &chunk.values[first_block + n][..head_dim];
     }
     let mut sums = [[simd.splat(0.0); N]; M];
     for dim in 0..head_dim {
         let mut operand = [simd.splat(0.0); N];
         for n in 0..N {
             operand[n] = E::load(simd, &keys[n][dim]);
+            simd.prefetch(&values[n][dim]);
         }
         for m in 0..M {
             let query = simd.splat(rows[m][dim]);
@@ -119,7 +125,7 @@ pub(super) fn add_weighted_values<S: Simd, E: Element>(
     let mut column = 0;
     while column < columns {
         let positions = positions.clone();
-        if S::TILE_VECTORS == 4 && columns - column >= 4 {
+        if S::TILE[1] == 4 && columns - column >= 4 {
             with_queries!(
                 m,
                 sum_tile::<S, E, 4>(simd, weights, chunk, positions, column, state)
@@ -153,13 +159,23 @@ fn sum_tile<S: Simd, E: Element, const M: usize, const N: usize>(
             sums[m][n] = simd.load(&state[m * row + STATE_HEAD + column + n]);
         }
     }
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "indexes blocks and weights alike"
+    )]
     for block in positions.start / BLOCK_SIZE..positions.end.div_ceil(BLOCK_SIZE) {
         let start = block * BLOCK_SIZE;
         let first = positions.start.saturating_sub(start);
         let last = (positions.end - start).min(BLOCK_SIZE);
-        let values = &chunk.values[block][first * columns..last * columns];
-        for (offset, values) in (first..last).zip(values.chunks_exact(columns)) {
-            let values = &values[column..column + N];
+        let (values, next_keys) = (chunk.values[block], chunk.next_keys[block]);
+        for offset in first..last {
+            let first = offset * columns + column;
+            for n in (0..N).step_by(CACHE_LINE / size_of::<[E; LANES]>()) {
+                if let Some(keys) = next_keys.get(first + n) {
+                    simd.prefetch(keys);
+                }
+            }
+            let values = &values[first..first + N];
             let mut operand = [simd.splat(0.0); N];
             for n in 0..N {
                 operand[n] = E::load(simd, &values[n]);

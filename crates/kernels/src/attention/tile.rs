@@ -20,7 +20,7 @@ use std::ops::Range;
 
 use super::AttentionParams;
 use super::cache::{BLOCK_SIZE, CacheView, Element};
-use super::products::{ChunkScores, MAX_QUERIES, add_weighted_values, scores};
+use super::products::{ChunkScores, add_weighted_values, scores};
 use crate::simd::{Kernel, LANES, Simd, exp, sigmoid};
 
 /// Blocks between two updates of the running maximum.
@@ -85,18 +85,24 @@ impl<E: Element> Tile<'_, E> {
     /// The chunk at `start`; blocks outside `span` are left empty.
     #[inline(always)]
     fn chunk(&self, start: usize, span: &Range<usize>) -> Chunk<'_, E> {
-        let (mut keys, mut values): ([&[_]; _], [&[_]; _]) = Default::default();
-        let first = span.start.max(start) / BLOCK_SIZE;
-        let last = span.end.min(start + CHUNK).div_ceil(BLOCK_SIZE);
-        for block in first..last {
-            let i = block - start / BLOCK_SIZE;
-            (keys[i], values[i]) = self.cache.head(self.block_table[block], self.kv_head);
-        }
-        Chunk {
+        let mut chunk = Chunk {
             start,
-            keys,
-            values,
+            keys: Default::default(),
+            values: Default::default(),
+            next_keys: Default::default(),
+        };
+        let first = span.start.max(start) / BLOCK_SIZE;
+        let last = span.end.div_ceil(BLOCK_SIZE);
+        for block in first..last.min(start / BLOCK_SIZE + 2 * CHUNK_BLOCKS) {
+            let (keys, values) = self.cache.head(self.block_table[block], self.kv_head);
+            let i = block - start / BLOCK_SIZE;
+            if i < CHUNK_BLOCKS {
+                (chunk.keys[i], chunk.values[i]) = (keys, values);
+            } else {
+                chunk.next_keys[i - CHUNK_BLOCKS] = keys;
+            }
         }
+        chunk
     }
 }
 
@@ -105,6 +111,8 @@ pub(super) struct Chunk<'a, E> {
     start: usize,
     pub(super) keys: [&'a [[E; LANES]]; CHUNK_BLOCKS],
     pub(super) values: [&'a [[E; LANES]]; CHUNK_BLOCKS],
+    /// The keys of the chunk after this, if it is to be read, for prefetching.
+    pub(super) next_keys: [&'a [[E; LANES]]; CHUNK_BLOCKS],
 }
 
 impl<E> Chunk<'_, E> {
@@ -143,7 +151,7 @@ impl<E: Element> Kernel for AttendSplit<'_, E> {
         let span = tile.span(0..queries);
         let span = span.start.max(self.split * SPLIT)..span.end.min((self.split + 1) * SPLIT);
         // Register tiles of even sizes: 4 + 4 queries are faster than 6 + 2.
-        let step = queries.div_ceil(queries.div_ceil(MAX_QUERIES));
+        let step = queries.div_ceil(queries.div_ceil(S::TILE[0]));
         for start in (span.start / CHUNK * CHUNK..span.end).step_by(CHUNK) {
             let chunk = tile.chunk(start, &span);
             for first in (0..queries).step_by(step) {
