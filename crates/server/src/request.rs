@@ -49,6 +49,19 @@ pub struct GenerationOptions {
     pub text: TextOptions,
 }
 
+impl Default for GenerationOptions {
+    /// One answer, sampled from the model's distribution as it is.
+    fn default() -> Self {
+        Self {
+            sampling: SamplingParams::default(),
+            dry_sequence_breakers: Vec::new(),
+            n: 1,
+            priority: 0,
+            text: TextOptions::default(),
+        }
+    }
+}
+
 /// How generated tokens become text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextOptions {

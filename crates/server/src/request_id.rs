@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use tracing::field::Empty;
 use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
 
@@ -46,8 +47,15 @@ impl RequestId {
 pub(crate) async fn name_request(mut request: Request, next: Next) -> Response {
     let id = RequestId::new(request.headers());
     request.extensions_mut().insert(id.clone());
-    let span =
-        info_span!("request", id = %id, method = %request.method(), path = request.uri().path());
+    let span = info_span!(
+        "request",
+        id = %id,
+        method = %request.method(),
+        path = request.uri().path(),
+        // The client's own labels, which the endpoints fill in.
+        user = Empty,
+        metadata = Empty,
+    );
     let start = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     span.in_scope(|| {

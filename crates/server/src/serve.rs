@@ -1,14 +1,28 @@
 //! The router, and the life of a server.
+//!
+//! ```text
+//! Serving ──shutdown──▶ Draining ──timeout──▶ Cut ──▶ returned
+//! connections           no new connections;   what still runs ends with an error event;
+//! are accepted          running answers       who does not read even that is hung up on
+//!                       may finish
+//! ```
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware;
-use tokio::net::TcpListener;
-use tracing::{info, warn};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
 
 use crate::dialects;
 use crate::error::ApiError;
@@ -18,6 +32,8 @@ use crate::state::{Phase, SharedState};
 
 /// How long connections may take to send the end of answers that were cut.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long to wait when no connection can be accepted, as when all file descriptors are in use.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// All routes over `state`.
 pub fn app(state: SharedState) -> Router {
@@ -34,40 +50,96 @@ pub fn app(state: SharedState) -> Router {
 
 /// Serves `listener` until `shutdown` resolves. Then no connection is accepted any more and running
 /// answers may finish for `shutdown_timeout`; those that have not are ended with an error that says
-/// so.
+/// so. When this returns, nothing holds `state` but the caller.
 ///
 /// # Errors
 ///
-/// When the listener fails.
+/// When the listener has no address, which is when it was never bound.
 pub async fn serve(
     listener: TcpListener,
     state: SharedState,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = ()>,
     shutdown_timeout: Duration,
 ) -> io::Result<()> {
-    let draining = Arc::clone(&state);
-    let cutting = Arc::clone(&state);
-    let (drain_started, drain) = tokio::sync::oneshot::channel();
-    let server = axum::serve(listener, app(state)).with_graceful_shutdown(async move {
-        shutdown.await;
-        info!("no longer accepting connections; waiting for running answers");
-        draining.enter(Phase::Draining);
-        // The receiver lives as long as this future is polled.
-        let _ = drain_started.send(());
-    });
-    let deadline = async move {
-        if drain.await.is_err() {
-            return std::future::pending().await;
-        }
-        tokio::time::sleep(shutdown_timeout).await;
+    info!(address = %listener.local_addr()?, "accepting connections");
+    let mut connections = JoinSet::new();
+    accept(listener, &state, shutdown, &mut connections).await;
+
+    info!("no longer accepting connections; waiting for running answers");
+    state.enter(Phase::Draining);
+    if timeout(shutdown_timeout, all(&mut connections))
+        .await
+        .is_err()
+    {
         warn!("cutting the answers that are still running");
-        cutting.enter(Phase::Cut);
-        tokio::time::sleep(FAREWELL).await;
-    };
-    tokio::select! {
-        result = server => result,
-        () = deadline => Ok(()),
+        state.enter(Phase::Cut);
+        // Whoever does not listen is hung up on next.
+        let _ = timeout(FAREWELL, all(&mut connections)).await;
     }
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// Gives each connection a task, until `shutdown` resolves.
+async fn accept(
+    listener: TcpListener,
+    state: &SharedState,
+    shutdown: impl Future<Output = ()>,
+    connections: &mut JoinSet<()>,
+) {
+    let service = TowerToHyperService::new(app(Arc::clone(state)));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(attend(stream, service.clone(), state.phase()));
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_AGAIN).await;
+                }
+            },
+        }
+    }
+}
+
+/// Answers the requests of one connection, until the client or the server has had enough.
+async fn attend(
+    stream: TcpStream,
+    service: TowerToHyperService<Router>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    // A token is a small packet that should not wait for the next one.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot turn off packet coalescing");
+    }
+    let mut http = http1::Builder::new();
+    // The timer bounds how long a client may take to send the head of a request.
+    let connection = http
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let draining = async {
+        // An error would mean that the state is gone, and with it the server.
+        let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+    };
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = draining => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(%error, "connection ended");
+    }
+}
+
+async fn all(connections: &mut JoinSet<()>) {
+    while connections.join_next().await.is_some() {}
 }
 
 async fn unknown_url(request: Request) -> ApiError {

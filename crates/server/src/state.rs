@@ -8,6 +8,7 @@ use futures_util::{StreamExt, stream};
 use matou_chat::{ChatTemplate, Tokenizer};
 use matou_engine::{EngineHandle, GenerationRequest, SamplingParams, SubmitError};
 use tokio::sync::{Semaphore, watch};
+use tracing::Span;
 
 use crate::error::ApiError;
 use crate::generation::{EventStream, GenerationEvent, TextGeneration};
@@ -147,9 +148,10 @@ impl AppState {
             .await
             .expect(never_closed);
         let state = Arc::clone(self);
+        let span = Span::current();
         let task = tokio::task::spawn_blocking(move || {
             let _held_until_done = (admitted, core);
-            work(&state)
+            span.in_scope(|| work(&state))
         });
         task.await.unwrap_or_else(|error| {
             Err(ApiError::internal(format!(
@@ -198,7 +200,7 @@ impl AppState {
 
     /// `events`, until they end or the server's shutdown cuts them.
     pub(crate) fn until_cut(&self, events: EventStream) -> EventStream {
-        let phase = self.phase.subscribe();
+        let phase = self.phase();
         stream::unfold(Some((events, phase)), |state| async move {
             let (mut events, mut phase) = state?;
             let cut = async {
@@ -217,6 +219,10 @@ impl AppState {
 
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.send_replace(phase);
+    }
+
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
     }
 
     pub(crate) fn is_serving(&self) -> bool {

@@ -162,3 +162,127 @@ impl Choice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use matou_chat::GgufVocab;
+
+    use super::*;
+
+    /// The bytes of a snowman, then some letters.
+    const SNOWMAN: [u32; 3] = [3, 4, 5];
+    const A: u32 = 6;
+    const B: u32 = 7;
+    const END: u32 = 2;
+
+    fn tokenizer() -> Arc<Tokenizer> {
+        let tokens = [
+            "<unk>", "<s>", "</s>", "<0xE2>", "<0x98>", "<0x83>", "a", "b",
+        ];
+        let vocab = GgufVocab {
+            model: "llama".to_owned(),
+            tokens: tokens.map(str::to_owned).to_vec(),
+            scores: vec![0.0; tokens.len()],
+            token_types: vec![2, 3, 3, 6, 6, 6, 1, 1],
+            add_space_prefix: Some(false),
+            ..GgufVocab::default()
+        };
+        Arc::new(Tokenizer::from_gguf(vocab).unwrap())
+    }
+
+    /// Runs `tokens` through a choice; what was emitted after each, and how it ended.
+    fn run(options: TextOptions, tokens: &[u32]) -> (Vec<String>, Vec<usize>, End) {
+        let options = GenerationOptions {
+            text: options,
+            ..GenerationOptions::default()
+        };
+        let mut choice = Choice::new(&tokenizer(), &options);
+        let (mut texts, mut offsets) = (Vec::new(), Vec::new());
+        for &token_id in tokens {
+            let logprob = TokenLogprob {
+                bytes: Vec::new(),
+                logprob: Some(-1.0),
+                top: Vec::new(),
+                text_offset: 0,
+            };
+            let news = choice.push(token_id, Some(logprob));
+            texts.push(news.text);
+            offsets.extend(news.tokens.iter().map(|token| token.text_offset));
+            if let Some(end) = news.end {
+                return (texts, offsets, end);
+            }
+        }
+        let news = choice.finish(FinishReason::Stop, Some(END));
+        texts.push(news.text);
+        offsets.extend(news.tokens.iter().map(|token| token.text_offset));
+        (texts, offsets, news.end.unwrap())
+    }
+
+    fn stopping_at(stop: &str) -> TextOptions {
+        TextOptions {
+            stop: vec![stop.to_owned()],
+            ..TextOptions::default()
+        }
+    }
+
+    #[test]
+    fn a_character_of_several_tokens_comes_whole() {
+        let [x, y, z] = SNOWMAN;
+        let (texts, offsets, end) = run(TextOptions::default(), &[A, x, y, z, B]);
+        assert_eq!(texts, ["a", "", "", "☃", "b", ""]);
+        // Offsets count characters; the parts of one begin where it begins.
+        assert_eq!(offsets, [0, 1, 1, 1, 2]);
+        // The five tokens and the one that ended the text.
+        assert_eq!(end.completion_tokens, 6);
+    }
+
+    #[test]
+    fn a_character_that_is_never_completed_is_lossy_at_the_very_end_only() {
+        let (texts, offsets, _) = run(TextOptions::default(), &[A, SNOWMAN[0], SNOWMAN[1]]);
+        assert_eq!(texts, ["a", "", "", "\u{fffd}"]);
+        assert_eq!(offsets, [0, 1, 1]);
+    }
+
+    #[test]
+    fn log_probabilities_wait_for_their_text() {
+        let (texts, offsets, end) = run(stopping_at("bba"), &[A, B, B, B, A, A]);
+        assert_eq!(texts, ["a", "", "", "b", ""]);
+        assert_eq!(offsets, [0, 1]);
+        assert_eq!(
+            (end.stop.as_deref(), end.completion_tokens),
+            (Some("bba"), 5)
+        );
+    }
+
+    #[test]
+    fn what_began_like_a_stop_string_is_flushed_at_the_end() {
+        let (texts, offsets, end) = run(stopping_at("bba"), &[A, B, B]);
+        assert_eq!(texts, ["a", "", "", "bb"]);
+        assert_eq!(offsets, [0, 1, 2]);
+        assert_eq!((end.stop, end.completion_tokens), (None, 4));
+    }
+
+    #[test]
+    fn a_wanted_stop_string_keeps_its_tokens() {
+        let options = TextOptions {
+            include_stop_str_in_output: true,
+            ..stopping_at("ab")
+        };
+        let (texts, offsets, _) = run(options, &[B, A, B, B]);
+        assert_eq!(texts, ["b", "", "ab"]);
+        assert_eq!(offsets, [0, 1, 2]);
+    }
+
+    #[test]
+    fn nothing_follows_the_end_of_a_choice() {
+        let options = GenerationOptions {
+            text: stopping_at("a"),
+            ..GenerationOptions::default()
+        };
+        let mut choice = Choice::new(&tokenizer(), &options);
+        assert!(choice.push(A, None).end.is_some());
+        assert_eq!(choice.push(B, None).text, "");
+        assert!(choice.finish(FinishReason::Length, None).end.is_none());
+        assert_eq!(choice.completion_tokens, 1);
+    }
+}

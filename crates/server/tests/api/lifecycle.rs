@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::to_bytes;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use matou_engine::EngineConfig;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -164,4 +165,41 @@ async fn shutdown_cuts_what_runs_beyond_its_timeout() {
     assert!(text.contains("data: [DONE]"), "{text}");
     served.done.await.unwrap().unwrap();
     assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn shutdown_hangs_up_on_those_who_do_not_listen() {
+    let server = slow_server();
+    let holders = Arc::strong_count(&server.state);
+    let served = serve(&server, Duration::from_millis(10)).await;
+    // A request that never comes to its end.
+    let mut connection = TcpStream::connect(served.address).await.unwrap();
+    let head = format!("POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n");
+    connection.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    served.stop.send(()).unwrap();
+    served.done.await.unwrap().unwrap();
+    // The state is the caller's again.
+    assert_eq!(Arc::strong_count(&server.state), holders);
+}
+
+#[tokio::test]
+async fn five_hundred_at_once_get_an_answer_or_a_429() {
+    let config = EngineConfig {
+        max_queue_len: 64,
+        max_num_seqs: 8,
+        ..EngineConfig::default()
+    };
+    let server = server_with(config, Duration::from_millis(1), |_| {});
+    let request = json!({"messages": [{"role": "user", "content": " t10"}], "max_tokens": 5});
+    let replies = join_all((0..500).map(|_| server.post(CHAT, &request))).await;
+    let answered = replies.iter().filter(|reply| reply.status == 200).count();
+    let refused = replies.iter().filter(|reply| reply.status == 429).count();
+    assert_eq!(answered + refused, 500);
+    assert!(
+        answered >= 64 && refused > 0,
+        "{answered} answered, {refused} refused"
+    );
+    server.idle().await;
+    assert_eq!(server.post(CHAT, &request).await.status, 200);
 }

@@ -6,8 +6,8 @@ use axum::{Extension, Json};
 
 use super::answer::chat_completion;
 use super::convert::{ChatCall, chat_call};
-use super::header;
 use super::stream::ChatEncoder;
+use super::{header, trace_labels};
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::generation::{begin, collect};
@@ -49,7 +49,9 @@ pub(super) async fn create(
 
 fn prepare(state: &AppState, body: &JsonBody) -> Result<(ChatCall, Vec<u32>), ApiError> {
     let defaults = &state.model.default_sampling;
-    let mut call = chat_call(body.parse()?, &body.parse()?, body.parse()?, defaults)?;
+    let shared = body.parse()?;
+    let mut call = chat_call(body.parse()?, &shared, body.parse()?, defaults)?;
+    trace_labels(&shared);
     state.check_model(call.model.as_deref())?;
     let prompt_token_ids =
         tokenize_chat(state.template.as_deref(), &state.tokenizer, &call.request)?;

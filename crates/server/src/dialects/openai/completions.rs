@@ -8,8 +8,8 @@ use futures_util::stream::select_all;
 
 use super::answer::{CompletionFormat, completion};
 use super::convert::{CompletionCall, completion_call};
-use super::header;
 use super::stream::CompletionEncoder;
+use super::{header, trace_labels};
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::generation::{EventStream, begin, collect};
@@ -53,7 +53,9 @@ struct Prepared {
 
 fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
     let defaults = &state.model.default_sampling;
-    let mut call = completion_call(body.parse()?, &body.parse()?, body.parse()?, defaults)?;
+    let shared = body.parse()?;
+    let mut call = completion_call(body.parse()?, &shared, body.parse()?, defaults)?;
+    trace_labels(&shared);
     state.check_model(call.model.as_deref())?;
     let prompts: Result<Vec<_>, ApiError> = call
         .prompts

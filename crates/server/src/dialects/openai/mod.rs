@@ -12,10 +12,15 @@ pub mod wire;
 
 use axum::Router;
 use axum::routing::{get, post};
+use tracing::Span;
+use tracing::field::debug;
 
 use crate::request_id::RequestId;
 use crate::state::{AppState, SharedState};
-use wire::Header;
+use wire::{Header, SharedFields};
+
+/// Longest name of a user that is traced, in characters; OpenAI allows 64.
+const MAX_TRACED_USER: usize = 64;
 
 /// The routes of this dialect.
 pub fn router() -> Router<SharedState> {
@@ -37,5 +42,17 @@ fn header(state: &AppState, prefix: &str, object: &'static str, request_id: &Req
         created: state.now(),
         model: state.model.names[0].clone(),
         system_fingerprint: state.model.fingerprint.clone(),
+    }
+}
+
+/// Notes in the request's trace whom it is for, and the labels that it carries.
+fn trace_labels(fields: &SharedFields) {
+    let span = Span::current();
+    if let Some(user) = &fields.user {
+        let user: String = user.chars().take(MAX_TRACED_USER).collect();
+        span.record("user", user);
+    }
+    if let Some(metadata) = &fields.metadata {
+        span.record("metadata", debug(metadata));
     }
 }
