@@ -5,7 +5,6 @@
 //! messages ──▶ ChatTemplate::render ──▶ RenderedPrompt ──▶ Tokenizer::encode_prompt ──▶ ids
 //!                                                                                        │
 //! text ◀── StopStrings::push ◀── Detokenizer::push ◀──────────── token, token, … ◀── engine
-//!   └──▶ ReasoningParser
 //! ```
 //!
 //! Two promises are kept here. What a user writes never becomes a control token: the template
@@ -13,13 +12,13 @@
 //! character, never the beginning of a stop string.
 
 mod detokenizer;
-mod reasoning;
+pub mod reasoning;
 mod stop;
 mod template;
 mod tokenizer;
+pub mod tools;
 
 pub use detokenizer::Detokenizer;
-pub use reasoning::{ReasoningDelta, ReasoningFormat, ReasoningParser};
 pub use stop::{StopResult, StopStrings};
 pub use template::{
     ChatTemplate, RenderedPrompt, TemplateError, TemplateRequest, TemplateSource, TemplateTokens,

@@ -113,44 +113,44 @@ impl ReasoningSplitter {
     }
 
     fn step(&mut self, character: char) {
-        // Inside of the block a model may repeat the opener that the template wrote.
-        let tag = match self.part {
-            Part::Beginning => self.format.opener(),
-            Part::Reasoning if !self.has_begun && self.held_is_opener(character) => {
-                self.format.opener()
-            }
-            Part::Reasoning => self.format.closer(),
-            Part::Answer | Part::Plain => return self.emit(character),
-        };
-        if self.held.is_empty() && character.is_whitespace() {
+        if self.held.is_empty() && (character.is_whitespace() || self.tags().is_empty()) {
             return self.emit(character);
         }
         self.held.push(character);
-        while !tag.starts_with(&self.held) {
+        while !self.held.is_empty() {
+            let tags = self.tags();
+            if let Some(tag) = tags.iter().find(|tag| **tag == self.held) {
+                return self.enter(tag);
+            }
+            if tags.iter().any(|tag| tag.starts_with(&self.held)) {
+                return;
+            }
             let first = self.held.remove(0);
             self.emit(first);
-            if self.part == Part::Plain || self.held.is_empty() {
-                break;
-            }
-        }
-        if self.held == tag {
-            self.held.clear();
-            self.blank.clear();
-            self.has_begun = false;
-            self.part = match tag == self.format.opener() {
-                true => Part::Reasoning,
-                false => Part::Answer,
-            };
-        } else if self.part == Part::Plain {
-            for character in std::mem::take(&mut self.held).chars() {
-                self.emit(character);
-            }
         }
     }
 
-    fn held_is_opener(&self, character: char) -> bool {
-        let rest = self.format.opener().strip_prefix(self.held.as_str());
-        rest.is_some_and(|rest| rest.starts_with(character)) 
+    /// The tags that mean something here.
+    fn tags(&self) -> Vec<&'static str> {
+        match self.part {
+            Part::Beginning => vec![self.format.opener()],
+            // A model may repeat the opener that the template wrote.
+            Part::Reasoning if !self.has_begun => {
+                vec![self.format.opener(), self.format.closer()]
+            }
+            Part::Reasoning => vec![self.format.closer()],
+            Part::Answer | Part::Plain => Vec::new(),
+        }
+    }
+
+    fn enter(&mut self, tag: &str) {
+        self.held.clear();
+        self.blank.clear();
+        self.has_begun = false;
+        self.part = match tag == self.format.opener() {
+            true => Part::Reasoning,
+            false => Part::Answer,
+        };
     }
 
     /// Writes a character that is no part of a tag, blank space only once something follows.
@@ -184,6 +184,121 @@ impl ReasoningSplitter {
             Some(ReasoningEvent::Content(last)) if !is_reasoning => last.push_str(text),
             _ if is_reasoning => self.events.push(ReasoningEvent::Reasoning(text.to_owned())),
             _ => self.events.push(ReasoningEvent::Content(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Reasoning and content of an answer that arrives in the given pieces.
+    fn split<'a>(
+        format: ReasoningFormat,
+        starts_inside: bool,
+        pieces: impl IntoIterator<Item = &'a str>,
+    ) -> (String, String) {
+        let mut splitter = ReasoningSplitter::new(format, starts_inside);
+        let mut events = Vec::new();
+        for piece in pieces {
+            events.extend(splitter.push(piece));
+        }
+        events.extend(splitter.finish());
+        let (mut reasoning, mut content) = (String::new(), String::new());
+        for event in events {
+            match event {
+                ReasoningEvent::Reasoning(text) => reasoning += &text,
+                ReasoningEvent::Content(text) => content += &text,
+            }
+        }
+        (reasoning, content)
+    }
+
+    #[test]
+    fn answers_are_split_at_the_tags() {
+        use ReasoningFormat::{Mistral, Think};
+        for (format, inside, text, reasoning, content) in [
+            (
+                Think,
+                false,
+                "<think>\nhm, a < b\n</think>\n\nYes. ",
+                "hm, a < b",
+                "Yes. ",
+            ),
+            (Think, true, "hm\n</think>Yes", "hm", "Yes"),
+            (Think, true, "<think>\nhm\n</think>Yes", "hm", "Yes"),
+            (Think, false, " \n<think></think>a", "", "a"),
+            (
+                Think,
+                false,
+                " Use <think> tags</think>",
+                "",
+                " Use <think> tags</think>",
+            ),
+            (Think, false, "<thin", "", "<thin"),
+            (Think, false, "<<think>a", "", "<<think>a"),
+            (Think, false, "<think>never </think", "never </think", ""),
+            (Think, true, "a</think>b</think>", "a", "b</think>"),
+            (Think, false, "\n ", "", "\n "),
+            (Mistral, false, "[THINK]so[/THINK][1]", "so", "[1]"),
+            (Mistral, false, "[TOOL", "", "[TOOL"),
+        ] {
+            let expected = (reasoning.to_owned(), content.to_owned());
+            assert_eq!(split(format, inside, [text]), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_is_held_back_no_longer_than_it_could_be_a_tag() {
+        let mut splitter = ReasoningSplitter::new(ReasoningFormat::Think, true);
+        assert_eq!(
+            splitter.push("a</thi"),
+            [ReasoningEvent::Reasoning("a".to_owned())]
+        );
+        assert_eq!(
+            splitter.push("s"),
+            [ReasoningEvent::Reasoning("</this".to_owned())]
+        );
+    }
+
+    #[test]
+    fn the_format_is_read_off_the_template_and_the_prompt() {
+        let format = ReasoningFormat::detect("… content.split('</think>')[-1] …");
+        assert_eq!(format, Some(ReasoningFormat::Think));
+        assert_eq!(
+            ReasoningFormat::detect("[THINK]…[/THINK]"),
+            Some(ReasoningFormat::Mistral)
+        );
+        assert_eq!(ReasoningFormat::detect("no such thing"), None);
+        assert!(ReasoningFormat::Think.starts_inside("<|assistant|><think>\n"));
+        assert!(!ReasoningFormat::Think.starts_inside("<think></think>"));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_change_nothing(
+            text in "(<think>|</think>|<thi|\\[THINK\\]|\\[/THINK\\]|[a-c <>/é\n]){0,12}",
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+            inside: bool,
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| {
+                let mut at = cut.index(text.len() + 1);
+                while !text.is_char_boundary(at) {
+                    at -= 1;
+                }
+                at
+            }).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&str> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+            for format in [ReasoningFormat::Think, ReasoningFormat::Mistral] {
+                prop_assert_eq!(
+                    split(format, inside, pieces.iter().copied()),
+                    split(format, inside, [text.as_str()])
+                );
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tokenizers from `tokenizer.json`, against the `tokenizers` crate reading the same file.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use matou_chat::{Detokenizer, SpecialTokens, TemplateSource, Tokenizer};
 use proptest::prelude::*;
@@ -123,6 +123,14 @@ fn write(folder: &Path, name: &str, content: &Value) {
     std::fs::write(folder.join(name), content.to_string()).unwrap();
 }
 
+/// The byte-level file and both kinds of SentencePiece files, read once.
+fn pairs() -> &'static [Pair; 3] {
+    static PAIRS: OnceLock<[Pair; 3]> = OnceLock::new();
+    PAIRS.get_or_init(|| {
+        [byte_level(), sentencepiece(false), sentencepiece(true)].map(|file| pair(&file))
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -130,8 +138,7 @@ proptest! {
     fn ids_are_those_of_the_tokenizers_crate(
         text in "(<s>|</s>|<think>|\\[tool\\]|[ab \né1])( |[abe\u{301}é 12]){0,5}(</s>|<think>|\\[tool\\])?[ab 🦀]{0,4}",
     ) {
-        for file in [byte_level(), sentencepiece(false), sentencepiece(true)] {
-            let Pair { ours, theirs, .. } = pair(&file);
+        for Pair { ours, theirs, .. } in pairs() {
             for add_special_tokens in [false, true] {
                 let expected = theirs.encode(text.as_str(), add_special_tokens).unwrap();
                 let ids = ours.encode(&text, SpecialTokens::Parse, add_special_tokens).unwrap();
@@ -145,18 +152,17 @@ proptest! {
         ids in prop::collection::vec(0u32..264, 0..40),
         skip_special_tokens: bool,
     ) {
-        let Pair { ours, theirs, .. } = pair(&byte_level());
+        let Pair { ours, theirs, .. } = &pairs()[0];
         let expected = theirs.decode(&ids, skip_special_tokens).unwrap();
         prop_assert_eq!(ours.decode(&ids, skip_special_tokens), expected);
     }
 
     #[test]
     fn sentencepiece_text_is_that_of_the_tokenizers_crate(text in "[ab é🦀\n]{0,20}") {
-        for metaspace in [false, true] {
-            let Pair { ours, theirs, .. } = pair(&sentencepiece(metaspace));
+        for Pair { ours, theirs, .. } in &pairs()[1..] {
             let ids = ours.encode(&text, SpecialTokens::Plain, false).unwrap();
             let expected = theirs.decode(&ids, true).unwrap();
-            let mut detokenizer = Detokenizer::new(Arc::clone(&ours));
+            let mut detokenizer = Detokenizer::new(Arc::clone(ours));
             let mut streamed: String = ids.iter().map(|&id| detokenizer.push(id)).collect();
             streamed.push_str(&detokenizer.finish());
             prop_assert_eq!(&streamed, &expected);

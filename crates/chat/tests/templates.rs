@@ -240,25 +240,6 @@ fn a_message_is_continued_where_it_ends() {
 }
 
 #[test]
-fn a_template_tells_how_its_model_sets_reasoning_apart() {
-    use matou_chat::ReasoningFormat;
-    for (file, format) in [
-        ("meta-llama-Llama-3.1-8B-Instruct.jinja", None),
-        (
-            "HuggingFaceTB-SmolLM3-3B.jinja",
-            Some(ReasoningFormat::THINK),
-        ),
-        (
-            "mistralai-Ministral-3-14B-Reasoning-2512.jinja",
-            Some(ReasoningFormat::MISTRAL),
-        ),
-    ] {
-        let template = published(file, TemplateTokens::default());
-        assert_eq!(template.reasoning_format(), format, "{file}");
-    }
-}
-
-#[test]
 fn chatml_is_there_for_models_without_a_template() {
     let template = ChatTemplate::chatml(TemplateTokens::default()).unwrap();
     let messages = json!([{"role": "user", "content": "Hi"}]);

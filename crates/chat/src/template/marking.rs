@@ -95,16 +95,16 @@ impl Marking {
         }
     }
 
-    /// Noncharacters that are free in all of `values` and in the template.
+    /// Noncharacters that are free in the whole request and in the template.
     pub(super) fn unused(
         &self,
         messages: &[Value],
-        others: [Option<&Value>; 2],
+        tools: Option<&Value>,
+        kwargs: &Map<String, Value>,
     ) -> Result<Markers, TemplateError> {
-        let values = messages.iter().chain(others.into_iter().flatten());
-        let used = values.fold(self.used_by_template, |used, value| {
-            used | noncharacters_in(value)
-        });
+        let used = self.used_by_template | noncharacters_in_object(kwargs);
+        let values = messages.iter().chain(tools);
+        let used = values.fold(used, |used, value| used | noncharacters_in(value));
         let mut free = (FIRST_NONCHARACTER..=LAST_NONCHARACTER)
             .filter(|code| used & (1 << (code - FIRST_NONCHARACTER)) == 0)
             .filter_map(char::from_u32);
@@ -137,7 +137,8 @@ impl Marking {
         }
     }
 
-    fn mark_object(&self, entries: &mut Map<String, Value>, marker: char) -> bool {
+    /// Marks all strings in an object; true if there was anything to mark.
+    pub(super) fn mark_object(&self, entries: &mut Map<String, Value>, marker: char) -> bool {
         let mut any = false;
         let marked = std::mem::take(entries).into_iter().map(|(key, mut value)| {
             // Templates compare roles and types to words; a word is never half a control token.
@@ -201,11 +202,15 @@ fn noncharacters_in(value: &Value) -> u32 {
         Value::Array(items) => items
             .iter()
             .fold(0, |used, item| used | noncharacters_in(item)),
-        Value::Object(entries) => entries.iter().fold(0, |used, (key, value)| {
-            used | noncharacters(key) | noncharacters_in(value)
-        }),
+        Value::Object(entries) => noncharacters_in_object(entries),
         _ => 0,
     }
+}
+
+fn noncharacters_in_object(entries: &Map<String, Value>) -> u32 {
+    entries.iter().fold(0, |used, (key, value)| {
+        used | noncharacters(key) | noncharacters_in(value)
+    })
 }
 
 #[cfg(test)]
@@ -259,14 +264,17 @@ mod tests {
 
     #[test]
     fn markers_are_characters_that_occur_nowhere() {
-        let markers = marking(&[])
-            .unused(
-                &[json!({"\u{fdd0}": "\u{fdd2}"})],
-                [Some(&json!("\u{fdd1}")), None],
-            )
-            .unwrap();
-        assert_eq!((markers.text, markers.end), ('\u{fdd3}', '\u{fdd4}'));
+        let unused = |message: Value, tools: Value, kwargs: Value| {
+            marking(&[]).unused(&[message], Some(&tools), kwargs.as_object().unwrap())
+        };
+        let markers = unused(
+            json!({"\u{fdd0}": "\u{fdd2}"}),
+            json!(["\u{fdd1}"]),
+            json!({"\u{fdd3}": 1}),
+        );
+        let markers = markers.unwrap();
+        assert_eq!((markers.text, markers.end), ('\u{fdd4}', '\u{fdd5}'));
         let all: String = ('\u{fdd0}'..='\u{fdef}').collect();
-        assert!(marking(&[]).unused(&[json!(all)], [None, None]).is_err());
+        assert!(unused(json!(all), json!([]), json!({})).is_err());
     }
 }

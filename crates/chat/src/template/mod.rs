@@ -20,7 +20,6 @@ use chrono::{DateTime, Local};
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
-use crate::reasoning::ReasoningFormat;
 use capabilities::Capabilities;
 use marking::Marking;
 pub use marking::RenderedPrompt;
@@ -109,7 +108,6 @@ pub struct ChatTemplate {
     marking: Marking,
     capabilities: Capabilities,
     has_tool_use: bool,
-    reasoning_format: Option<ReasoningFormat>,
 }
 
 /// The name of the template that is used unless another fits better.
@@ -145,7 +143,6 @@ impl ChatTemplate {
             tokens,
             capabilities: Capabilities::default(),
             has_tool_use: source.names().any(|name| name == TOOL_USE),
-            reasoning_format: source.texts().find_map(ReasoningFormat::detect),
         };
         for (name, text) in source.into_templates()? {
             let text = environment::without_generation_tags(&text);
@@ -166,11 +163,6 @@ impl ChatTemplate {
         Self::new(CHATML, tokens)
     }
 
-    /// How the model sets its reasoning apart, if it does.
-    pub fn reasoning_format(&self) -> Option<ReasoningFormat> {
-        self.reasoning_format
-    }
-
     /// Renders a conversation.
     ///
     /// Content given as typed parts is joined with newlines, unless the template handles parts
@@ -184,21 +176,16 @@ impl ChatTemplate {
     pub fn render(&self, request: &TemplateRequest<'_>) -> Result<RenderedPrompt, TemplateError> {
         let mut messages = messages::normalise(request.messages, self.capabilities)?;
         let mut tools = request.tools.cloned();
-        let mut kwargs = Value::Object(request.kwargs.clone());
+        let mut kwargs = request.kwargs.clone();
 
-        let marker = self
-            .marking
-            .unused(&messages, [tools.as_ref(), Some(&kwargs)])?;
-        let marks = messages.iter_mut().chain(&mut tools).chain([&mut kwargs]);
-        let marked = marks.fold(false, |any, value| {
-            self.marking.mark(value, marker.text) | any
-        });
-        if request.continue_final_message {
-            messages::mark_end(&mut messages, marker.end, request.add_generation_prompt)?;
+        let markers = self.marking.unused(&messages, tools.as_ref(), &kwargs)?;
+        let mut marked = self.marking.mark_object(&mut kwargs, markers.text);
+        for value in messages.iter_mut().chain(&mut tools) {
+            marked |= self.marking.mark(value, markers.text);
         }
-        let Value::Object(kwargs) = kwargs else {
-            unreachable!("kwargs were built as an object");
-        };
+        if request.continue_final_message {
+            messages::mark_end(&mut messages, markers.end, request.add_generation_prompt)?;
+        }
         let mut text = self.run(
             &messages,
             tools.as_ref(),
@@ -206,9 +193,9 @@ impl ChatTemplate {
             &kwargs,
         )?;
         if request.continue_final_message {
-            messages::cut_at_end(&mut text, marker.end)?;
+            messages::cut_at_end(&mut text, markers.end)?;
         }
-        Ok(RenderedPrompt::new(text, marked.then_some(marker.text)))
+        Ok(RenderedPrompt::new(text, marked.then_some(markers.text)))
     }
 
     /// Runs the template that fits.

@@ -199,17 +199,18 @@ fn byte_level(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
         );
         PreTokenizer::fallback()
     });
-    // Without the control tokens, so that no text can be merged into one.
-    let ids: Vocab = (0..)
-        .zip(&vocab.tokens)
-        .filter(|&(id, _)| vocab.kind(id as usize) != TokenKind::Control)
-        .map(|(id, text)| (text.clone(), id))
-        .collect();
-    let merges = vocab
-        .merges
-        .iter()
-        .map(|merge| parse_merge(merge, &ids))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut ids: Vocab = vocab.tokens.iter().cloned().zip(0..).collect();
+    let mut merges = Vec::with_capacity(vocab.merges.len());
+    for merge in &vocab.merges {
+        merges.push(parse_merge(merge, &ids)?);
+    }
+    // No text can be merged into a control token.
+    ids.retain(|_, &mut id| vocab.kind(id as usize) != TokenKind::Control);
+    merges.retain(|(left, right)| {
+        [left, right, &format!("{left}{right}")]
+            .into_iter()
+            .all(|token| ids.contains_key(token))
+    });
     let model = BPE::builder()
         .vocab_and_merges(ids, merges)
         .ignore_merges(pre_tokenizer.ignore_merges)

@@ -1,7 +1,7 @@
 //! Text to token ids and back.
 //!
-//! A tokenizer comes from a `tokenizer.json` (see [`hugging_face`](self)) or from the vocabulary
-//! inside a GGUF file ([`GgufVocab`]); either way it becomes the same pipeline:
+//! A tokenizer comes from a `tokenizer.json` or from the vocabulary inside a GGUF file
+//! ([`GgufVocab`]); either way it becomes the same pipeline:
 //!
 //! ```text
 //! text ─▶ split at control tokens (only where they may be parsed)
