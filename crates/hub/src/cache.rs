@@ -38,9 +38,10 @@ impl RepoCache {
 
     /// The folder of the files of a revision, if any was ever fetched.
     pub(crate) fn snapshot(&self, revision: &str) -> Option<PathBuf> {
-        let commit = match is_commit(revision) {
-            true => revision.to_owned(),
-            false => std::fs::read_to_string(self.folder.join("refs").join(revision)).ok()?,
+        let commit = if is_commit(revision) {
+            revision.to_owned()
+        } else {
+            std::fs::read_to_string(self.folder.join("refs").join(revision)).ok()?
         };
         let commit = commit.trim();
         let folder = self.folder.join("snapshots").join(commit);

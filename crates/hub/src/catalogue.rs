@@ -8,7 +8,7 @@ mod parse;
 use std::path::{Path, PathBuf};
 
 use crate::error::HubError;
-use crate::model_ref::HubRef;
+use crate::model_ref::{HubRef, ModelRef};
 use crate::verify::Sha256;
 use serde::Deserialize;
 
@@ -208,6 +208,19 @@ impl Catalogue {
         self.default.as_deref().and_then(|name| self.find(name))
     }
 
+    /// What a MODEL argument means; left out, it is the default model.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelRef::parse`]; and if there is no default model.
+    pub fn reference(&self, model: Option<&str>) -> Result<ModelRef, HubError> {
+        match (model, self.default_entry()) {
+            (Some(text), _) => ModelRef::parse(text),
+            (None, Some(entry)) => Ok(ModelRef::Catalogue(entry.name.clone())),
+            (None, None) => ModelRef::parse(""),
+        }
+    }
+
     fn find(&self, name: &str) -> Option<&CatalogueEntry> {
         let named =
             |entry: &&CatalogueEntry| entry.names().any(|known| known.eq_ignore_ascii_case(name));
@@ -221,9 +234,13 @@ impl Catalogue {
             return vec![format!("hf:{name}")];
         }
         let typed = name.to_ascii_lowercase();
-        let distance = |known: &str| match known.starts_with(&typed) && typed.len() >= 3 {
-            true => 0,
-            false => strsim::damerau_levenshtein(known, &typed),
+        let distance = |known: &str| {
+            let begun = known.starts_with(&typed) && typed.len() >= 3;
+            if begun {
+                0
+            } else {
+                strsim::damerau_levenshtein(known, &typed)
+            }
         };
         let mut close: Vec<(usize, &str)> = Vec::new();
         for entry in &self.entries {

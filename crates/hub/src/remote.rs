@@ -66,9 +66,11 @@ impl<'a> Hub<'a> {
             .map_err(|error| SourceError::Protocol(error.to_string()))?;
         let stay = Policy::custom(|attempt| {
             let from = attempt.previous().last().map(Url::origin);
-            match from == Some(attempt.url().origin()) && attempt.previous().len() < 10 {
-                true => attempt.follow(),
-                false => attempt.stop(),
+            let stays = from == Some(attempt.url().origin()) && attempt.previous().len() < 10;
+            if stays {
+                attempt.follow()
+            } else {
+                attempt.stop()
             }
         });
         Ok(Self {
@@ -105,36 +107,36 @@ impl<'a> Hub<'a> {
         expected: Option<Sha256>,
     ) -> Result<PathBuf, SourceError> {
         let remote = self.metadata(hub, file).await?;
-        let promised: Option<Sha256> = remote.etag.parse().ok();
-        if let (Some(actual), Some(expected)) = (promised, expected) {
-            agree(file, actual, expected, "the catalogue")?;
-        }
-        let cache = RepoCache::new(&self.options.hub_cache, &hub.repo);
-        let blob = cache.blob(&remote.etag);
-        if !blob.exists() {
-            let _lock = cache
-                .lock(&remote.etag)
-                .await
-                .map_err(SourceError::io(&blob))?;
-            if !blob.exists() {
-                let partial = cache.incomplete(&remote.etag);
-                let digest = self.transfer(hub, file, &remote, &partial).await?;
-                let checked =
-                    promised.map_or(Ok(()), |promised| agree(file, digest, promised, "the hub"));
-                let checked = checked.and(expected.map_or(Ok(()), |expected| {
-                    agree(file, digest, expected, "the catalogue")
-                }));
-                if let Err(error) = checked {
-                    std::fs::remove_file(&partial).map_err(SourceError::io(&partial))?;
-                    return Err(error);
-                }
-                std::fs::rename(&partial, &blob).map_err(SourceError::io(&blob))?;
-                Verified::new(&self.options.cache_dir).remember(&blob, digest);
+        let expected = match (remote.etag.parse().ok(), expected) {
+            (Some(promised), Some(expected)) => {
+                agree(file, promised, expected, "the catalogue")?;
+                Some((promised, "the hub"))
             }
+            (Some(promised), None) => Some((promised, "the hub")),
+            (None, expected) => expected.map(|expected| (expected, "the catalogue")),
+        };
+        let cache = RepoCache::new(&self.options.hub_cache, &hub.repo);
+        let verified = Verified::new(&self.options.cache_dir);
+        let blob = cache.blob(&remote.etag);
+        let _lock = cache
+            .lock(&remote.etag)
+            .await
+            .map_err(SourceError::io(&blob))?;
+        let is_expected = |(digest, _)| verified.digest(&blob).is_ok_and(|actual| actual == digest);
+        if !blob.exists() || !expected.is_none_or(is_expected) {
+            let partial = cache.incomplete(&remote.etag);
+            let digest = self.transfer(hub, file, &remote, &partial).await?;
+            if let Some((expected, authority)) = expected
+                && let Err(error) = agree(file, digest, expected, authority)
+            {
+                std::fs::remove_file(&partial).map_err(SourceError::io(&partial))?;
+                return Err(error);
+            }
+            std::fs::rename(&partial, &blob).map_err(SourceError::io(&blob))?;
+            verified.remember(&blob, digest);
         }
-        cache
-            .publish(hub.revision(), &remote.commit, file, &remote.etag)
-            .map_err(SourceError::io(&blob))
+        let published = cache.publish(hub.revision(), &remote.commit, file, &remote.etag);
+        published.map_err(SourceError::io(&blob))
     }
 
     /// Collects a file's bytes in `partial`, going on where an earlier attempt stopped.
@@ -291,12 +293,16 @@ impl<'a> Hub<'a> {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> SourceError {
-        let cause = match error.is_timeout() {
-            true => format!(
-                "no answer within {} s",
-                self.options.connect_timeout.as_secs_f32()
-            ),
-            false => root_cause(error),
+        let seconds = |limit: Duration| limit.as_secs_f32();
+        let cause = if !error.is_timeout() {
+            root_cause(error)
+        } else if error.is_connect() {
+            format!(
+                "no connection within {} s",
+                seconds(self.options.connect_timeout)
+            )
+        } else {
+            format!("no answer within {} s", seconds(READ_TIMEOUT))
         };
         SourceError::Unreachable {
             endpoint: self.client.endpoint().to_owned(),
@@ -383,15 +389,15 @@ pub(crate) fn agree(
     expected: Sha256,
     authority: &'static str,
 ) -> Result<(), SourceError> {
-    match actual == expected {
-        true => Ok(()),
-        false => Err(SourceError::Sha256Mismatch {
-            file: file.to_owned(),
-            actual,
-            expected,
-            authority,
-        }),
+    if actual == expected {
+        return Ok(());
     }
+    Err(SourceError::Sha256Mismatch {
+        file: file.to_owned(),
+        actual,
+        expected,
+        authority,
+    })
 }
 
 fn http_client(options: &HubOptions, redirects: Policy) -> Result<reqwest::Client, SourceError> {

