@@ -65,7 +65,12 @@ impl RopeTable {
     /// The cosines and sines of a position.
     fn at(&self, position: u32) -> (&[f32], &[f32]) {
         let n = self.rotary_dim();
-        self.cos_sin[position as usize * n..][..n].split_at(n / 2)
+        let position = position as usize;
+        assert!(
+            position < self.positions(),
+            "position {position} is beyond the table"
+        );
+        self.cos_sin[position * n..][..n].split_at(n / 2)
     }
 }
 
@@ -213,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic]
+    #[should_panic(expected = "position 4 is beyond the table")]
     fn a_position_beyond_the_table_panics() {
         let mut table = RopeTable::new(inv_freq(16), 1.0);
         table.grow_to(4);

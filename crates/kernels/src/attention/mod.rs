@@ -218,6 +218,7 @@ struct RequestPlan {
 /// Memory for a task, kept between tasks.
 struct Scratch {
     queries: Vec<f32>,
+    bounds: Vec<Range<usize>>,
     scores: Vec<ChunkScores>,
     split: Vec<[f32; LANES]>,
     total: Vec<[f32; LANES]>,
@@ -227,6 +228,7 @@ impl Scratch {
     const fn new() -> Self {
         Self {
             queries: Vec::new(),
+            bounds: Vec::new(),
             scores: Vec::new(),
             split: Vec::new(),
             total: Vec::new(),
@@ -335,6 +337,7 @@ impl<E: Element> Call<'_, E> {
                 tile: &tile,
                 split: splits.start + part,
                 queries: &scratch.queries,
+                bounds: &scratch.bounds,
                 scores: &mut scratch.scores,
                 state,
             };
@@ -349,16 +352,20 @@ impl<E: Element> Call<'_, E> {
         self.attend_tile(request.index, first, &tile, scratch);
     }
 
-    /// Brings the queries of a tile into the scratch memory, scaled, and makes room for their scores.
+    /// Brings the queries of a tile into the scratch memory, scaled, with the positions that they
+    /// attend to, and makes room for their scores.
     fn load(&self, request: usize, first: usize, tile: &Tile<'_, E>, scratch: &mut Scratch) {
         let len = self.params.group() * self.params.head_dim;
         let heads = tile.kv_head * len..(tile.kv_head + 1) * len;
         let first = self.rows(request).start + first;
         scratch.queries.clear();
-        for row in first..first + tile.rows {
-            let queries = &self.q.row(row)[heads.clone()];
+        scratch.bounds.clear();
+        for row in 0..tile.rows {
+            let queries = &self.q.row(first + row)[heads.clone()];
             let scaled = queries.iter().map(|query| query * self.params.scale);
             scratch.queries.extend(scaled);
+            let bounds = std::iter::repeat_n(tile.bounds(row), self.params.group());
+            scratch.bounds.extend(bounds);
         }
         scratch.scores.resize(tile.queries(), Default::default());
     }
@@ -376,6 +383,7 @@ impl<E: Element> Call<'_, E> {
                 tile,
                 split: index,
                 queries: &scratch.queries,
+                bounds: &scratch.bounds,
                 scores: &mut scratch.scores,
                 state: split,
             };

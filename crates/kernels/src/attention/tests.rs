@@ -354,7 +354,7 @@ fn large_scores_do_not_overflow() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "block 1048576 is beyond the cache")]
 fn a_block_beyond_the_pool_panics() {
     let params = params(1, 1, 8);
     let sequence = Sequence::new(&params, 1, 10);

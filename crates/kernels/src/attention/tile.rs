@@ -62,24 +62,17 @@ impl<E: Element> Tile<'_, E> {
         STATE_HEAD + self.cache.shape.value_vectors()
     }
 
-    /// The positions that a query attends to.
-    #[inline(always)]
-    fn bounds(&self, query: usize) -> Range<usize> {
-        let end = self.position + query / self.params.group() + 1;
+    /// The positions that a row attends to.
+    pub(super) fn bounds(&self, row: usize) -> Range<usize> {
+        let end = self.position + row + 1;
         let window = self.params.sliding_window.unwrap_or(usize::MAX);
         end.saturating_sub(window)..end
     }
 
-    /// The positions from the first to the last that any of these queries attends to.
-    #[inline(always)]
-    fn span(&self, queries: Range<usize>) -> Range<usize> {
-        self.bounds(queries.start).start..self.bounds(queries.end - 1).end
-    }
-
     /// The splits that the tile's queries attend to.
     pub(super) fn splits(&self) -> Range<usize> {
-        let span = self.span(0..self.queries());
-        span.start / SPLIT..span.end.div_ceil(SPLIT)
+        let (start, end) = (self.bounds(0).start, self.bounds(self.rows - 1).end);
+        start / SPLIT..end.div_ceil(SPLIT)
     }
 
     /// The chunk at `start`; blocks outside `span` are left empty.
@@ -118,7 +111,7 @@ pub(super) struct Chunk<'a, E> {
 impl<E> Chunk<'_, E> {
     /// The part of `positions` within the chunk, counted from its start.
     #[inline(always)]
-    fn clip(&self, positions: Range<usize>) -> Range<usize> {
+    fn clip(&self, positions: &Range<usize>) -> Range<usize> {
         let relative = |position: usize| position.saturating_sub(self.start).min(CHUNK);
         relative(positions.start)..relative(positions.end)
     }
@@ -130,6 +123,8 @@ pub(super) struct AttendSplit<'a, E> {
     pub(super) split: usize,
     /// `[queries, head_dim]`, scaled.
     pub(super) queries: &'a [f32],
+    /// The positions that each query attends to.
+    pub(super) bounds: &'a [Range<usize>],
     /// Scratch: a row for each query.
     pub(super) scores: &'a mut [ChunkScores],
     /// The result: a row of [`Tile::state_row`] vectors for each query.
@@ -148,8 +143,9 @@ impl<E: Element> Kernel for AttendSplit<'_, E> {
             state[MAXIMUM][0] = f32::NEG_INFINITY;
         }
         let queries = tile.queries();
-        let span = tile.span(0..queries);
-        let span = span.start.max(self.split * SPLIT)..span.end.min((self.split + 1) * SPLIT);
+        let split = self.split * SPLIT..(self.split + 1) * SPLIT;
+        let span = union(self.bounds);
+        let span = span.start.max(split.start)..span.end.min(split.end);
         // Register tiles of even sizes: 4 + 4 queries are faster than 6 + 2.
         let step = queries.div_ceil(queries.div_ceil(S::TILE[0]));
         for start in (span.start / CHUNK * CHUNK..span.end).step_by(CHUNK) {
@@ -161,7 +157,7 @@ impl<E: Element> Kernel for AttendSplit<'_, E> {
                     simd,
                     tile,
                     &chunk,
-                    part.clone(),
+                    &self.bounds[part.clone()],
                     &self.queries[part.start * head_dim..part.end * head_dim],
                     &mut self.scores[part.clone()],
                     &mut self.state[part.start * row..part.end * row],
@@ -180,12 +176,12 @@ fn attend_chunk<S: Simd, E: Element>(
     simd: S,
     tile: &Tile<'_, E>,
     chunk: &Chunk<'_, E>,
-    part: Range<usize>,
+    bounds: &[Range<usize>],
     queries: &[f32],
     weights: &mut [ChunkScores],
     state: &mut [[f32; LANES]],
 ) {
-    let span = chunk.clip(tile.span(part.clone()));
+    let span = chunk.clip(&union(bounds));
     if span.is_empty() {
         return;
     }
@@ -194,28 +190,42 @@ fn attend_chunk<S: Simd, E: Element>(
 
     let row = tile.state_row();
     let mut common = span.clone();
-    for (i, query) in part.clone().enumerate() {
-        let bounds = chunk.clip(tile.bounds(query));
+    for (i, bounds) in bounds.iter().enumerate() {
+        let bounds = chunk.clip(bounds);
         common = common.start.max(bounds.start)..common.end.min(bounds.end);
         let state = &mut state[i * row..(i + 1) * row];
         weigh(simd, tile.params.softcap, bounds, &mut weights[i], state);
+    }
+    if common == span {
+        add_weighted_values(simd, weights, chunk, span, state);
+        return;
     }
     if common.is_empty() {
         common = span.start..span.start;
     }
     // Positions that all queries attend to are shared; the ragged ends before and after are not.
-    for (i, query) in part.clone().enumerate() {
-        let bounds = chunk.clip(tile.bounds(query));
+    for (i, bounds) in bounds.iter().enumerate() {
+        let bounds = chunk.clip(bounds);
         let before = bounds.start..bounds.end.min(common.start);
         let state = &mut state[i * row..(i + 1) * row];
         add_weighted_values(simd, &weights[i..=i], chunk, before, state);
     }
     add_weighted_values(simd, weights, chunk, common.clone(), state);
-    for (i, query) in part.enumerate() {
-        let bounds = chunk.clip(tile.bounds(query));
+    for (i, bounds) in bounds.iter().enumerate() {
+        let bounds = chunk.clip(bounds);
         let after = bounds.start.max(common.end)..bounds.end;
         let state = &mut state[i * row..(i + 1) * row];
         add_weighted_values(simd, &weights[i..=i], chunk, after, state);
+    }
+}
+
+/// From the first to the last position of ascending ranges.
+#[inline(always)]
+fn union(bounds: &[Range<usize>]) -> Range<usize> {
+    match bounds {
+        [first, .., last] => first.start..last.end,
+        [only] => only.clone(),
+        [] => 0..0,
     }
 }
 
