@@ -225,10 +225,6 @@ impl AppState {
         self.phase.subscribe()
     }
 
-    pub(crate) fn is_serving(&self) -> bool {
-        *self.phase.borrow() == Phase::Serving
-    }
-
     /// What a client is told when the engine does not accept its request.
     fn refusal(&self, error: SubmitError, prompt_param: &str) -> ApiError {
         let message = sentence(&error.to_string());

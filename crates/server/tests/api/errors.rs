@@ -233,3 +233,151 @@ async fn a_template_that_refuses_is_a_400_in_its_own_words() {
     assert_eq!((status, param.as_deref()), (400, Some("messages")));
     assert!(message.contains("roles must alternate"), "{message}");
 }
+
+#[tokio::test]
+async fn more_prompts_than_the_queue_could_take_are_a_400() {
+    let config = EngineConfig {
+        max_queue_len: 2,
+        ..EngineConfig::default()
+    };
+    let server = server_with(config, Duration::ZERO, |_| {});
+    let request = json!({"prompt": [[5], [6], [7]]});
+    let (status, param, _, message) = server.post(COMPLETIONS, &request).await.error();
+    assert_eq!((status, param.as_deref()), (400, Some("prompt")));
+    assert!(message.contains("at most 2 prompts, got 3"), "{message}");
+}
+
+/// Every field that either endpoint knows.
+const FIELDS: &[&str] = &[
+    "model",
+    "messages",
+    "prompt",
+    "max_tokens",
+    "max_completion_tokens",
+    "logprobs",
+    "top_logprobs",
+    "add_generation_prompt",
+    "continue_final_message",
+    "chat_template_kwargs",
+    "echo",
+    "add_special_tokens",
+    "n",
+    "stream",
+    "stream_options",
+    "stop",
+    "seed",
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "top_n_sigma",
+    "dynatemp_range",
+    "dynatemp_exponent",
+    "xtc_probability",
+    "xtc_threshold",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+    "repetition_penalty",
+    "ignore_eos",
+    "min_tokens",
+    "stop_token_ids",
+    "allowed_token_ids",
+    "include_stop_str_in_output",
+    "skip_special_tokens",
+    "priority",
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "grammar",
+    "reasoning_effort",
+    "modalities",
+    "audio",
+    "suffix",
+    "best_of",
+    "use_beam_search",
+    "prompt_logprobs",
+    "bad_words",
+    "chat_template",
+    "documents",
+    "verbosity",
+];
+
+#[tokio::test]
+async fn no_value_of_any_field_makes_the_server_fail() {
+    let config = EngineConfig {
+        max_model_len: 32,
+        ..EngineConfig::default()
+    };
+    let server = server_with(config, Duration::ZERO, |_| {});
+    let values = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(0),
+        json!(2),
+        json!(i64::MAX),
+        json!(1e308),
+        json!(-0.5),
+        json!(""),
+        json!("x"),
+        json!("\u{10ffff}\0"),
+        json!([]),
+        json!([null]),
+        json!([5]),
+        json!(["x", ""]),
+        json!({}),
+        json!({"5": 1}),
+        json!({"type": "text"}),
+        json!([[[]]]),
+    ];
+    for path in [CHAT, COMPLETIONS] {
+        for field in FIELDS {
+            for value in &values {
+                // Near the end of the numbers, so that an answer without a limit is short.
+                let mut request = json!({"prompt": " t120", "max_tokens": 2, "top_k": 1});
+                if path == CHAT {
+                    request =
+                        json!({"messages": [{"role": "user", "content": " t120"}], "top_k": 1});
+                }
+                request[*field] = value.clone();
+                // Random tokens could be the one that the model fails on.
+                if request.get("logit_bias").is_none() {
+                    request["logit_bias"] = json!({"99": -100});
+                }
+                let reply = server.post(path, &request).await;
+                let status = reply.status.as_u16();
+                assert!(
+                    [200, 400, 404].contains(&status),
+                    "{path} {request}: {}",
+                    reply.text
+                );
+                if status != 200 {
+                    let (_, param, _, message) = reply.error();
+                    assert!(
+                        param.is_some() && !message.is_empty(),
+                        "{request}: {}",
+                        reply.text
+                    );
+                }
+            }
+        }
+    }
+}

@@ -69,6 +69,22 @@ async fn a_stop_string_stops_the_engine_too() {
     assert!(server.state.engine.stats().generation_tokens < 20);
 }
 
+#[tokio::test]
+async fn a_slow_prompt_is_bridged_by_comments() {
+    let server = server_with(
+        EngineConfig::default(),
+        Duration::from_millis(100),
+        |state| {
+            state.limits.keep_alive = Duration::from_millis(20);
+        },
+    );
+    let mut request = endless();
+    request["max_tokens"] = 1.into();
+    let reply = server.post(CHAT, &request).await;
+    assert!(reply.text.starts_with(":\n\n:\n\n"), "{}", reply.text);
+    assert!(reply.text.contains(r#""content":" t11""#), "{}", reply.text);
+}
+
 /// A server on a real socket, and how to stop it.
 struct Served {
     address: SocketAddr,

@@ -57,6 +57,14 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
     let mut call = completion_call(body.parse()?, &shared, body.parse()?, defaults)?;
     trace_labels(&shared);
     state.check_model(call.model.as_deref())?;
+    let most = state.engine.config().max_queue_len;
+    if call.prompts.len() > most {
+        let message = format!(
+            "`prompt` may have at most {most} prompts, got {}.",
+            call.prompts.len()
+        );
+        return Err(ApiError::invalid("prompt", message));
+    }
     let prompts: Result<Vec<_>, ApiError> = call
         .prompts
         .iter()

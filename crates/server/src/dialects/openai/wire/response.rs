@@ -22,8 +22,8 @@ pub struct Header {
 /// A whole chat completion.
 #[derive(Debug, Clone, Serialize)]
 pub struct ChatCompletion {
+    /// What every answer opens with.
     #[serde(flatten)]
-    #[expect(missing_docs, reason = "documented by its type")]
     pub header: Header,
     /// The answers, by index.
     pub choices: Vec<ChatChoice>,
@@ -60,8 +60,8 @@ pub struct AssistantMessage {
 /// A chunk of a streamed chat completion.
 #[derive(Debug, Clone, Serialize)]
 pub struct ChatCompletionChunk<'a> {
+    /// What every answer opens with.
     #[serde(flatten)]
-    #[expect(missing_docs, reason = "documented by its type")]
     pub header: &'a Header,
     /// One answer's news; empty in the chunk that brings the usage.
     pub choices: Vec<ChatChunkChoice>,
@@ -106,8 +106,8 @@ pub struct ChatLogprobs {
 /// A token of a chat answer and the likeliest others at its place.
 #[derive(Debug, Clone, Serialize)]
 pub struct ChatTokenLogprob {
+    /// The token that was chosen.
     #[serde(flatten)]
-    #[expect(missing_docs, reason = "documented by its type")]
     pub token: ChatToken,
     /// Best first.
     pub top_logprobs: Vec<ChatToken>,
@@ -127,8 +127,8 @@ pub struct ChatToken {
 /// A whole text completion, or a chunk of one: they look the same.
 #[derive(Debug, Clone, Serialize)]
 pub struct Completion<'a> {
+    /// What every answer opens with.
     #[serde(flatten)]
-    #[expect(missing_docs, reason = "documented by its type")]
     pub header: &'a Header,
     /// The answers by index, or one answer's news.
     pub choices: Vec<CompletionChoice>,
