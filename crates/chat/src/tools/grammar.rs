@@ -1,0 +1,249 @@
+//! Grammars that hold a model to its notation of calls.
+
+use serde_json::{Map, Value, json};
+
+use super::{Tool, ToolFormat};
+
+/// A grammar as plain data: Lark in the dialect of llguidance, and the schemas of the rules that it
+/// uses without defining them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallGrammar {
+    /// Starts at the rule `start`.
+    pub lark: String,
+    /// Rule names and JSON schemas.
+    pub schemas: Vec<(String, Value)>,
+}
+
+/// What a [`CallGrammar`] demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallPolicy {
+    /// There must be a call. Otherwise text may come instead of calls or before them, and only the
+    /// calls are constrained.
+    pub required: bool,
+    /// There may be several calls.
+    pub parallel: bool,
+}
+
+impl ToolFormat {
+    /// The grammar of answers that call `tools` (at least one) with arguments that satisfy their
+    /// schemas. To force one function, give that tool only.
+    ///
+    /// `special_token` tells the id of a control token of the model's vocabulary, such as
+    /// `[TOOL_CALLS]`; what is none is spelled out as text.
+    pub fn grammar(
+        self,
+        tools: &[Tool],
+        policy: CallPolicy,
+        special_token: impl Fn(&str) -> Option<u32>,
+    ) -> CallGrammar {
+        let literal = |text: &str| match special_token(text) {
+            Some(id) => format!("<[{id}]>"),
+            None if text.is_empty() => String::new(),
+            None => quote(text),
+        };
+        let mut writer = Writer {
+            lines: Vec::new(),
+            schemas: Vec::new(),
+        };
+        for (index, tool) in tools.iter().enumerate() {
+            writer.call(self, index, tool, &literal("[ARGS]"));
+        }
+        let calls: Vec<String> = (0..tools.len())
+            .map(|index| format!("call_{index}"))
+            .collect();
+        writer.lines.push(format!("call: {}", calls.join(" | ")));
+
+        let opener = self.openers().first().copied().unwrap_or_default();
+        let is_bare = !self.bare_openers().is_empty();
+        let open = if is_bare {
+            String::new()
+        } else {
+            literal(opener)
+        };
+        let body = self.body(policy.parallel, &literal(self.closer()));
+        let blocks = format!("{body} {}", self.more_blocks(policy.parallel, &open, &body));
+        writer.lines.extend(if policy.required {
+            vec![format!("start: {open} {blocks}")]
+        } else if is_bare {
+            let openers: String = self
+                .bare_openers()
+                .iter()
+                .map(|c| format!("\\{c}"))
+                .collect();
+            vec![
+                format!("start: {blocks} | TEXT?"),
+                format!("TEXT: /(?s:\\s*[^\\s{openers}].*)/"),
+            ]
+        } else if special_token(opener).is_some() {
+            vec![
+                format!("start: TEXT? {open} {blocks} | TEXT?"),
+                "TEXT: /(?s:.+)/".to_owned(),
+            ]
+        } else {
+            // The lexer takes the text with the opener that ends it as one lexeme.
+            let pattern = escape_regex(opener);
+            vec![
+                format!("start: opened {blocks} | TEXT?"),
+                format!("opened[lazy]: /(?s:.*){pattern}/"),
+                format!("TEXT: /(?s:.+)/ & ~/(?s:.*){pattern}(?s:.*)/"),
+            ]
+        });
+        CallGrammar {
+            lark: writer.lines.join("\n"),
+            schemas: writer.schemas,
+        }
+    }
+
+    /// What follows the opener.
+    fn body(self, parallel: bool, close: &str) -> String {
+        let more = |separator: &str| match parallel {
+            true => format!("({} call)*", quote(separator)),
+            false => String::new(),
+        };
+        match self {
+            Self::Hermes => format!("\"\\n\" call \"\\n\" {close}"),
+            Self::SmolLm | Self::Mistral | Self::Llama3Pythonic => {
+                format!("\"[\" call {} \"]\" {close}", more(", "))
+            }
+            Self::Llama3Json => format!("call {}", more("; ")),
+            Self::MistralArgs => "call".to_owned(),
+            Self::Functionary => format!("call {close}"),
+            Self::GenericJson if parallel => format!("(call | \"[\" call {} \"]\")", more(", ")),
+            Self::GenericJson => "call".to_owned(),
+        }
+    }
+
+    /// Further blocks, where each call has an opener of its own.
+    fn more_blocks(self, parallel: bool, open: &str, body: &str) -> String {
+        match self {
+            Self::Hermes if parallel => format!("(\"\\n\" {open} {body})*"),
+            Self::MistralArgs | Self::Functionary if parallel => format!("({open} {body})*"),
+            _ => String::new(),
+        }
+    }
+}
+
+struct Writer {
+    lines: Vec<String>,
+    schemas: Vec<(String, Value)>,
+}
+
+impl Writer {
+    /// The rule `call_N` of one tool, without what encloses calls. `args` is Mistral's marker.
+    fn call(&mut self, format: ToolFormat, index: usize, tool: &Tool, args: &str) {
+        let arguments = format!("arguments_{index}");
+        let name = Value::from(tool.name.as_str());
+        let object = |key: &str| {
+            let head = quote(&format!("{{\"name\": {name}, \"{key}\": "));
+            format!("{head} {arguments} \"}}\"")
+        };
+        let body = match format {
+            ToolFormat::Llama3Json => object("parameters"),
+            ToolFormat::MistralArgs => format!("{} {args} {arguments}", quote(&tool.name)),
+            ToolFormat::Functionary => {
+                format!("{} {arguments}", quote(&format!("{}>", tool.name)))
+            }
+            ToolFormat::Llama3Pythonic if self.keywords(index, &tool.parameters) => {
+                let head = quote(&format!("{}(", tool.name));
+                self.lines
+                    .push(format!("call_{index}: {head} first_{index}_0 \")\""));
+                return;
+            }
+            _ => object("arguments"),
+        };
+        self.lines.push(format!("call_{index}: {body}"));
+        self.schemas.push((arguments, as_object(&tool.parameters)));
+    }
+
+    /// Rules for `key=value, …` in the order of the schema's properties: `first_I_N` is what may
+    /// follow before an argument was written, `next_I_N` after one, from property N on.
+    ///
+    /// False if the arguments can't be written like that: a name that is no identifier, or a schema
+    /// that isn't simply one of properties.
+    fn keywords(&mut self, tool: usize, schema: &Value) -> bool {
+        let none = Map::new();
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let properties = properties.unwrap_or(&none);
+        let combines = [
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "$ref",
+            "not",
+            "if",
+            "patternProperties",
+        ];
+        let is_identifier = |name: &String| {
+            name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+                && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+        };
+        if combines.iter().any(|keyword| schema.get(keyword).is_some())
+            || !properties.keys().all(is_identifier)
+        {
+            return false;
+        }
+        let required = schema.get("required").and_then(Value::as_array);
+        for (index, (name, value)) in properties.iter().enumerate() {
+            let is_required = required.is_some_and(|names| names.iter().any(|each| each == name));
+            let value_rule = format!("value_{tool}_{index}");
+            let key = quote(&format!("{name}="));
+            let after = format!("next_{tool}_{}", index + 1);
+            for (kind, separator) in [("first", ""), ("next", "\", \" ")] {
+                let skip = match is_required {
+                    true => String::new(),
+                    false => format!(" | {kind}_{tool}_{}", index + 1),
+                };
+                self.lines.push(format!(
+                    "{kind}_{tool}_{index}: {separator}{key} {value_rule} {after}{skip}"
+                ));
+            }
+            self.schemas
+                .push((value_rule, with_definitions(value, schema)));
+        }
+        for kind in ["first", "next"] {
+            self.lines
+                .push(format!("{kind}_{tool}_{}: \"\"", properties.len()));
+        }
+        true
+    }
+}
+
+/// A string literal of Lark, which takes JSON's escapes.
+fn quote(text: &str) -> String {
+    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+fn escape_regex(text: &str) -> String {
+    let escape = |c: char| match c.is_alphanumeric() || c == '_' {
+        true => c.to_string(),
+        false => format!("\\{c}"),
+    };
+    text.chars().map(escape).collect()
+}
+
+/// The schema of the arguments; a tool without one takes any object.
+fn as_object(parameters: &Value) -> Value {
+    match parameters {
+        Value::Object(map) if map.contains_key("type") => parameters.clone(),
+        Value::Object(map) => {
+            let mut map = map.clone();
+            map.insert("type".to_owned(), json!("object"));
+            Value::Object(map)
+        }
+        _ => json!({"type": "object"}),
+    }
+}
+
+/// The schema of a property with the definitions that it may refer to.
+fn with_definitions(property: &Value, parent: &Value) -> Value {
+    let Value::Object(map) = property else {
+        return property.clone();
+    };
+    let mut map = map.clone();
+    for keyword in ["$defs", "definitions"] {
+        if let Some(definitions) = parent.get(keyword) {
+            map.entry(keyword).or_insert_with(|| definitions.clone());
+        }
+    }
+    Value::Object(map)
+}

@@ -1,0 +1,281 @@
+//! A JSON text, checked character by character.
+
+/// Follows one JSON value.
+#[derive(Debug)]
+pub(super) struct JsonScanner {
+    /// The open containers; true for an object.
+    open: Vec<bool>,
+    state: State,
+}
+
+/// The text is not JSON.
+#[derive(Debug)]
+pub(super) struct Invalid;
+
+/// What a character meant to a [`JsonScanner`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It belongs to the value, which goes on.
+    More,
+    /// It is the value's last.
+    Complete,
+    /// It comes after the value: a number can't tell its end otherwise.
+    CompleteBefore,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Value,
+    /// After `[`: a value or `]`.
+    FirstItem,
+    /// After `{`: a key or `}`.
+    FirstKey,
+    /// After a comma in an object.
+    Key,
+    Colon,
+    /// After a value inside of a container.
+    Next,
+    Text {
+        is_key: bool,
+    },
+    Escape {
+        is_key: bool,
+    },
+    Unicode {
+        is_key: bool,
+        digits_left: u8,
+    },
+    Number(Number),
+    /// What is left of `true`, `false` or `null`.
+    Word(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    Sign,
+    Zero,
+    Integer,
+    Point,
+    Fraction,
+    Exponent,
+    ExponentSign,
+    ExponentDigits,
+}
+
+impl JsonScanner {
+    pub(super) fn new() -> Self {
+        Self {
+            open: Vec::new(),
+            state: State::Value,
+        }
+    }
+
+    /// Takes the next character and appends it to `text`. Control characters inside of strings,
+    /// which models write although JSON wants them escaped, are appended as escapes.
+    pub(super) fn push(&mut self, character: char, text: &mut String) -> Result<Progress, Invalid> {
+        let in_text = matches!(self.state, State::Text { .. });
+        let progress = self.step(character)?;
+        match character {
+            _ if progress == Progress::CompleteBefore => {}
+            '\n' if in_text => text.push_str("\\n"),
+            '\r' if in_text => text.push_str("\\r"),
+            '\t' if in_text => text.push_str("\\t"),
+            '\0'..='\x1F' if in_text => text.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => text.push(character),
+        }
+        Ok(progress)
+    }
+
+    fn step(&mut self, character: char) -> Result<Progress, Invalid> {
+        let is_blank = matches!(character, ' ' | '\n' | '\r' | '\t');
+        self.state = match self.state {
+            State::Value
+            | State::FirstItem
+            | State::FirstKey
+            | State::Key
+            | State::Colon
+            | State::Next
+                if is_blank =>
+            {
+                return Ok(Progress::More);
+            }
+            State::FirstItem if character == ']' => return self.close(),
+            State::Value | State::FirstItem => self.begin(character)?,
+            State::FirstKey if character == '}' => return self.close(),
+            State::FirstKey | State::Key if character == '"' => State::Text { is_key: true },
+            State::Colon if character == ':' => State::Value,
+            State::Next => match (character, self.open.last()) {
+                (',', Some(true)) => State::Key,
+                (',', Some(false)) => State::Value,
+                ('}', Some(true)) | (']', Some(false)) => return self.close(),
+                _ => return Err(Invalid),
+            },
+            State::Text { is_key } => match character {
+                '"' if is_key => State::Colon,
+                '"' => return self.end_of_value(),
+                '\\' => State::Escape { is_key },
+                _ => State::Text { is_key },
+            },
+            State::Escape { is_key } => match character {
+                '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' => State::Text { is_key },
+                'u' => State::Unicode {
+                    is_key,
+                    digits_left: 4,
+                },
+                _ => return Err(Invalid),
+            },
+            State::Unicode {
+                is_key,
+                digits_left,
+            } if character.is_ascii_hexdigit() => match digits_left {
+                1 => State::Text { is_key },
+                _ => State::Unicode {
+                    is_key,
+                    digits_left: digits_left - 1,
+                },
+            },
+            State::Number(number) => match number.next(character) {
+                Some(number) => State::Number(number),
+                None if !number.may_end() => return Err(Invalid),
+                None => {
+                    return match self.end_of_value()? {
+                        Progress::Complete => Ok(Progress::CompleteBefore),
+                        _ => self.step(character),
+                    };
+                }
+            },
+            State::Word(rest) => match rest.strip_prefix(character) {
+                Some("") => return self.end_of_value(),
+                Some(rest) => State::Word(rest),
+                None => return Err(Invalid),
+            },
+            _ => return Err(Invalid),
+        };
+        Ok(Progress::More)
+    }
+
+    fn begin(&mut self, character: char) -> Result<State, Invalid> {
+        Ok(match character {
+            '{' => {
+                self.open.push(true);
+                State::FirstKey
+            }
+            '[' => {
+                self.open.push(false);
+                State::FirstItem
+            }
+            '"' => State::Text { is_key: false },
+            '-' => State::Number(Number::Sign),
+            '0' => State::Number(Number::Zero),
+            '1'..='9' => State::Number(Number::Integer),
+            't' => State::Word("rue"),
+            'f' => State::Word("alse"),
+            'n' => State::Word("ull"),
+            _ => return Err(Invalid),
+        })
+    }
+
+    fn close(&mut self) -> Result<Progress, Invalid> {
+        self.open.pop();
+        self.end_of_value()
+    }
+
+    fn end_of_value(&mut self) -> Result<Progress, Invalid> {
+        self.state = State::Next;
+        Ok(if self.open.is_empty() {
+            Progress::Complete
+        } else {
+            Progress::More
+        })
+    }
+}
+
+impl Number {
+    fn next(self, character: char) -> Option<Self> {
+        Some(match (self, character) {
+            (Self::Sign, '0') => Self::Zero,
+            (Self::Sign, '1'..='9') | (Self::Integer, '0'..='9') => Self::Integer,
+            (Self::Zero | Self::Integer, '.') => Self::Point,
+            (Self::Point | Self::Fraction, '0'..='9') => Self::Fraction,
+            (Self::Zero | Self::Integer | Self::Fraction, 'e' | 'E') => Self::Exponent,
+            (Self::Exponent, '+' | '-') => Self::ExponentSign,
+            (Self::Exponent | Self::ExponentSign | Self::ExponentDigits, '0'..='9') => {
+                Self::ExponentDigits
+            }
+            _ => return None,
+        })
+    }
+
+    fn may_end(self) -> bool {
+        matches!(
+            self,
+            Self::Zero | Self::Integer | Self::Fraction | Self::ExponentDigits
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(text: &str) -> Option<(String, Progress)> {
+        let mut scanner = JsonScanner::new();
+        let mut out = String::new();
+        let mut progress = Progress::More;
+        for character in text.chars() {
+            if progress != Progress::More {
+                return None;
+            }
+            progress = scanner.push(character, &mut out).ok()?;
+        }
+        Some((out, progress))
+    }
+
+    #[test]
+    fn whole_values_are_complete_and_prefixes_are_not() {
+        let text = r#"{"a": [1, -2.5e+3, true, null, "x\"\u00e9", {}, []], "b": 0}"#;
+        assert_eq!(scan(text), Some((text.to_owned(), Progress::Complete)));
+        for (end, _) in text.char_indices() {
+            let (prefix, progress) = scan(&text[..end]).expect("a prefix is no fault");
+            assert_eq!((prefix.as_str(), progress), (&text[..end], Progress::More));
+        }
+    }
+
+    #[test]
+    fn a_number_ends_before_what_follows() {
+        assert_eq!(
+            scan("12,"),
+            Some(("12".to_owned(), Progress::CompleteBefore))
+        );
+    }
+
+    #[test]
+    fn faults_are_found_where_they_are() {
+        for text in [
+            "{1",
+            "{\"a\" 1",
+            "[1,]",
+            "[01",
+            "1.a",
+            "tru ",
+            "\"\\x",
+            "{\"a\":1]",
+            "}",
+            "-,",
+        ] {
+            let fault = text.len() - 1;
+            assert!(
+                scan(&text[..fault]).is_some(),
+                "{text} is fine up to the last"
+            );
+            assert!(scan(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn control_characters_in_strings_become_escapes() {
+        let (text, _) = scan("[\"a\nb\tc\u{1}\",\n1]").expect("lenient here");
+        assert_eq!(text, "[\"a\\nb\\tc\\u0001\",\n1]");
+        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+    }
+}
