@@ -44,12 +44,12 @@ fn numeric(name: &str) -> Option<Format> {
         "int8" => Format::Range(-128.0, 127.0),
         "int16" => Format::Range(-32_768.0, 32_767.0),
         "int32" => Format::Range(-2_147_483_648.0, 2_147_483_647.0),
-        // The largest integers below the bounds that 64 bits of floating point represent.
-        "int64" | "int" => Format::Range(-9_223_372_036_854_774_784.0, 9_223_372_036_854_774_784.0),
+        // As far as the compiler's arithmetic goes.
+        "int64" | "int" => Format::Range(-9.2e18, 9.2e18),
         "uint8" => Format::Range(0.0, 255.0),
         "uint16" => Format::Range(0.0, 65_535.0),
         "uint32" => Format::Range(0.0, 4_294_967_295.0),
-        "uint64" | "uint" => Format::Range(0.0, 9_223_372_036_854_774_784.0),
+        "uint64" | "uint" => Format::Range(0.0, 9.2e18),
         "float" | "double" | "decimal" | "password" | "binary" => Format::Anything,
         _ => return None,
     })

@@ -124,6 +124,9 @@ fn classify(schema: &Value, path: String, reason: String) -> GrammarError {
     }
     let keyword = [
         ("oneOf", "oneOf"),
+        ("'multipleOf'", "multipleOf"),
+        ("integer range", "minimum"),
+        ("float range", "minimum"),
         ("patternProperty", "patternProperties"),
         ("min/maxProperties", "minProperties"),
         ("circular references", "$ref"),

@@ -43,7 +43,11 @@ pub(crate) fn prepare(schema: &Value) -> Result<Value, GrammarError> {
     // llguidance's own options; whatever a client wrote under this key is gone by now.
     prepared.insert(
         "x-guidance".to_owned(),
-        json!({"whitespace_flexible": true, "whitespace_pattern": WHITESPACE}),
+        json!({
+            "whitespace_flexible": true,
+            "whitespace_pattern": WHITESPACE,
+            "json_allowed_escapes": ESCAPES,
+        }),
     );
     Ok(Value::Object(prepared))
 }
@@ -51,6 +55,11 @@ pub(crate) fn prepare(schema: &Value) -> Result<Value, GrammarError> {
 /// Between two tokens of JSON: nothing, a space, or a line break with indentation. Models that are
 /// free to write more sometimes write nothing else.
 const WHITESPACE: &str = r"\x20|\r?\n[\x20\t]{0,64}";
+
+/// What may follow a backslash in a string. Without `\uXXXX`, each character is written in one way
+/// only: the compiler compares the names of additional properties as they are written, and
+/// `"\u0061"` would get past a schema for `a`.
+const ESCAPES: &str = "nrbtf\\\"";
 
 /// Above this, the recursion of the compiler outgrows its stack.
 const MAX_SUBSCHEMAS: usize = 20_000;

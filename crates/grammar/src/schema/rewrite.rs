@@ -167,17 +167,14 @@ impl<'a> Rewriter<'a, '_> {
                 }
             }
             "pattern" => match value {
-                Value::String(pattern) => {
-                    rules::regex(pattern, path, keyword)?;
-                    value.clone()
-                }
+                Value::String(pattern) => json!(rules::regex(pattern, path, keyword)?),
                 _ => return invalid(member(path, keyword), "it must be a string"),
             },
             "format" => return format(value, map, path, output),
             "$ref" => json!(self.reference(value, place)?),
             "allOf" | "anyOf" | "oneOf" | "prefixItems" => self.list(keyword, value, place)?,
             "items" => return self.items(value, map, place, output),
-            "properties" => self.members(keyword, value, place)?,
+            "properties" => Value::Object(self.members(keyword, value, place)?),
             "patternProperties" => self.pattern_properties(value, place)?,
             "additionalProperties" => self.member(keyword, value, place)?,
             "unevaluatedProperties" if !map.contains_key("additionalProperties") => {
@@ -213,7 +210,12 @@ impl<'a> Rewriter<'a, '_> {
         self.schema(value, &place)
     }
 
-    fn members(&mut self, keyword: &str, value: &'a Value, place: &Place<'a>) -> Result<Value> {
+    fn members(
+        &mut self,
+        keyword: &str,
+        value: &'a Value,
+        place: &Place<'a>,
+    ) -> Result<Map<String, Value>> {
         let path = member(&place.path, keyword);
         let Value::Object(schemas) = value else {
             return invalid(path, "it must be an object of schemas");
@@ -227,7 +229,7 @@ impl<'a> Rewriter<'a, '_> {
             };
             rewritten.insert(name.clone(), self.schema(schema, &place)?);
         }
-        Ok(Value::Object(rewritten))
+        Ok(rewritten)
     }
 
     fn list(&mut self, keyword: &str, value: &'a Value, place: &Place<'a>) -> Result<Value> {
@@ -275,17 +277,15 @@ impl<'a> Rewriter<'a, '_> {
 
     fn pattern_properties(&mut self, value: &'a Value, place: &Place<'a>) -> Result<Value> {
         let keyword = "patternProperties";
-        let schemas = self.members(keyword, value, place)?;
-        let patterns = schemas.as_object().map(|map| map.keys());
-        let patterns: Vec<&String> = patterns.into_iter().flatten().collect();
-        if patterns.len() > MAX_PATTERNS {
+        let mut schemas = Map::new();
+        for (pattern, schema) in self.members(keyword, value, place)? {
+            schemas.insert(rules::regex(&pattern, &place.path, keyword)?, schema);
+        }
+        if schemas.len() > MAX_PATTERNS {
             let reason = format!("more than {MAX_PATTERNS} patterns");
             return unsupported(&place.path, keyword, &reason);
         }
-        for pattern in patterns {
-            rules::regex(pattern, &place.path, keyword)?;
-        }
-        Ok(schemas)
+        Ok(Value::Object(schemas))
     }
 
     /// Puts what the reference leads to into `$defs` of the root and returns a reference there.
@@ -422,8 +422,7 @@ impl<'a> NameRule<'a> {
                 ("type", value) if value == "string" => continue,
                 ("title" | "description" | "$comment", _) => continue,
                 ("pattern", Value::String(pattern)) => {
-                    rules::regex(pattern, &member(path, keyword), name)?;
-                    Self::Pattern(pattern.clone())
+                    Self::Pattern(rules::regex(pattern, &member(path, keyword), name)?)
                 }
                 ("enum", value) => Self::OneOf(rules::strings(value, &member(path, keyword))?),
                 ("const", Value::String(name)) => Self::OneOf(vec![name]),

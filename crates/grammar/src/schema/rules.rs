@@ -69,6 +69,9 @@ pub(super) fn count(value: &Value, path: &str, keyword: &str) -> Result<u64> {
 /// `minimum` and the like.
 pub(super) fn bound(value: &Value, path: &str, keyword: &str) -> Result<()> {
     match value {
+        Value::Number(number) if number.as_f64().is_none_or(|bound| bound.abs() > MAX_BOUND) => {
+            unsupported(path, keyword, "it does not fit into 64 bits")
+        }
         Value::Number(number) => exact(number, &path::member(path, keyword), keyword),
         _ => invalid(path::member(path, keyword), "it must be a number"),
     }
@@ -78,6 +81,13 @@ pub(super) fn bound(value: &Value, path: &str, keyword: &str) -> Result<()> {
 pub(super) fn literal(value: &Value, path: &str, keyword: &str) -> Result<()> {
     match value {
         Value::Number(number) => exact(number, path, keyword),
+        Value::String(text) if text.contains(has_no_escape) => {
+            Err(GrammarError::UnsupportedSchema {
+                path: path.to_owned(),
+                keyword: keyword.to_owned(),
+                reason: "it holds a control character".to_owned(),
+            })
+        }
         Value::Array(items) => items
             .iter()
             .try_for_each(|item| literal(item, path, keyword)),
@@ -88,6 +98,13 @@ pub(super) fn literal(value: &Value, path: &str, keyword: &str) -> Result<()> {
     }
 }
 
+/// Control characters that JSON can only write as `\u0000`, which the grammar's strings don't.
+fn has_no_escape(character: char) -> bool {
+    character.is_ascii_control() && !matches!(character, '\n' | '\r' | '\t' | '\x08' | '\x0C')
+}
+
+/// The compiler's regexes of ranges are made of 64-bit integers.
+const MAX_BOUND: f64 = 9.2e18;
 /// Whole numbers up to this have a `f64` of their own: the compiler's arithmetic.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -104,22 +121,44 @@ fn exact(number: &Number, path: &str, keyword: &str) -> Result<()> {
     })
 }
 
-/// `pattern` and the names in `patternProperties`.
-pub(super) fn regex(pattern: &str, path: &str, keyword: &str) -> Result<()> {
+/// The value of `pattern`, or a name in `patternProperties`: a regex of ECMA 262, in the syntax of
+/// the crate `regex`.
+pub(super) fn regex(pattern: &str, path: &str, keyword: &str) -> Result<String> {
     let complaint = if pattern.contains("(?=") || pattern.contains("(?!") {
         "lookahead"
     } else if pattern.contains("(?<=") || pattern.contains("(?<!") {
         "lookbehind"
     } else if pattern.contains("(?P<stop>") || pattern.contains("(?<stop>") {
-        "a group named `stop`"
+        // llguidance's own notation for a lookahead.
+        "group named `stop`"
     } else {
-        return Ok(());
+        return Ok(translate(pattern));
     };
-    unsupported(
-        path,
-        keyword,
-        &format!("a regular language has no {complaint}"),
-    )
+    let reason = format!("a regular language has no {complaint}");
+    unsupported(path, keyword, &reason)
+}
+
+/// In ECMA 262 the dot excludes more line ends, and the byte order mark is a space.
+fn translate(pattern: &str) -> String {
+    let mut translated = String::with_capacity(pattern.len());
+    let mut in_class = false;
+    let mut chars = pattern.chars();
+    while let Some(character) = chars.next() {
+        match character {
+            '\\' => match chars.next() {
+                Some('s') => translated.push_str(r"[\s\u{FEFF}]"),
+                Some('S') => translated.push_str(r"[^\s\u{FEFF}]"),
+                Some(escaped) => translated.extend(['\\', escaped]),
+                None => translated.push('\\'),
+            },
+            '.' if !in_class => translated.push_str(r"[^\n\r\u{2028}\u{2029}]"),
+            _ => {
+                in_class = character == '[' || in_class && character != ']';
+                translated.push(character);
+            }
+        }
+    }
+    translated
 }
 
 /// A list of strings, such as the value of `required`.
