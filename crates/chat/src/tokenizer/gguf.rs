@@ -219,7 +219,7 @@ fn byte_level(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
     let steps = pre_tokenizer
         .build()
         .map_err(|error| invalid(format!("pre-tokenizer {name}: {error}")))?;
-    let model = Model::HuggingFace(ModelWrapper::BPE(model));
+    let model = Model::HuggingFace(Box::new(ModelWrapper::BPE(model)));
     Ok(Tokenizer {
         normalizer: pre_tokenizer.normalizer(),
         pre_tokenizer: Some(steps),
@@ -256,12 +256,14 @@ fn sentencepiece(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
             "tokenizer.ggml.scores is missing, which a \"llama\" vocabulary needs",
         ));
     }
-    let mut byte_tokens = [None; 256];
+    let mut byte_tokens = HashMap::new();
     let mut pieces = HashMap::new();
     for (id, (text, &score)) in (0..).zip(vocab.tokens.iter().zip(&vocab.scores)) {
         let is_byte = vocab.token_types.get(id as usize) == Some(&BYTE);
         match byte_token(text) {
-            Some(byte) if is_byte => byte_tokens[usize::from(byte)] = Some(id),
+            Some(byte) if is_byte => {
+                byte_tokens.insert(byte, id);
+            }
             _ if vocab.kind(id as usize) != TokenKind::Control => {
                 pieces.insert(text.as_str().into(), (id, score));
             }

@@ -125,7 +125,7 @@ fn from_parsed(parsed: &tokenizers::Tokenizer) -> Result<Tokenizer, String> {
         user_defined_normalized: set(user_defined_normalized)?,
         normalizer: parsed.get_normalizer().cloned(),
         pre_tokenizer: parsed.get_pre_tokenizer().cloned(),
-        model: Model::HuggingFace(parsed.get_model().clone()),
+        model: Model::HuggingFace(Box::new(parsed.get_model().clone())),
         bos_token_id: prefix.first().copied(),
         prefix,
         suffix,

@@ -104,7 +104,7 @@ pub struct Tokenizer {
 /// What turns a pre-tokenised piece of text into ids.
 #[derive(Debug)]
 enum Model {
-    HuggingFace(ModelWrapper),
+    HuggingFace(Box<ModelWrapper>),
     SentencePiece(SentencePiece),
 }
 

@@ -19,7 +19,7 @@ pub(super) struct SentencePiece {
     /// Id and score of each piece that text may be made of: no control tokens.
     pub(super) pieces: HashMap<Box<str>, (u32, f32)>,
     /// Ids of the tokens `<0x00>` to `<0xFF>`, where the vocabulary has them.
-    pub(super) byte_tokens: [Option<u32>; 256],
+    pub(super) byte_tokens: HashMap<u8, u32>,
     pub(super) unknown_token: Option<u32>,
 }
 
@@ -78,7 +78,7 @@ impl SentencePiece {
                 continue;
             }
             for byte in piece.bytes() {
-                let id = self.byte_tokens[usize::from(byte)].or(self.unknown_token);
+                let id = self.byte_tokens.get(&byte).copied().or(self.unknown_token);
                 push(id.ok_or_else(|| {
                     format!("no token for {piece:?}, no byte tokens and no unknown token")
                 })?);
@@ -149,15 +149,12 @@ mod tests {
     use super::*;
 
     fn model(pieces: &[(&str, f32)]) -> SentencePiece {
-        let mut byte_tokens = [None; 256];
-        byte_tokens[0xC3] = Some(103);
-        byte_tokens[0xA9] = Some(109);
         SentencePiece {
             pieces: (0..)
                 .zip(pieces)
                 .map(|(id, (piece, score))| ((*piece).into(), (id, *score)))
                 .collect(),
-            byte_tokens,
+            byte_tokens: HashMap::from([(0xC3, 103), (0xA9, 109)]),
             unknown_token: None,
         }
     }

@@ -1,15 +1,14 @@
 //! Tokenizers from GGUF vocabularies, against the ids of llama.cpp and of transformers.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::VocabFile;
 use matou_chat::{
     ChatTemplate, Detokenizer, RenderedPrompt, SpecialTokens, TemplateRequest, Tokenizer,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+
+use crate::vocab_file::VocabFile;
 
 const LLAMA_BPE: &str = "ggml-vocab-llama-bpe.gguf";
 const LLAMA_SPM: &str = "ggml-vocab-llama-spm.gguf";

@@ -1,0 +1,8 @@
+//! The crate against the implementations that models were published with.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod gguf_vocabularies;
+mod hugging_face;
+mod templates;
+mod vocab_file;
