@@ -84,3 +84,25 @@ pub enum EngineError {
     #[error("the engine thread cannot be started: {0}")]
     Thread(#[from] std::io::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_contradict_each_other_are_named() {
+        EngineConfig::default().validate().unwrap();
+        let rejected = |change: &dyn Fn(&mut EngineConfig)| {
+            let mut config = EngineConfig::default();
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert!(rejected(&|config| config.max_model_len = 0).contains("max_model_len must be"));
+        assert!(rejected(&|config| config.max_num_seqs = 0).contains("max_num_seqs must be"));
+        assert!(rejected(&|config| config.num_kv_blocks = 0).contains("num_kv_blocks must be"));
+        assert!(rejected(&|config| config.max_queue_len = 0).contains("max_queue_len must be"));
+        let starved = rejected(&|config| config.max_num_batched_tokens = 63);
+        assert!(starved.contains("max_num_batched_tokens (63) must be at least max_num_seqs (64)"));
+        assert!(rejected(&|config| config.num_kv_blocks = 1 << 30).contains("more than slots"));
+    }
+}

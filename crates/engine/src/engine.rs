@@ -125,6 +125,10 @@ impl EngineLoop {
         self.scheduler
             .set_prefill_limit(self.pacer.prefill_limit(self.scheduler.num_running()));
         let step = self.scheduler.schedule();
+        if step.sequences.is_empty() {
+            // All requests were cancelled.
+            return self.publish(&step);
+        }
         let started = Instant::now();
         self.requests
             .note_started(&step, started, &mut self.shared.stats());

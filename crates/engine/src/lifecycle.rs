@@ -10,7 +10,6 @@
 //! ```
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -30,7 +29,7 @@ type RequestKey = SequenceId;
 struct ActiveRequest {
     request_id: String,
     events: UnboundedSender<EngineEvent>,
-    params: Arc<SamplingParams>,
+    params: SamplingParams,
     num_prompt_tokens: usize,
     max_output_tokens: usize,
     /// Answers that have not ended.
@@ -89,7 +88,7 @@ impl Requests {
             ticket,
             submitted,
         } = submission;
-        let params = Arc::new(request.params);
+        let params = request.params;
         let num_prompt_tokens = request.prompt_token_ids.len();
         let longest = max_len.saturating_sub(num_prompt_tokens);
         let mut sequences = Vec::with_capacity(request.n);
@@ -101,7 +100,7 @@ impl Requests {
                 leader,
                 prompt_logits: leader.is_none() && params.prompt_logprobs.is_some(),
             });
-            let sampler = Sampler::new(params.clone(), index);
+            let sampler = Sampler::new(&params, index);
             self.answers.insert(
                 id,
                 Answer {

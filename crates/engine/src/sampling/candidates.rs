@@ -7,14 +7,14 @@
 
 use std::cmp::Ordering;
 
-use super::math;
+use matou_kernels::vector;
 
 /// A token with its weight: its probability, but for a factor common to all.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Candidate {
     pub(super) token: u32,
-    pub(super) weight: f32,
     pub(super) logit: f32,
+    pub(super) weight: f32,
 }
 
 /// Best first; among equals the smaller token id, so that the order is total.
@@ -31,69 +31,73 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// Lists the `k` best tokens. The others leave the distribution.
+    /// Lists the `k` best tokens; the others leave the distribution.
     ///
     /// One pass: a block of logits none of which beats the `k`-th best so far is passed over.
     pub(super) fn gather_top_k(&mut self, logits: &[f32], k: usize) {
-        const BLOCK: usize = 64;
         let full = (2 * k).max(256);
         self.list.clear();
         let mut threshold = f32::NEG_INFINITY;
-        for (block, first) in logits.chunks(BLOCK).zip((0u32..).step_by(BLOCK)) {
-            if math::max(block) <= threshold {
-                continue;
-            }
-            for (&logit, token) in block.iter().zip(first..) {
-                if logit > threshold {
-                    self.list.push(Candidate {
-                        token,
-                        weight: 0.0,
-                        logit,
-                    });
+        for (block, first) in logits.chunks(SCAN_BLOCK).zip((0..).step_by(SCAN_BLOCK)) {
+            if block_max(block) > threshold {
+                self.push_where(block, first, |logit| logit > threshold);
+                if self.list.len() >= full {
+                    self.keep_best(k);
+                    threshold = self.list[k - 1].logit;
                 }
-            }
-            if self.list.len() >= full {
-                self.keep_best(k);
-                threshold = self.list[k - 1].logit;
             }
         }
         self.keep_best(k);
     }
 
-    /// Lists all tokens with a logit of at least `threshold`. Returns whether that is all of them,
-    /// but for excluded ones.
+    /// Lists all possible tokens with a logit of at least `threshold`.
     pub(super) fn gather_from(&mut self, logits: &[f32], threshold: f32) {
-        const BLOCK: usize = 64;
         self.list.clear();
-        for (block, first) in logits.chunks(BLOCK).zip((0u32..).step_by(BLOCK)) {
-            if math::max(block) < threshold {
-                continue;
-            }
-            for (&logit, token) in block.iter().zip(first..) {
-                if logit >= threshold && logit > f32::NEG_INFINITY {
-                    self.list.push(Candidate {
-                        token,
-                        weight: 0.0,
-                        logit,
-                    });
-                }
+        for (block, first) in logits.chunks(SCAN_BLOCK).zip((0..).step_by(SCAN_BLOCK)) {
+            if block_max(block) >= threshold {
+                self.push_where(block, first, |logit| {
+                    logit >= threshold && logit > f32::NEG_INFINITY
+                });
             }
         }
     }
 
-    /// Sets the weights for a temperature of `1 / scale`. The best token weighs 1.
-    pub(super) fn weigh(&mut self, max: f32, scale: f32) {
+    /// Lists all possible tokens, weighed.
+    pub(super) fn gather_all(&mut self, logits: &[f32]) {
+        self.gather_from(logits, f32::NEG_INFINITY);
+        self.weigh(vector::max(logits));
+        self.renormalise();
+    }
+
+    fn push_where(&mut self, block: &[f32], first: u32, wanted: impl Fn(f32) -> bool) {
+        for (&logit, token) in block.iter().zip(first..) {
+            if wanted(logit) {
+                self.list.push(Candidate {
+                    token,
+                    logit,
+                    weight: 0.0,
+                });
+            }
+        }
+    }
+
+    /// Sets the weights; the best token, whose logit is `max`, weighs 1.
+    pub(super) fn weigh(&mut self, max: f32) {
         for candidate in &mut self.list {
-            candidate.weight = math::exp((candidate.logit - max) * scale);
+            candidate.weight = (candidate.logit - max).exp();
         }
     }
 
     /// Weight of the tokens listed.
     pub(super) fn listed_weight(&self) -> f64 {
+        weight_of(&self.list)
+    }
+
+    /// Weight of the heaviest token listed.
+    pub(super) fn heaviest(&self) -> f32 {
         self.list
             .iter()
-            .map(|candidate| f64::from(candidate.weight))
-            .sum()
+            .fold(0.0, |heaviest, candidate| candidate.weight.max(heaviest))
     }
 
     /// Makes the tokens listed the whole distribution.
@@ -117,9 +121,9 @@ impl Candidates {
 
     /// Keeps the fewest tokens that together weigh `target`, those with the smallest `key` first.
     pub(super) fn keep_smallest_weighing(&mut self, target: f64, key: impl Fn(&Candidate) -> f64) {
-        let kept = partition_by_weight(&mut self.list, target, |a, b| {
-            key(a).total_cmp(&key(b)).then_with(|| best_first(a, b))
-        });
+        let order =
+            |a: &Candidate, b: &Candidate| key(a).total_cmp(&key(b)).then_with(|| best_first(a, b));
+        let kept = partition_by_weight(&mut self.list, target, order);
         self.list.truncate(kept);
     }
 
@@ -132,14 +136,40 @@ impl Candidates {
     pub(super) fn draw(&self, u: f64) -> Option<&Candidate> {
         let mut left = u * self.listed_weight();
         let possible = || self.list.iter().filter(|candidate| candidate.weight > 0.0);
-        possible()
-            .find(|candidate| {
-                left -= f64::from(candidate.weight);
-                left < 0.0
-            })
-            // Rounding may leave a crumb behind the last.
-            .or_else(|| possible().next_back())
+        let drawn = possible().find(|candidate| {
+            left -= f64::from(candidate.weight);
+            left < 0.0
+        });
+        // Rounding may leave a crumb behind the last.
+        drawn.or_else(|| possible().next_back())
     }
+}
+
+/// Logits looked at together: few enough that most blocks can be passed over.
+const SCAN_BLOCK: usize = 64;
+
+/// The largest of a few logits, inlined into the scans.
+#[inline]
+fn block_max(block: &[f32]) -> f32 {
+    const LANES: usize = 8;
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = block.as_chunks::<LANES>();
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    for chunk in chunks {
+        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, logit);
+        }
+    }
+    lanes
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |a, &b| larger(a, b))
+}
+
+fn weight_of(list: &[Candidate]) -> f64 {
+    list.iter()
+        .map(|candidate| f64::from(candidate.weight))
+        .sum()
 }
 
 /// Brings the fewest items, first in `order`, that together weigh at least `target` to the front,
@@ -156,10 +186,7 @@ fn partition_by_weight(
     while end - start > 1 {
         let middle = start + (end - start) / 2;
         list[start..end].select_nth_unstable_by(middle - start, &order);
-        let left: f64 = list[start..middle]
-            .iter()
-            .map(|candidate| f64::from(candidate.weight))
-            .sum();
+        let left = weight_of(&list[start..middle]);
         if weight + left >= target {
             end = middle;
         } else {
@@ -170,21 +197,16 @@ fn partition_by_weight(
     end
 }
 
-/// Draws from all of `logits` at a temperature of `1 / scale`, without listing them: finds the
-/// block in which the fraction `u` of the weight lies, then the token in it.
-pub(super) fn draw_from_all(
-    logits: &[f32],
-    scale: f32,
-    u: f64,
-    block_weights: &mut Vec<f64>,
-) -> Option<u32> {
+/// Draws from all of `logits` without listing them: finds the block in which the fraction `u` of
+/// the weight lies, then the token in it. `block_weights` is scratch space.
+pub(super) fn draw_from_all(logits: &[f32], u: f64, block_weights: &mut Vec<f64>) -> Option<u32> {
     const BLOCK: usize = 1024;
-    let max = math::max(logits);
+    let max = vector::max(logits);
     block_weights.clear();
     block_weights.extend(
         logits
             .chunks(BLOCK)
-            .map(|block| math::sum_exp(block, max, scale)),
+            .map(|block| f64::from(vector::sum_exp(block, max))),
     );
     let mut left = u * block_weights.iter().sum::<f64>();
     let mut chosen = None;
@@ -202,7 +224,7 @@ pub(super) fn draw_from_all(
     let start = chosen? * BLOCK;
     let mut token = None;
     for (i, &logit) in logits.iter().enumerate().skip(start).take(BLOCK) {
-        let weight = f64::from(math::exp((logit - max) * scale));
+        let weight = f64::from((logit - max).exp());
         if weight > 0.0 {
             token = Some(i as u32);
             left -= weight;
@@ -212,4 +234,138 @@ pub(super) fn draw_from_all(
         }
     }
     token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampling::testing::logits;
+
+    fn tokens(candidates: &Candidates) -> Vec<u32> {
+        candidates
+            .list
+            .iter()
+            .map(|candidate| candidate.token)
+            .collect()
+    }
+
+    /// All possible tokens, best first.
+    fn sorted(logits: &[f32]) -> Vec<u32> {
+        let mut all: Vec<u32> = (0..logits.len() as u32)
+            .filter(|&token| logits[token as usize] > f32::NEG_INFINITY)
+            .collect();
+        all.sort_by(|&a, &b| {
+            logits[b as usize]
+                .total_cmp(&logits[a as usize])
+                .then(a.cmp(&b))
+        });
+        all
+    }
+
+    #[test]
+    fn the_k_best_are_those_a_full_sort_puts_first() {
+        for (n, k) in [
+            (1, 1),
+            (50, 7),
+            (1000, 1),
+            (1000, 40),
+            (1000, 999),
+            (3001, 500),
+            (50, 80),
+        ] {
+            let mut logits = logits(n, 5);
+            // Ties and excluded tokens.
+            logits
+                .iter_mut()
+                .step_by(3)
+                .for_each(|logit| *logit = (*logit * 2.0).round());
+            logits
+                .iter_mut()
+                .skip(1)
+                .step_by(7)
+                .for_each(|logit| *logit = f32::NEG_INFINITY);
+            let mut candidates = Candidates::default();
+            candidates.gather_top_k(&logits, k);
+            candidates.sort();
+            let expected = sorted(&logits);
+            assert_eq!(
+                tokens(&candidates),
+                expected[..k.min(expected.len())],
+                "{k} of {n}"
+            );
+        }
+    }
+
+    #[test]
+    fn gathering_from_a_threshold_lists_what_reaches_it() {
+        let mut logits = logits(1000, 6);
+        logits[3] = 1.0;
+        logits[4] = f32::NEG_INFINITY;
+        let mut candidates = Candidates::default();
+        candidates.gather_from(&logits, 1.0);
+        let expected: Vec<u32> = (0..1000)
+            .filter(|&token| logits[token as usize] >= 1.0)
+            .collect();
+        assert_eq!(tokens(&candidates), expected);
+        candidates.gather_from(&logits, f32::NEG_INFINITY);
+        assert_eq!(candidates.list.len(), 999);
+    }
+
+    #[test]
+    fn partition_finds_the_shortest_prefix_that_weighs_enough() {
+        for seed in 0..50 {
+            let mut candidates = Candidates::default();
+            let logits = logits(1 + seed as usize * 13, seed);
+            candidates.gather_from(&logits, f32::NEG_INFINITY);
+            candidates.weigh(vector::max(&logits));
+            candidates.renormalise();
+            for p in [0.0, 0.1, 0.5, 0.9, 0.999] {
+                let target = p * candidates.total;
+                let mut expected = Vec::new();
+                let mut sum = 0.0;
+                for token in sorted(&logits) {
+                    expected.push(token);
+                    sum += f64::from((logits[token as usize] - vector::max(&logits)).exp());
+                    if sum >= target {
+                        break;
+                    }
+                }
+                let mut kept = Candidates {
+                    list: candidates.list.clone(),
+                    total: candidates.total,
+                };
+                kept.keep_best_weighing(target);
+                kept.sort();
+                assert_eq!(tokens(&kept), expected, "seed {seed}, p {p}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_draw_from_all_is_the_inverse_of_the_cumulated_distribution() {
+        let mut logits = logits(5000, 9);
+        logits[..1500].fill(f32::NEG_INFINITY);
+        let max = f64::from(vector::max(&logits));
+        let weights: Vec<f64> = logits
+            .iter()
+            .map(|&logit| (f64::from(logit) - max).exp())
+            .collect();
+        let total: f64 = weights.iter().sum();
+        let mut scratch = Vec::new();
+        for i in 0..1000 {
+            let u = (f64::from(i) + 0.5) / 1000.0;
+            let token = draw_from_all(&logits, u, &mut scratch).unwrap() as usize;
+            let before: f64 = weights[..token].iter().sum::<f64>() / total;
+            let after = before + weights[token] / total;
+            assert!(
+                before - 1e-5 <= u && u <= after + 1e-5,
+                "{u} is not in {before}..{after}"
+            );
+        }
+        assert_eq!(
+            draw_from_all(&[f32::NEG_INFINITY; 9], 0.5, &mut scratch),
+            None
+        );
+        assert_eq!(draw_from_all(&[f32::NAN; 9], 0.5, &mut scratch), None);
+    }
 }

@@ -5,18 +5,33 @@ use super::params::SamplingParams;
 /// Makes tokens impossible: those banned, those not on the list of allowed ones, and stop tokens
 /// before `min_tokens`.
 #[derive(Debug)]
-pub(super) struct TokenMask;
+pub(super) struct TokenMask {
+    allowed: Option<Vec<u32>>,
+    banned: Vec<u32>,
+    min_tokens: usize,
+    /// Banned before `min_tokens`.
+    stop: Vec<u32>,
+}
 
 impl TokenMask {
+    pub(super) fn from_params(params: &SamplingParams) -> Option<Self> {
+        let mask = Self {
+            allowed: params.allowed_token_ids.clone(),
+            banned: params.banned_token_ids.clone(),
+            min_tokens: params.min_tokens,
+            stop: [params.stop_token_ids.as_slice(), &params.eos_token_ids].concat(),
+        };
+        (mask.allowed.is_some() || !mask.banned.is_empty() || mask.min_tokens > 0).then_some(mask)
+    }
+
     /// `spared` is scratch space.
     pub(super) fn apply(
         &self,
-        params: &SamplingParams,
         num_output_tokens: usize,
         logits: &mut [f32],
         spared: &mut Vec<f32>,
     ) {
-        if let Some(allowed) = &params.allowed_token_ids {
+        if let Some(allowed) = &self.allowed {
             spared.clear();
             spared.extend(allowed.iter().map(|&token| logits[token as usize]));
             logits.fill(f32::NEG_INFINITY);
@@ -24,10 +39,9 @@ impl TokenMask {
                 logits[token as usize] = logit;
             }
         }
-        exclude(logits, &params.banned_token_ids);
-        if num_output_tokens < params.min_tokens {
-            exclude(logits, &params.stop_token_ids);
-            exclude(logits, &params.eos_token_ids);
+        exclude(logits, &self.banned);
+        if num_output_tokens < self.min_tokens {
+            exclude(logits, &self.stop);
         }
     }
 }
@@ -43,12 +57,72 @@ fn exclude(logits: &mut [f32], tokens: &[u32]) {
 
 /// Adds to the logits of single tokens.
 #[derive(Debug)]
-pub(super) struct LogitBias;
+pub(super) struct LogitBias(Vec<(u32, f32)>);
 
 impl LogitBias {
-    pub(super) fn apply(&self, params: &SamplingParams, logits: &mut [f32]) {
-        for &(token, bias) in &params.logit_bias {
+    pub(super) fn from_params(params: &SamplingParams) -> Option<Self> {
+        (!params.logit_bias.is_empty()).then(|| Self(params.logit_bias.clone()))
+    }
+
+    pub(super) fn apply(&self, logits: &mut [f32]) {
+        for &(token, bias) in &self.0 {
             logits[token as usize] += bias;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXCLUDED: f32 = f32::NEG_INFINITY;
+
+    fn masked(num_output_tokens: usize, params: &SamplingParams) -> Vec<f32> {
+        let mut logits = vec![0.0, 1.0, 2.0, 3.0];
+        TokenMask::from_params(params).unwrap().apply(
+            num_output_tokens,
+            &mut logits,
+            &mut Vec::new(),
+        );
+        logits
+    }
+
+    #[test]
+    fn only_allowed_tokens_that_are_not_banned_are_left() {
+        let params = SamplingParams {
+            allowed_token_ids: Some(vec![3, 1, 3]),
+            banned_token_ids: vec![1],
+            ..SamplingParams::default()
+        };
+        assert_eq!(masked(0, &params), [EXCLUDED, EXCLUDED, EXCLUDED, 3.0]);
+    }
+
+    #[test]
+    fn stop_tokens_are_impossible_until_there_are_min_tokens() {
+        let params = SamplingParams {
+            min_tokens: 2,
+            eos_token_ids: vec![0, 900],
+            stop_token_ids: vec![2],
+            ..SamplingParams::default()
+        };
+        assert_eq!(masked(1, &params), [EXCLUDED, 1.0, EXCLUDED, 3.0]);
+        assert_eq!(masked(2, &params), [0.0, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn without_constraints_there_is_no_stage() {
+        assert!(TokenMask::from_params(&SamplingParams::default()).is_none());
+        assert!(LogitBias::from_params(&SamplingParams::default()).is_none());
+    }
+
+    #[test]
+    fn a_bias_is_added() {
+        let params = SamplingParams {
+            logit_bias: vec![(1, -4.0), (3, 0.5)],
+            ..SamplingParams::default()
+        };
+        let mut logits = vec![0.0, 1.0, 2.0, 3.0];
+        LogitBias::from_params(&params).unwrap().apply(&mut logits);
+        assert_eq!(logits, [0.0, -3.0, 2.0, 3.5]);
     }
 }

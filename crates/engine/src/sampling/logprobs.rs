@@ -1,41 +1,57 @@
 //! Log-probabilities of the model's own distribution.
 
+use matou_kernels::vector;
+
 use super::candidates::Candidates;
-use super::math;
 use crate::request::TokenLogprobs;
 
-/// A row of raw logits, normalised.
-#[derive(Debug)]
-pub(super) struct RawDistribution<'a> {
-    logits: &'a [f32],
-    log_total: f64,
+/// The log-probability of `token` under raw `logits`, and the `k` best tokens with theirs. The
+/// scratch space is overwritten.
+pub(super) fn token_logprobs(
+    logits: &[f32],
+    token: u32,
+    k: usize,
+    scratch: &mut Candidates,
+) -> TokenLogprobs {
+    let log_total = vector::log_sum_exp(logits);
+    let mut top = Vec::new();
+    if k > 0 {
+        scratch.gather_top_k(logits, k);
+        scratch.sort();
+        top.extend(
+            scratch
+                .list
+                .iter()
+                .map(|candidate| (candidate.token, candidate.logit - log_total)),
+        );
+    }
+    TokenLogprobs {
+        logprob: logits[token as usize] - log_total,
+        top,
+    }
 }
 
-impl<'a> RawDistribution<'a> {
-    pub(super) fn new(logits: &'a [f32]) -> Self {
-        Self {
-            logits,
-            log_total: math::log_sum_exp(logits),
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampling::testing::{logits, softmax};
 
-    /// The log-probability of `token` and the `k` best tokens with theirs. `scratch` is overwritten.
-    pub(super) fn logprobs(&self, token: u32, k: usize, scratch: &mut Candidates) -> TokenLogprobs {
-        let logprob = |logit: f32| (f64::from(logit) - self.log_total) as f32;
-        let mut top = Vec::new();
-        if k > 0 {
-            scratch.gather_top_k(self.logits, k);
-            scratch.sort();
-            top.extend(
-                scratch
-                    .list
-                    .iter()
-                    .map(|candidate| (candidate.token, logprob(candidate.logit))),
-            );
+    #[test]
+    fn log_probabilities_are_those_of_the_softmax_best_first() {
+        let logits = logits(1000, 4);
+        let probabilities = softmax(&logits);
+        let found = token_logprobs(&logits, 123, 20, &mut Candidates::default());
+        assert!((f64::from(found.logprob) - probabilities[123].ln()).abs() < 1e-5);
+        let mut order: Vec<u32> = (0..1000).collect();
+        order.sort_by(|&a, &b| probabilities[b as usize].total_cmp(&probabilities[a as usize]));
+        let tokens: Vec<u32> = found.top.iter().map(|(token, _)| *token).collect();
+        assert_eq!(tokens, order[..20]);
+        for (token, logprob) in found.top {
+            assert!((f64::from(logprob) - probabilities[token as usize].ln()).abs() < 1e-5);
         }
-        TokenLogprobs {
-            logprob: logprob(self.logits[token as usize]),
-            top,
-        }
+        assert_eq!(
+            token_logprobs(&logits, 1, 0, &mut Candidates::default()).top,
+            []
+        );
     }
 }

@@ -20,21 +20,61 @@ impl Mirostat {
         }
     }
 
-    /// Cuts off what is too surprising; the best token always stays.
+    /// Cuts off what is too surprising; the best token always stays. The total is left as it was
+    /// for [`Self::observe`].
     pub(super) fn truncate(&self, candidates: &mut Candidates) {
-        let least_weight = candidates.total * (-self.limit).exp2();
-        let best = candidates
+        let best = candidates.heaviest();
+        let least = (candidates.total * (-self.limit).exp2()).min(f64::from(best));
+        candidates
             .list
-            .iter()
-            .fold(0.0, |best: f32, candidate| best.max(candidate.weight));
-        candidates.list.retain(|candidate| {
-            f64::from(candidate.weight) >= least_weight || candidate.weight == best
-        });
+            .retain(|candidate| f64::from(candidate.weight) >= least);
     }
 
-    /// Learns from the token chosen, whose probability is taken before the cut (`total`).
+    /// Learns from the token chosen, by its probability before the cut.
     pub(super) fn observe(&mut self, chosen: &Candidate, total: f64) {
         let surprise = -(f64::from(chosen.weight) / total).log2();
         self.limit -= f64::from(self.params.eta) * (surprise - f64::from(self.params.tau));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampling::testing::{logits, softmax};
+
+    #[test]
+    fn limit_and_cut_follow_the_paper() {
+        let params = MirostatParams { tau: 3.0, eta: 0.1 };
+        let mut mirostat = Mirostat::new(params);
+        let mut limit = 6.0;
+        for seed in 0..100 {
+            let logits = logits(200, seed);
+            let mut candidates = Candidates::default();
+            candidates.gather_from(&logits, f32::NEG_INFINITY);
+            candidates.weigh(0.0);
+            candidates.renormalise();
+            mirostat.truncate(&mut candidates);
+
+            let probabilities = softmax(&logits);
+            let best = probabilities.iter().copied().fold(0.0, f64::max);
+            let expected: Vec<u32> = (0..200)
+                .filter(|&token| {
+                    let p = probabilities[token as usize];
+                    -p.log2() <= limit || p == best
+                })
+                .collect();
+            let kept: Vec<u32> = candidates
+                .list
+                .iter()
+                .map(|candidate| candidate.token)
+                .collect();
+            assert_eq!(kept, expected, "seed {seed}");
+
+            let chosen = candidates.list[seed as usize % candidates.list.len()];
+            mirostat.observe(&chosen, candidates.total);
+            let surprise = -probabilities[chosen.token as usize].log2();
+            limit -= f64::from(params.eta) * (surprise - f64::from(params.tau));
+            assert!((mirostat.limit - limit).abs() < 1e-4);
+        }
     }
 }

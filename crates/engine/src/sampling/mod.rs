@@ -31,13 +31,14 @@ mod candidates;
 mod constraints;
 mod dry;
 mod logprobs;
-mod math;
 mod mirostat;
 mod params;
 mod penalties;
 mod rng;
 mod sampler;
 mod temperature;
+#[cfg(test)]
+mod testing;
 mod truncation;
 mod xtc;
 

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::params::SamplingParams;
+use super::sampler::Context;
 
 /// Counts of the tokens that occurred in one sequence.
 #[derive(Debug, Default)]
-pub(super) struct TokenCounts {
+struct TokenCounts {
     /// Each token once, in order of first occurrence, with its occurrences in the answer.
     counts: Vec<(u32, u32)>,
     place: HashMap<u32, usize>,
@@ -15,15 +16,19 @@ pub(super) struct TokenCounts {
 
 impl TokenCounts {
     /// Counts the tokens that came since the last call.
-    pub(super) fn update(&mut self, tokens: &[u32], num_prompt_tokens: usize) {
-        for (i, &token) in tokens.iter().enumerate().skip(self.num_seen) {
+    fn update(&mut self, context: Context<'_>) {
+        let Context {
+            token_ids,
+            num_prompt_tokens,
+        } = context;
+        for (i, &token) in token_ids.iter().enumerate().skip(self.num_seen) {
             let place = *self.place.entry(token).or_insert(self.counts.len());
             if place == self.counts.len() {
                 self.counts.push((token, 0));
             }
             self.counts[place].1 += u32::from(i >= num_prompt_tokens);
         }
-        self.num_seen = tokens.len();
+        self.num_seen = token_ids.len();
     }
 }
 
@@ -31,37 +36,114 @@ impl TokenCounts {
 /// penalty (OpenAI) over the answer.
 #[derive(Debug)]
 pub(super) struct Penalties {
+    repetition: f32,
+    presence: f32,
+    frequency: f32,
     counts: TokenCounts,
 }
 
 impl Penalties {
     pub(super) fn from_params(params: &SamplingParams) -> Option<Self> {
-        let any = params.repetition_penalty != 1.0
-            || params.presence_penalty != 0.0
-            || params.frequency_penalty != 0.0;
-        any.then(|| Self {
+        let penalties = Self {
+            repetition: params.repetition_penalty,
+            presence: params.presence_penalty,
+            frequency: params.frequency_penalty,
             counts: TokenCounts::default(),
-        })
+        };
+        let any = (
+            penalties.repetition,
+            penalties.presence,
+            penalties.frequency,
+        ) != (1.0, 0.0, 0.0);
+        any.then_some(penalties)
     }
 
-    pub(super) fn apply(
-        &mut self,
-        params: &SamplingParams,
-        tokens: &[u32],
-        num_prompt_tokens: usize,
-        logits: &mut [f32],
-    ) {
-        self.counts.update(tokens, num_prompt_tokens);
+    pub(super) fn apply(&mut self, context: Context<'_>, logits: &mut [f32]) {
+        self.counts.update(context);
         for &(token, count) in &self.counts.counts {
             let logit = &mut logits[token as usize];
             if *logit > 0.0 {
-                *logit /= params.repetition_penalty;
+                *logit /= self.repetition;
             } else {
-                *logit *= params.repetition_penalty;
+                *logit *= self.repetition;
             }
             if count > 0 {
-                *logit -= params.presence_penalty + params.frequency_penalty * count as f32;
+                *logit -= self.presence + self.frequency * count as f32;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampling::testing::logits;
+
+    /// The definitions, over the whole vocabulary.
+    fn reference(params: &SamplingParams, context: Context<'_>, logits: &mut [f32]) {
+        let output = &context.token_ids[context.num_prompt_tokens..];
+        for (token, logit) in logits.iter_mut().enumerate() {
+            if context.token_ids.contains(&(token as u32)) {
+                let repetition = params.repetition_penalty;
+                *logit = if *logit > 0.0 {
+                    *logit / repetition
+                } else {
+                    *logit * repetition
+                };
+            }
+            let count = output
+                .iter()
+                .filter(|&&other| other as usize == token)
+                .count();
+            *logit -= params.frequency_penalty * count as f32;
+            *logit -= if count > 0 {
+                params.presence_penalty
+            } else {
+                0.0
+            };
+        }
+    }
+
+    #[test]
+    fn penalties_follow_their_definitions_as_the_answer_grows() {
+        let params = SamplingParams {
+            repetition_penalty: 1.3,
+            presence_penalty: 0.4,
+            frequency_penalty: -0.2,
+            ..SamplingParams::default()
+        };
+        let mut penalties = Penalties::from_params(&params).unwrap();
+        let tokens = [3, 9, 3, 7, 7, 20, 3, 9, 7, 41, 41, 41];
+        for len in 5..tokens.len() {
+            let context = Context {
+                token_ids: &tokens[..len],
+                num_prompt_tokens: 5,
+            };
+            let mut found = logits(50, len as u64);
+            let mut expected = found.clone();
+            penalties.apply(context, &mut found);
+            reference(&params, context, &mut expected);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_excluded_token_stays_excluded() {
+        let params = SamplingParams {
+            repetition_penalty: 0.5,
+            frequency_penalty: -2.0,
+            ..SamplingParams::default()
+        };
+        let mut logits = [f32::NEG_INFINITY; 3];
+        let context = Context {
+            token_ids: &[1, 1],
+            num_prompt_tokens: 0,
+        };
+        Penalties::from_params(&params)
+            .unwrap()
+            .apply(context, &mut logits);
+        assert_eq!(logits, [f32::NEG_INFINITY; 3]);
     }
 }

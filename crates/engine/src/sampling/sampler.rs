@@ -1,12 +1,11 @@
 //! Chooses the tokens of one sequence.
 
-use std::sync::Arc;
+use matou_kernels::vector;
 
 use super::candidates::{Candidates, draw_from_all};
 use super::constraints::{LogitBias, TokenMask};
 use super::dry::{Dry, DryScratch};
-use super::logprobs::RawDistribution;
-use super::math;
+use super::logprobs::token_logprobs;
 use super::mirostat::Mirostat;
 use super::params::SamplingParams;
 use super::penalties::Penalties;
@@ -35,6 +34,12 @@ pub struct Context<'a> {
     pub num_prompt_tokens: usize,
 }
 
+impl Context<'_> {
+    fn num_output_tokens(&self) -> usize {
+        self.token_ids.len() - self.num_prompt_tokens
+    }
+}
+
 /// A token that was chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampled {
@@ -47,25 +52,36 @@ pub struct Sampled {
 /// The stages one request uses, and what they remember of one of its answers.
 #[derive(Debug)]
 pub struct Sampler {
-    params: Arc<SamplingParams>,
+    mask: Option<TokenMask>,
+    bias: Option<LogitBias>,
     penalties: Option<Penalties>,
     dry: Option<Dry>,
+    /// Without it, decoding is greedy and what follows is not used.
+    temperature: Option<Temperature>,
+    truncation: Option<Truncation>,
     xtc: Option<Xtc>,
     mirostat: Option<Mirostat>,
     rng: PositionRng,
+    logprobs: Option<usize>,
+    prompt_logprobs: Option<usize>,
 }
 
 impl Sampler {
     /// A sampler for answer `index` of a request. Parameters have been
     /// [validated](SamplingParams::validate); without a seed, it is 0.
-    pub fn new(params: Arc<SamplingParams>, index: usize) -> Self {
+    pub fn new(params: &SamplingParams, index: usize) -> Self {
         Self {
-            penalties: Penalties::from_params(&params),
-            dry: Dry::from_params(&params),
-            xtc: Xtc::from_params(&params),
+            mask: TokenMask::from_params(params),
+            bias: LogitBias::from_params(params),
+            penalties: Penalties::from_params(params),
+            dry: Dry::from_params(params),
+            temperature: Temperature::from_params(params),
+            truncation: Truncation::from_params(params),
+            xtc: Xtc::from_params(params),
             mirostat: params.mirostat.map(Mirostat::new),
             rng: PositionRng::new(params.seed.unwrap_or(0), index),
-            params,
+            logprobs: params.logprobs,
+            prompt_logprobs: params.prompt_logprobs,
         }
     }
 
@@ -80,8 +96,7 @@ impl Sampler {
         context: Context<'_>,
         workspace: &mut Workspace,
     ) -> Result<Sampled, GenerationError> {
-        let wanted = self.params.logprobs;
-        if wanted.is_some() {
+        if self.logprobs.is_some() {
             workspace.raw_logits.clear();
             workspace.raw_logits.extend_from_slice(logits);
         }
@@ -89,13 +104,14 @@ impl Sampler {
         let token_id = self
             .choose(logits, context, workspace)
             .ok_or_else(|| no_token(logits))?;
-        let logprobs = wanted.map(|k| {
-            RawDistribution::new(&workspace.raw_logits).logprobs(
-                token_id,
-                k,
-                &mut workspace.candidates,
-            )
-        });
+        let Workspace {
+            raw_logits,
+            candidates,
+            ..
+        } = workspace;
+        let logprobs = self
+            .logprobs
+            .map(|k| token_logprobs(raw_logits, token_id, k, candidates));
         Ok(Sampled { token_id, logprobs })
     }
 
@@ -106,34 +122,39 @@ impl Sampler {
         token: u32,
         workspace: &mut Workspace,
     ) -> TokenLogprobs {
-        let k = self.params.prompt_logprobs.unwrap_or(0);
-        RawDistribution::new(logits).logprobs(token, k, &mut workspace.candidates)
+        token_logprobs(
+            logits,
+            token,
+            self.prompt_logprobs.unwrap_or(0),
+            &mut workspace.candidates,
+        )
     }
 
-    /// The stages that change logits of single tokens.
+    /// The stages that change logits.
     fn process_logits(
         &mut self,
         logits: &mut [f32],
         context: Context<'_>,
         workspace: &mut Workspace,
     ) {
-        let Context {
-            token_ids,
-            num_prompt_tokens,
-        } = context;
-        let params = &*self.params;
-        TokenMask.apply(
-            params,
-            token_ids.len() - num_prompt_tokens,
-            logits,
-            &mut workspace.spared_logits,
-        );
-        LogitBias.apply(params, logits);
+        if let Some(mask) = &self.mask {
+            mask.apply(
+                context.num_output_tokens(),
+                logits,
+                &mut workspace.spared_logits,
+            );
+        }
+        if let Some(bias) = &self.bias {
+            bias.apply(logits);
+        }
         if let Some(penalties) = &mut self.penalties {
-            penalties.apply(params, token_ids, num_prompt_tokens, logits);
+            penalties.apply(context, logits);
         }
         if let Some(dry) = &self.dry {
-            dry.apply(params, token_ids, logits, &mut workspace.dry);
+            dry.apply(context.token_ids, logits, &mut workspace.dry);
+        }
+        if let Some(temperature) = &self.temperature {
+            temperature.apply(logits);
         }
     }
 
@@ -144,29 +165,30 @@ impl Sampler {
         context: Context<'_>,
         workspace: &mut Workspace,
     ) -> Option<u32> {
-        let params = &*self.params;
-        if Temperature::is_greedy(params) {
-            return math::argmax(logits).map(|token| token as u32);
+        if self.temperature.is_none() {
+            let best = vector::argmax(logits);
+            return (*logits.get(best)? > f32::NEG_INFINITY).then_some(best as u32);
         }
-        let draws: Draws = self
-            .rng
-            .at(context.token_ids.len() - context.num_prompt_tokens);
-        let scale = Temperature.scale(params, logits);
-        let whole = Truncation::keeps_all(params, logits.len())
-            && self.xtc.is_none()
-            && self.mirostat.is_none();
-        if whole {
-            return draw_from_all(logits, scale, draws.token, &mut workspace.block_weights);
+        let Draws { token, xtc } = self.rng.at(context.num_output_tokens());
+        let Workspace {
+            candidates,
+            block_weights,
+            ..
+        } = workspace;
+        match &self.truncation {
+            Some(truncation) => truncation.apply(logits, candidates),
+            None if self.xtc.is_none() && self.mirostat.is_none() => {
+                return draw_from_all(logits, token, block_weights);
+            }
+            None => candidates.gather_all(logits),
         }
-        let candidates = &mut workspace.candidates;
-        Truncation.apply(params, logits, scale, candidates);
-        if let Some(xtc) = &self.xtc {
-            xtc.apply(params, draws.xtc, candidates);
+        if let Some(stage) = &self.xtc {
+            stage.apply(xtc, candidates);
         }
         if let Some(mirostat) = &self.mirostat {
             mirostat.truncate(candidates);
         }
-        let chosen = *candidates.draw(draws.token)?;
+        let chosen = *candidates.draw(token)?;
         if let Some(mirostat) = &mut self.mirostat {
             mirostat.observe(&chosen, candidates.total);
         }
@@ -181,4 +203,241 @@ fn no_token(logits: &[f32]) -> GenerationError {
         "every token is excluded"
     };
     GenerationError::Sampling(message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampling::params::MirostatParams;
+    use crate::sampling::testing::{logits, softmax};
+
+    const DRAWS: usize = 20_000;
+
+    /// How often each token is drawn from `logits` by one answer of `DRAWS` tokens.
+    fn drawn(params: &SamplingParams, logits: &[f32]) -> Vec<usize> {
+        let mut sampler = Sampler::new(params, 0);
+        let mut workspace = Workspace::default();
+        let mut counts = vec![0; logits.len()];
+        for position in 0..DRAWS {
+            let context = Context {
+                token_ids: &vec![0; position],
+                num_prompt_tokens: 0,
+            };
+            let sampled = sampler
+                .sample(&mut logits.to_vec(), context, &mut workspace)
+                .unwrap();
+            counts[sampled.token_id as usize] += 1;
+        }
+        counts
+    }
+
+    /// Pearson's test at the 99.9 % level; tokens expected fewer than 5 times are counted together.
+    fn assert_drawn_from(probabilities: &[f64], counts: &[usize]) {
+        let (mut statistic, mut cells, mut rare) = (0.0, 0u32, (0.0, 0.0));
+        for (p, &count) in probabilities.iter().zip(counts) {
+            assert!(*p > 0.0 || count == 0, "an impossible token was drawn");
+            let expected = p * DRAWS as f64;
+            if expected < 5.0 {
+                rare = (rare.0 + expected, rare.1 + count as f64);
+            } else {
+                statistic += (count as f64 - expected).powi(2) / expected;
+                cells += 1;
+            }
+        }
+        if rare.0 >= 5.0 {
+            statistic += (rare.1 - rare.0).powi(2) / rare.0;
+            cells += 1;
+        }
+        // Wilson and Hilferty's approximation of the chi-square quantile.
+        let freedom = f64::from(cells.max(2) - 1);
+        let limit =
+            freedom * (1.0 - 2.0 / (9.0 * freedom) + 3.09 * (2.0 / (9.0 * freedom)).sqrt()).powi(3);
+        assert!(
+            statistic < limit,
+            "chi-square {statistic} exceeds {limit} at {freedom} degrees of freedom"
+        );
+    }
+
+    fn seeded() -> SamplingParams {
+        SamplingParams {
+            seed: Some(42),
+            ..SamplingParams::default()
+        }
+    }
+
+    #[test]
+    fn without_stages_tokens_are_drawn_from_the_softmax() {
+        let logits = logits(200, 1);
+        assert_drawn_from(&softmax(&logits), &drawn(&seeded(), &logits));
+    }
+
+    #[test]
+    fn temperature_sharpens_what_is_drawn() {
+        let logits = logits(200, 2);
+        let divided: Vec<f32> = logits.iter().map(|logit| logit / 0.6).collect();
+        let params = SamplingParams {
+            temperature: 0.6,
+            ..seeded()
+        };
+        assert_drawn_from(&softmax(&divided), &drawn(&params, &logits));
+    }
+
+    #[test]
+    fn truncated_distributions_are_drawn_renormalised() {
+        let logits = logits(200, 3);
+        let mut order: Vec<usize> = (0..200).collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+        let mut kept = vec![f32::NEG_INFINITY; 200];
+        order[..25]
+            .iter()
+            .for_each(|&token| kept[token] = logits[token]);
+        let params = SamplingParams {
+            top_k: Some(25),
+            ..seeded()
+        };
+        assert_drawn_from(&softmax(&kept), &drawn(&params, &logits));
+    }
+
+    #[test]
+    fn xtc_strikes_as_often_as_it_should() {
+        let logits: Vec<f32> = [0.4f32, 0.3, 0.2, 0.1].iter().map(|p| p.ln()).collect();
+        let params = SamplingParams {
+            xtc_probability: 0.3,
+            xtc_threshold: 0.15,
+            ..seeded()
+        };
+        // Struck: 0 and 1 are gone. Token 2 is kept as the least likely of the top choices.
+        let struck = [0.0, 0.0, 2.0 / 3.0, 1.0 / 3.0];
+        let expected: Vec<f64> = [0.4, 0.3, 0.2, 0.1]
+            .iter()
+            .zip(struck)
+            .map(|(p, struck)| 0.7 * p + 0.3 * struck)
+            .collect();
+        assert_drawn_from(&expected, &drawn(&params, &logits));
+    }
+
+    #[test]
+    fn mirostat_brings_the_mean_surprise_to_its_target() {
+        let logits = logits(2000, 5);
+        let probabilities = softmax(&logits);
+        for tau in [2.0, 4.0, 6.0] {
+            let params = SamplingParams {
+                mirostat: Some(MirostatParams { tau, eta: 0.05 }),
+                ..seeded()
+            };
+            let counts = drawn(&params, &logits);
+            let surprise: f64 = counts
+                .iter()
+                .zip(&probabilities)
+                .map(|(&count, p)| count as f64 * -p.log2())
+                .sum();
+            let mean = surprise / DRAWS as f64;
+            let least = -probabilities.iter().copied().fold(0.0, f64::max).log2();
+            let wanted = f64::from(tau).max(least);
+            assert!(
+                (mean - wanted).abs() < 0.1,
+                "mean surprise {mean}, wanted {wanted}"
+            );
+        }
+    }
+
+    #[test]
+    fn greedy_takes_the_best_token_after_bias_and_penalties() {
+        let mut workspace = Workspace::default();
+        let mut sample = |params: &SamplingParams, tokens: &[u32]| {
+            let context = Context {
+                token_ids: tokens,
+                num_prompt_tokens: 1,
+            };
+            let logits = &mut [1.0, 3.0, 2.0];
+            Sampler::new(params, 0)
+                .sample(logits, context, &mut workspace)
+                .unwrap()
+                .token_id
+        };
+        assert_eq!(sample(&SamplingParams::greedy(), &[0]), 1);
+        assert_eq!(
+            sample(
+                &SamplingParams {
+                    logit_bias: vec![(0, 5.0)],
+                    ..SamplingParams::greedy()
+                },
+                &[0]
+            ),
+            0
+        );
+        assert_eq!(
+            sample(
+                &SamplingParams {
+                    repetition_penalty: 2.0,
+                    ..SamplingParams::greedy()
+                },
+                &[0, 1]
+            ),
+            2
+        );
+        assert_eq!(
+            sample(
+                &SamplingParams {
+                    banned_token_ids: vec![1],
+                    ..SamplingParams::greedy()
+                },
+                &[0]
+            ),
+            2
+        );
+    }
+
+    #[test]
+    fn log_probabilities_are_those_before_all_stages() {
+        let raw = logits(100, 6);
+        let probabilities = softmax(&raw);
+        let params = SamplingParams {
+            temperature: 0.3,
+            banned_token_ids: vec![5],
+            repetition_penalty: 1.5,
+            logprobs: Some(3),
+            ..seeded()
+        };
+        let context = Context {
+            token_ids: &[1, 2, 3],
+            num_prompt_tokens: 2,
+        };
+        let sampled = Sampler::new(&params, 0)
+            .sample(&mut raw.clone(), context, &mut Workspace::default())
+            .unwrap();
+        let logprobs = sampled.logprobs.unwrap();
+        assert!(
+            (f64::from(logprobs.logprob) - probabilities[sampled.token_id as usize].ln()).abs()
+                < 1e-5
+        );
+        let best = probabilities.iter().copied().fold(0.0, f64::max).ln();
+        assert!((f64::from(logprobs.top[0].1) - best).abs() < 1e-5);
+        assert_eq!(logprobs.top.len(), 3);
+    }
+
+    #[test]
+    fn impossible_and_broken_rows_are_errors() {
+        for params in [
+            SamplingParams::greedy(),
+            seeded(),
+            SamplingParams {
+                top_p: 0.9,
+                ..seeded()
+            },
+        ] {
+            for (row, message) in [(f32::NEG_INFINITY, "excluded"), (f32::NAN, "not numbers")] {
+                let context = Context {
+                    token_ids: &[0],
+                    num_prompt_tokens: 1,
+                };
+                let sampled = Sampler::new(&params, 0).sample(
+                    &mut [row; 70],
+                    context,
+                    &mut Workspace::default(),
+                );
+                assert!(sampled.unwrap_err().to_string().contains(message));
+            }
+        }
+    }
 }

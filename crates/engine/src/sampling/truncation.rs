@@ -1,130 +1,158 @@
-//! Stages that cut off unlikely tokens: top-n-sigma, top-k, typical-p, top-p, min-p.
+//! Stages that cut off unlikely tokens: top-nσ, top-k, typical-p, top-p, min-p.
 //!
 //! Each sees the distribution that the ones before it left, renormalised.
 
+use matou_kernels::vector;
+
 use super::candidates::{Candidate, Candidates};
-use super::math;
 use super::params::SamplingParams;
 
 /// Top-nσ (Tang et al. 2024): keeps logits within `n` standard deviations of the best.
 #[derive(Debug)]
-pub(super) struct TopNSigma(pub(super) f32);
+struct TopNSigma(f32);
 
 impl TopNSigma {
     /// The smallest logit that stays.
-    pub(super) fn threshold(&self, logits: &[f32], max: f32) -> f32 {
+    fn threshold(&self, logits: &[f32], max: f32) -> f32 {
+        let is_possible = |logit: &&f32| **logit > f32::NEG_INFINITY;
         let possible = || {
             logits
                 .iter()
-                .filter(|logit| **logit > f32::NEG_INFINITY)
+                .filter(is_possible)
                 .map(|&logit| f64::from(logit))
         };
-        let (count, sum) =
-            possible().fold((0u32, 0.0), |(count, sum), logit| (count + 1, sum + logit));
-        let mean = sum / f64::from(count);
-        let variance =
-            possible().map(|logit| (logit - mean).powi(2)).sum::<f64>() / f64::from(count);
+        let count = possible().count() as f64;
+        let mean = possible().sum::<f64>() / count;
+        let variance = possible().map(|logit| (logit - mean).powi(2)).sum::<f64>() / count;
         max - self.0 * variance.sqrt() as f32
     }
 }
 
-/// The truncations that work on a list of candidates, in their order.
+/// Locally typical sampling (Meister et al. 2022): keeps the tokens whose surprise is nearest to the
+/// entropy and that together reach this probability.
 #[derive(Debug)]
-pub(super) struct Truncation;
+struct TypicalP(f32);
 
-impl Truncation {
-    /// Whether the settings keep every possible token.
-    pub(super) fn keeps_all(params: &SamplingParams, vocab_size: usize) -> bool {
-        params.top_n_sigma.is_none()
-            && params.top_k.is_none_or(|k| k >= vocab_size)
-            && params.typical_p >= 1.0
-            && params.top_p >= 1.0
-            && params.min_p <= 0.0
-    }
-
-    /// Lists what of `logits` these settings can keep, and cuts it down.
-    pub(super) fn apply(
-        &self,
-        params: &SamplingParams,
-        logits: &[f32],
-        scale: f32,
-        candidates: &mut Candidates,
-    ) {
-        self.gather(params, logits, scale, candidates);
-        if params.typical_p < 1.0 {
-            typical_p(candidates, params.typical_p);
-        }
-        if params.top_p < 1.0 {
-            candidates.keep_best_weighing(f64::from(params.top_p) * candidates.total);
-            candidates.renormalise();
-        }
-        if params.min_p > 0.0 {
-            // The best token weighs 1 unless typical-p has removed it.
-            let best = candidates
-                .list
-                .iter()
-                .fold(0.0, |best: f32, candidate| best.max(candidate.weight));
-            candidates
-                .list
-                .retain(|candidate| candidate.weight >= params.min_p * best);
-        }
+impl TypicalP {
+    fn apply(&self, candidates: &mut Candidates) {
+        let total = candidates.total;
+        let surprise = |candidate: &Candidate| -(f64::from(candidate.weight) / total).ln();
+        let possible = candidates
+            .list
+            .iter()
+            .filter(|candidate| candidate.weight > 0.0);
+        let entropy: f64 = possible
+            .map(|candidate| f64::from(candidate.weight) / total * surprise(candidate))
+            .sum();
+        let distance = |candidate: &Candidate| (surprise(candidate) - entropy).abs();
+        candidates.keep_smallest_weighing(f64::from(self.0) * total, distance);
         candidates.renormalise();
     }
+}
 
-    /// Top-n-sigma and top-k say at once what to list. Otherwise the most likely tokens are listed
-    /// down to where the stages that follow are bound to cut.
-    fn gather(
-        &self,
-        params: &SamplingParams,
-        logits: &[f32],
-        scale: f32,
-        candidates: &mut Candidates,
-    ) {
-        let max = math::max(logits);
-        let top_k = params.top_k.filter(|&k| k < logits.len());
-        match (params.top_n_sigma, top_k) {
-            (Some(n), top_k) => {
-                candidates.gather_from(logits, TopNSigma(n).threshold(logits, max));
+/// Nucleus sampling (Holtzman et al. 2020): keeps the fewest best tokens that together reach this
+/// probability.
+#[derive(Debug)]
+struct TopP(f32);
+
+impl TopP {
+    fn apply(&self, candidates: &mut Candidates) {
+        candidates.keep_best_weighing(f64::from(self.0) * candidates.total);
+        candidates.renormalise();
+    }
+}
+
+/// Min-p (Nguyen et al. 2024): keeps tokens at least this fraction as likely as the best.
+#[derive(Debug)]
+struct MinP(f32);
+
+impl MinP {
+    fn apply(&self, candidates: &mut Candidates) {
+        let least = self.0 * candidates.heaviest();
+        candidates
+            .list
+            .retain(|candidate| candidate.weight >= least);
+        candidates.renormalise();
+    }
+}
+
+/// The truncations a request uses, in their order.
+#[derive(Debug)]
+pub(super) struct Truncation {
+    top_n_sigma: Option<TopNSigma>,
+    top_k: Option<usize>,
+    typical_p: Option<TypicalP>,
+    top_p: Option<TopP>,
+    min_p: Option<MinP>,
+}
+
+impl Truncation {
+    pub(super) fn from_params(params: &SamplingParams) -> Option<Self> {
+        let truncation = Self {
+            top_n_sigma: params.top_n_sigma.map(TopNSigma),
+            top_k: params.top_k,
+            typical_p: (params.typical_p < 1.0).then_some(TypicalP(params.typical_p)),
+            top_p: (params.top_p < 1.0).then_some(TopP(params.top_p)),
+            min_p: (params.min_p > 0.0).then_some(MinP(params.min_p)),
+        };
+        let any = truncation.top_n_sigma.is_some()
+            || truncation.top_k.is_some()
+            || truncation.typical_p.is_some()
+            || truncation.top_p.is_some()
+            || truncation.min_p.is_some();
+        any.then_some(truncation)
+    }
+
+    /// Lists the tokens of `logits` that are kept.
+    pub(super) fn apply(&self, logits: &[f32], candidates: &mut Candidates) {
+        self.gather(logits, candidates);
+        if let Some(typical_p) = &self.typical_p {
+            typical_p.apply(candidates);
+        }
+        if let Some(top_p) = &self.top_p {
+            top_p.apply(candidates);
+        }
+        if let Some(min_p) = &self.min_p {
+            min_p.apply(candidates);
+        }
+    }
+
+    /// Top-nσ and top-k say at once what to list. Otherwise the most likely tokens are listed, down
+    /// to where the stages that follow are bound to cut.
+    fn gather(&self, logits: &[f32], candidates: &mut Candidates) {
+        let max = vector::max(logits);
+        match (&self.top_n_sigma, self.top_k) {
+            (Some(top_n_sigma), top_k) => {
+                candidates.gather_from(logits, top_n_sigma.threshold(logits, max));
                 candidates.keep_best(top_k.unwrap_or(usize::MAX));
             }
             (None, Some(k)) => candidates.gather_top_k(logits, k),
-            (None, None)
-                if params.typical_p < 1.0 || (params.top_p >= 1.0 && params.min_p <= 0.0) =>
-            {
-                candidates.gather_from(logits, f32::NEG_INFINITY);
+            (None, None) if self.typical_p.is_none() => {
+                return self.gather_likely(logits, max, candidates);
             }
-            (None, None) => return self.gather_likely(params, logits, max, scale, candidates),
+            (None, None) => return candidates.gather_all(logits),
         }
-        candidates.weigh(max, scale);
+        candidates.weigh(max);
         candidates.renormalise();
     }
 
     /// For top-p, min-p or both on the whole vocabulary. With min-p, what it would drop need not be
-    /// listed: if top-p's nucleus ends within the list it is found there, else top-p drops nothing
-    /// that min-p keeps. Without, the list grows until it holds the nucleus.
-    fn gather_likely(
-        &self,
-        params: &SamplingParams,
-        logits: &[f32],
-        max: f32,
-        scale: f32,
-        candidates: &mut Candidates,
-    ) {
-        let total = math::sum_exp(logits, max, scale);
-        // Depth below the best logit, in units of the temperature. e^-8: at 128,000 equal tokens
-        // nearly all weight may lie below, with the peaked distributions of real text hardly any.
-        let mut depth = if params.min_p > 0.0 {
-            1e-3 - params.min_p.ln()
-        } else {
-            8.0
+    /// listed: either top-p's nucleus ends within the list, or it drops nothing that min-p keeps.
+    /// Without, the list grows until it holds the nucleus.
+    fn gather_likely(&self, logits: &[f32], max: f32, candidates: &mut Candidates) {
+        /// Tokens further below the best than this weigh nothing in f32.
+        const BOTTOM: f32 = 104.0;
+        let total = f64::from(vector::sum_exp(logits, max));
+        let (mut depth, nucleus) = match (&self.min_p, &self.top_p) {
+            // A little deeper than its limit, so that rounding cannot matter.
+            (Some(MinP(p)), _) => (0.01 - p.ln(), 0.0),
+            (None, Some(TopP(p))) => (8.0, f64::from(*p) * total),
+            (None, None) => (BOTTOM, 0.0),
         };
         loop {
-            candidates.gather_from(logits, max - depth / scale);
-            candidates.weigh(max, scale);
-            let enough = params.min_p > 0.0
-                || depth > 88.0
-                || candidates.listed_weight() >= f64::from(params.top_p) * total;
-            if enough {
+            candidates.gather_from(logits, max - depth);
+            candidates.weigh(max);
+            if depth >= BOTTOM || candidates.listed_weight() >= nucleus {
                 break;
             }
             depth *= 2.0;
@@ -133,19 +161,199 @@ impl Truncation {
     }
 }
 
-/// Locally typical sampling (Meister et al. 2022): keeps the tokens whose surprise is nearest to the
-/// entropy and that together reach probability `p`.
-fn typical_p(candidates: &mut Candidates, p: f32) {
-    let total = candidates.total;
-    let surprise = |candidate: &Candidate| -(f64::from(candidate.weight) / total).ln();
-    let entropy: f64 = candidates
-        .list
-        .iter()
-        .filter(|candidate| candidate.weight > 0.0)
-        .map(|candidate| f64::from(candidate.weight) / total * surprise(candidate))
-        .sum();
-    candidates.keep_smallest_weighing(f64::from(p) * total, |candidate| {
-        (surprise(candidate) - entropy).abs()
-    });
-    candidates.renormalise();
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampling::testing::{logits, softmax};
+
+    /// Tokens with their probabilities, and a straightforward version of each stage on them.
+    #[derive(Clone)]
+    struct Reference(Vec<(u32, f64)>);
+
+    impl Reference {
+        fn new(logits: &[f32]) -> Self {
+            let mut tokens: Vec<_> = (0..)
+                .zip(softmax(logits))
+                .filter(|(_, p)| *p > 0.0)
+                .collect();
+            tokens.sort_by(|a, b| b.1.total_cmp(&a.1));
+            Self(tokens)
+        }
+
+        fn normalise(mut self) -> Self {
+            let total: f64 = self.0.iter().map(|(_, p)| p).sum();
+            self.0.iter_mut().for_each(|(_, p)| *p /= total);
+            self
+        }
+
+        fn until(mut self, p: f64) -> Self {
+            let mut sum = 0.0;
+            let kept = self
+                .0
+                .iter()
+                .take_while(|(_, q)| {
+                    let before = sum;
+                    sum += q;
+                    before < p
+                })
+                .count();
+            self.0.truncate(kept);
+            self.normalise()
+        }
+
+        fn top_n_sigma(mut self, logits: &[f32], n: f64) -> Self {
+            let count = logits.len() as f64;
+            let mean = logits.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+            let sigma = (logits
+                .iter()
+                .map(|&x| (f64::from(x) - mean).powi(2))
+                .sum::<f64>()
+                / count)
+                .sqrt();
+            let max = f64::from(logits[self.0[0].0 as usize]);
+            self.0
+                .retain(|(token, _)| f64::from(logits[*token as usize]) >= max - n * sigma);
+            self.normalise()
+        }
+
+        fn top_k(mut self, k: usize) -> Self {
+            self.0.truncate(k);
+            self.normalise()
+        }
+
+        fn typical_p(mut self, p: f64) -> Self {
+            let entropy: f64 = self.0.iter().map(|(_, p)| -p * p.ln()).sum();
+            self.0.sort_by(|a, b| {
+                (-a.1.ln() - entropy)
+                    .abs()
+                    .total_cmp(&(-b.1.ln() - entropy).abs())
+            });
+            self.until(p)
+        }
+
+        fn top_p(mut self, p: f64) -> Self {
+            self.0.sort_by(|a, b| b.1.total_cmp(&a.1));
+            self.until(p)
+        }
+
+        fn min_p(mut self, p: f64) -> Self {
+            let best = self.0.iter().map(|(_, p)| *p).fold(0.0, f64::max);
+            self.0.retain(|(_, q)| *q >= p * best);
+            self.normalise()
+        }
+    }
+
+    /// What is kept of `logits`, with probabilities, by token.
+    fn kept(params: &SamplingParams, logits: &[f32]) -> Vec<(u32, f64)> {
+        let mut candidates = Candidates::default();
+        Truncation::from_params(params)
+            .unwrap()
+            .apply(logits, &mut candidates);
+        let total = candidates.total;
+        let mut kept: Vec<_> = candidates
+            .list
+            .iter()
+            .map(|candidate| (candidate.token, f64::from(candidate.weight) / total))
+            .collect();
+        kept.sort_by_key(|(token, _)| *token);
+        kept
+    }
+
+    fn check(params: SamplingParams, reference: impl Fn(Reference, &[f32]) -> Reference) {
+        for seed in 0..40 {
+            // From nearly flat to sharply peaked.
+            let mut logits = logits(64 + 200 * (seed as usize % 5), seed);
+            vector::scale(&mut logits, [0.1, 0.5, 1.0, 3.0][seed as usize % 4]);
+            let mut expected = reference(Reference::new(&logits), &logits).0;
+            expected.sort_by_key(|(token, _)| *token);
+            let found = kept(&params, &logits);
+            let tokens =
+                |list: &[(u32, f64)]| list.iter().map(|(token, _)| *token).collect::<Vec<_>>();
+            assert_eq!(
+                tokens(&found),
+                tokens(&expected),
+                "seed {seed} of {params:?}"
+            );
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(
+                    (found.1 - expected.1).abs() < 1e-5,
+                    "seed {seed} of {params:?}"
+                );
+            }
+        }
+    }
+
+    fn params(change: impl FnOnce(&mut SamplingParams)) -> SamplingParams {
+        let mut params = SamplingParams::default();
+        change(&mut params);
+        params
+    }
+
+    #[test]
+    fn top_n_sigma_keeps_logits_within_n_deviations() {
+        check(params(|p| p.top_n_sigma = Some(1.5)), |all, logits| {
+            all.top_n_sigma(logits, 1.5)
+        });
+    }
+
+    #[test]
+    fn top_k_keeps_the_k_best() {
+        check(params(|p| p.top_k = Some(40)), |all, _| all.top_k(40));
+        check(params(|p| p.top_k = Some(5000)), |all, _| all.top_k(5000));
+    }
+
+    #[test]
+    fn typical_p_keeps_what_is_as_surprising_as_expected() {
+        check(params(|p| p.typical_p = 0.8), |all, _| {
+            all.typical_p(f64::from(0.8f32))
+        });
+    }
+
+    #[test]
+    fn top_p_keeps_the_nucleus() {
+        check(params(|p| p.top_p = 0.9), |all, _| {
+            all.top_p(f64::from(0.9f32))
+        });
+        check(params(|p| p.top_p = 0.3), |all, _| {
+            all.top_p(f64::from(0.3f32))
+        });
+        check(params(|p| p.top_p = 0.999), |all, _| {
+            all.top_p(f64::from(0.999f32))
+        });
+    }
+
+    #[test]
+    fn min_p_keeps_what_is_near_the_best() {
+        check(params(|p| p.min_p = 0.05), |all, _| {
+            all.min_p(f64::from(0.05f32))
+        });
+        check(params(|p| p.min_p = 1.0), |all, _| all.min_p(1.0));
+    }
+
+    #[test]
+    fn truncations_compose_in_their_documented_order() {
+        check(
+            params(|p| {
+                p.top_p = 0.9;
+                p.min_p = 0.05;
+            }),
+            |all, _| all.top_p(f64::from(0.9f32)).min_p(f64::from(0.05f32)),
+        );
+        check(
+            params(|p| {
+                p.top_n_sigma = Some(2.0);
+                p.top_k = Some(50);
+                p.typical_p = 0.9;
+                p.top_p = 0.8;
+                p.min_p = 0.1;
+            }),
+            |all, logits| {
+                let list = all
+                    .top_n_sigma(logits, 2.0)
+                    .top_k(50)
+                    .typical_p(f64::from(0.9f32));
+                list.top_p(f64::from(0.8f32)).min_p(f64::from(0.1f32))
+            },
+        );
+    }
 }

@@ -364,3 +364,21 @@ fn times_and_tokens_are_counted() {
     assert_eq!(stats.inter_token_latency.count(), 57);
     assert_eq!((stats.steps, stats.batch_size.count()), (60, 60));
 }
+
+#[tokio::test]
+async fn events_can_be_awaited() {
+    let engine = TestEngine::start(model().with_reply(&[5, 6, 2]), EngineConfig::default());
+    let eos = SamplingParams {
+        eos_token_ids: vec![2],
+        ..SamplingParams::greedy()
+    };
+    let mut generation = engine.submit(request(&[1], 9, eos));
+    let mut tokens = Vec::new();
+    while let Some(event) = generation.next().await {
+        if let EngineEvent::Token { token_id, .. } = event {
+            tokens.push(token_id);
+        }
+    }
+    assert_eq!(tokens, [5, 6]);
+    assert_eq!(generation.next().await, None);
+}

@@ -2,4 +2,5 @@
 //! block tables it is given.
 
 mod common;
+mod determinism;
 mod lifecycle;

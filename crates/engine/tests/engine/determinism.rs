@@ -1,0 +1,311 @@
+//! The promise: same request, same bytes, whatever happens around it.
+//!
+//! One mixed load is replayed under every condition that must not matter. The model answers by what
+//! it reads through the block tables, so a mistake in any of them changes the tokens.
+
+use std::time::Duration;
+
+use matou_engine::{EngineConfig, GenerationRequest, MirostatParams, SamplingParams};
+use matou_testkit::scripted::ScriptedModel;
+
+use crate::common::{Answer, TestEngine, answer, request};
+
+const NUM_REQUESTS: usize = 200;
+
+/// Greedy and sampled requests, with all kinds of stages, prompts that share beginnings, and
+/// several answers to some.
+fn load() -> Vec<GenerationRequest> {
+    (0..NUM_REQUESTS).map(mixed_request).collect()
+}
+
+fn mixed_request(i: usize) -> GenerationRequest {
+    let stem = (0..(i % 7) as u32 * 12).map(|token| token + 40);
+    let own = (0..1 + (i * 13) as u32 % 60).map(|token| (token * 7 + i as u32) % 300);
+    let prompt: Vec<u32> = stem.chain(own).collect();
+    let seeded = SamplingParams {
+        seed: Some(i as u64 / 2),
+        ..SamplingParams::default()
+    };
+    let params = match i % 8 {
+        0 => SamplingParams::greedy(),
+        1 => seeded,
+        2 => SamplingParams {
+            temperature: 0.7,
+            top_k: Some(40),
+            top_p: 0.9,
+            min_p: 0.05,
+            ..seeded
+        },
+        3 => SamplingParams {
+            repetition_penalty: 1.2,
+            frequency_penalty: 0.3,
+            top_p: 0.95,
+            ..seeded
+        },
+        4 => SamplingParams {
+            mirostat: Some(MirostatParams { tau: 4.0, eta: 0.1 }),
+            ..seeded
+        },
+        5 => SamplingParams {
+            dry_multiplier: 0.8,
+            xtc_probability: 0.5,
+            xtc_threshold: 0.02,
+            ..seeded
+        },
+        6 => SamplingParams {
+            typical_p: 0.9,
+            dynatemp_range: 0.3,
+            prompt_logprobs: Some(2),
+            ..seeded
+        },
+        _ => SamplingParams {
+            presence_penalty: 0.5,
+            top_n_sigma: Some(2.0),
+            min_tokens: 3,
+            ..seeded
+        },
+    };
+    let params = SamplingParams {
+        logprobs: (i % 3 == 0).then_some(5),
+        eos_token_ids: vec![2],
+        stop_token_ids: vec![77],
+        ..params
+    };
+    let mut request = request(&prompt, 4 + i * 7 % 60, params);
+    request.n = if i % 10 == 9 { 3 } else { 1 };
+    request.priority = i as i32 % 3 - 1;
+    request
+}
+
+/// Answers to the load, submitted in the given order, by request.
+fn replay(config: EngineConfig, order: impl Iterator<Item = usize>) -> Vec<Vec<Answer>> {
+    let model = ScriptedModel::new(300);
+    replay_on(model, config, order, NUM_REQUESTS)
+}
+
+/// Keeps up to `in_flight` requests going at a time.
+fn replay_on(
+    model: ScriptedModel,
+    config: EngineConfig,
+    order: impl Iterator<Item = usize>,
+    in_flight: usize,
+) -> Vec<Vec<Answer>> {
+    let engine = TestEngine::start(
+        model,
+        EngineConfig {
+            max_queue_len: NUM_REQUESTS,
+            ..config
+        },
+    );
+    let load = load();
+    let order: Vec<usize> = order.collect();
+    let mut answers = vec![Vec::new(); NUM_REQUESTS];
+    for group in order.chunks(in_flight) {
+        let generations: Vec<_> = group
+            .iter()
+            .map(|&i| (i, engine.submit(load[i].clone())))
+            .collect();
+        for (i, generation) in generations {
+            answers[i] = answer(generation);
+            // How much was cached depends on the others, and is all that may.
+            answers[i][0].cached_tokens = 0;
+        }
+    }
+    engine.wait_until_idle();
+    engine.join();
+    answers
+}
+
+fn alone() -> Vec<Vec<Answer>> {
+    let config = EngineConfig {
+        enable_prefix_caching: false,
+        max_num_seqs: 1,
+        ..EngineConfig::default()
+    };
+    replay_on(ScriptedModel::new(300), config, 0..NUM_REQUESTS, 1)
+}
+
+#[test]
+fn answers_do_not_depend_on_batch_order_budget_cache_or_preemption() {
+    let expected = alone();
+    let roomy = EngineConfig::default();
+    let forwards = 0..NUM_REQUESTS;
+    assert_eq!(
+        replay(roomy.clone(), forwards.clone()),
+        expected,
+        "all at once"
+    );
+    assert_eq!(
+        replay(roomy.clone(), forwards.clone().rev()),
+        expected,
+        "in reverse"
+    );
+    let shuffled = forwards.clone().map(|i| i * 73 % NUM_REQUESTS);
+    assert_eq!(
+        replay(roomy.clone(), shuffled.clone()),
+        expected,
+        "shuffled"
+    );
+    let cold = EngineConfig {
+        enable_prefix_caching: false,
+        ..roomy.clone()
+    };
+    assert_eq!(
+        replay(cold, forwards.clone()),
+        expected,
+        "without prefix cache"
+    );
+    let small_steps = EngineConfig {
+        max_num_batched_tokens: 16,
+        max_num_seqs: 16,
+        ..roomy.clone()
+    };
+    assert_eq!(
+        replay(small_steps, shuffled.clone()),
+        expected,
+        "in small steps"
+    );
+    let few = replay_on(ScriptedModel::new(300), roomy.clone(), shuffled.clone(), 5);
+    assert_eq!(few, expected, "five at a time");
+    let tiny_pool = EngineConfig {
+        num_kv_blocks: 14,
+        max_num_seqs: 24,
+        ..roomy
+    };
+    assert_eq!(
+        replay(tiny_pool.clone(), shuffled.clone()),
+        expected,
+        "with hardly any blocks"
+    );
+    let tiny_and_cold = EngineConfig {
+        enable_prefix_caching: false,
+        ..tiny_pool
+    };
+    assert_eq!(
+        replay(tiny_and_cold, shuffled),
+        expected,
+        "with hardly any blocks, without cache"
+    );
+}
+
+#[test]
+fn hardly_any_blocks_means_preemption() {
+    let config = EngineConfig {
+        num_kv_blocks: 14,
+        max_num_seqs: 24,
+        max_queue_len: NUM_REQUESTS,
+        ..EngineConfig::default()
+    };
+    let engine = TestEngine::start(ScriptedModel::new(300), config);
+    let generations: Vec<_> = load()
+        .into_iter()
+        .map(|request| engine.submit(request))
+        .collect();
+    generations
+        .into_iter()
+        .for_each(|generation| drop(answer(generation)));
+    assert!(engine.handle().stats().preemptions > 0);
+}
+
+#[test]
+fn answers_do_not_depend_on_the_speed_of_steps() {
+    let slow =
+        ScriptedModel::new(300).with_latency(Duration::from_micros(300), Duration::from_micros(10));
+    assert_eq!(
+        replay_on(slow, EngineConfig::default(), 0..NUM_REQUESTS, NUM_REQUESTS),
+        alone()
+    );
+}
+
+#[test]
+fn a_sliding_window_changes_nothing_but_what_is_visible() {
+    let model = || ScriptedModel::new(300).with_sliding_window(20);
+    let one = EngineConfig {
+        enable_prefix_caching: false,
+        max_num_seqs: 1,
+        ..EngineConfig::default()
+    };
+    let expected = replay_on(model(), one, 0..NUM_REQUESTS, 1);
+    assert_ne!(expected, alone());
+    assert_eq!(
+        replay_on(
+            model(),
+            EngineConfig::default(),
+            0..NUM_REQUESTS,
+            NUM_REQUESTS
+        ),
+        expected
+    );
+    let tiny_pool = EngineConfig {
+        num_kv_blocks: 14,
+        max_num_seqs: 16,
+        max_num_batched_tokens: 64,
+        ..EngineConfig::default()
+    };
+    assert_eq!(
+        replay_on(model(), tiny_pool, 0..NUM_REQUESTS, NUM_REQUESTS),
+        expected
+    );
+}
+
+#[test]
+fn an_answer_does_not_depend_on_its_siblings_but_for_its_index() {
+    let engine = TestEngine::start(ScriptedModel::new(300), EngineConfig::default());
+    let params = SamplingParams {
+        seed: Some(3),
+        logprobs: Some(2),
+        ..SamplingParams::default()
+    };
+    let mut several = request(&[5; 50], 20, params);
+    let alone = answer(engine.submit(several.clone()));
+    several.n = 3;
+    let answers = answer(engine.submit(several));
+    assert_eq!(
+        (&answers[0].token_ids, &answers[0].logprobs),
+        (&alone[0].token_ids, &alone[0].logprobs)
+    );
+    assert!(
+        answers[1].token_ids != answers[0].token_ids
+            && answers[2].token_ids != answers[1].token_ids
+    );
+}
+
+#[test]
+fn prompt_log_probabilities_are_the_models_at_every_position() {
+    // A vocabulary so large that a prompt of 60 tokens takes several chunks of logits.
+    let model = ScriptedModel::new(1 << 19);
+    let prompt: Vec<u32> = (0..60).map(|i| i * 991).collect();
+    let expected: Vec<f64> = (1..60)
+        .map(|i| {
+            let logits = model.logits(&prompt[..i]);
+            let log_total = logits.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+            f64::from(logits[prompt[i] as usize]) - log_total
+        })
+        .collect();
+    let engine = TestEngine::start(model, EngineConfig::default());
+    let params = SamplingParams {
+        prompt_logprobs: Some(1),
+        ..SamplingParams::greedy()
+    };
+    let answers = answer(engine.submit(request(&prompt, 1, params)));
+    let found = answers[0].prompt_logprobs.as_ref().unwrap();
+    assert_eq!((found.len(), &found[0]), (60, &None));
+    for (found, expected) in found[1..].iter().zip(expected) {
+        let found = found.as_ref().unwrap();
+        assert!((f64::from(found.logprob) - expected).abs() < 1e-4);
+        assert_eq!(found.top.len(), 1);
+    }
+    let stats = engine.handle().stats();
+    assert!(stats.steps >= 2, "{} steps", stats.steps);
+}
+
+#[test]
+fn without_a_seed_every_request_draws_its_own() {
+    let engine = TestEngine::start(ScriptedModel::new(300), EngineConfig::default());
+    let tokens = || {
+        answer(engine.submit(request(&[1; 9], 20, SamplingParams::default())))[0]
+            .token_ids
+            .clone()
+    };
+    assert_ne!(tokens(), tokens());
+}
