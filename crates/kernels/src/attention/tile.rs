@@ -305,10 +305,10 @@ impl Kernel for Merge<'_> {
     fn run<S: Simd>(self, simd: S) {
         let totals = self.total.chunks_exact_mut(self.state_row);
         for (total, split) in totals.zip(self.split.chunks_exact(self.state_row)) {
-            let maxima = [total[MAXIMUM][0], split[MAXIMUM][0]];
-            if maxima[1] == f32::NEG_INFINITY {
+            if split[WEIGHT_SUM][0] == 0.0 {
                 continue; // This query attended to nothing in the split.
             }
+            let maxima = [total[MAXIMUM][0], split[MAXIMUM][0]];
             let maximum = maxima[0].max(maxima[1]);
             let factor_total = exp(simd, simd.splat(maxima[0] - maximum));
             let factor_split = exp(simd, simd.splat(maxima[1] - maximum));
