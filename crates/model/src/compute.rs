@@ -120,7 +120,12 @@ pub(crate) fn write<T>(tensor: &Tensor, work: impl FnOnce(&mut [f32]) -> T) -> R
 
 /// Takes the memory out of a tensor, which must not be used after that.
 pub(crate) fn into_vec(tensor: &Tensor) -> Result<Vec<f32>> {
-    with_storage(tensor, |data, _| std::mem::take(data))
+    with_storage(tensor, |data, (start, end)| {
+        let mut data = std::mem::take(data);
+        data.truncate(end);
+        data.drain(..start);
+        data
+    })
 }
 
 fn with_storage<T>(

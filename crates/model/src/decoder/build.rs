@@ -49,6 +49,7 @@ impl Decoder {
             let module = ("lm_head".to_owned(), config.vocab_size);
             Linear::load(loader, &[module], config.hidden_size, false)?
         };
+        let head = head.with_split_input();
         let norm = builder.norm("model.norm")?;
         let ropes = rope_parameters
             .into_iter()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module, Tensor};
+use matou_kernels::activation::add;
 use matou_kernels::{Format, PackedMatrix, matmul};
 
 use crate::compute::{Compute, Cpu, read, write};
@@ -15,6 +16,8 @@ use crate::loader::Loader;
 pub(crate) struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
+    /// Whether quantised kernels get the input in two parts, see [`split_rows`].
+    split_input: bool,
 }
 
 enum Weight {
@@ -60,7 +63,26 @@ impl Linear {
         } else {
             None
         };
-        Ok(Self { weight, bias })
+        Ok(Self {
+            weight,
+            bias,
+            split_input: false,
+        })
+    }
+
+    /// The same layer, with the rounding of its input to 8 bits all but undone.
+    ///
+    /// For the head, whose rounding goes straight into the logits: on SmolLM2 in Q4_1 it makes four
+    /// tenths of the divergence from f32 (0.0026 with, 0.0016 without, on a text of 1,024 tokens).
+    /// The price is a second row for each row, where reading the weights is most of the work.
+    pub(crate) fn with_split_input(mut self) -> Self {
+        self.split_input = match &self.weight {
+            Weight::Packed { matrices, .. } => matrices
+                .iter()
+                .any(|matrix| matrix.format().block_size() > 1),
+            Weight::Dense(_) | Weight::Quantized(_) => false,
+        };
+        self
     }
 
     /// A layer of one matrix that is packed already: a head tied to the embedding.
@@ -71,6 +93,7 @@ impl Linear {
                 matrices: vec![matrix],
             },
             bias: None,
+            split_input: false,
         }
     }
 
@@ -79,6 +102,7 @@ impl Linear {
         Ok(Self {
             weight: Weight::Dense(matrix.t()?),
             bias: None,
+            split_input: false,
         })
     }
 
@@ -114,9 +138,24 @@ impl Linear {
     ) -> Result<Tensor> {
         let columns = matrices.iter().map(|matrix| matrix.rows()).sum();
         let matrices: Vec<&PackedMatrix> = matrices.iter().map(Arc::as_ref).collect();
-        let y = cpu.produce((x.dim(0)?, columns), |out| {
-            read(x, |x| matmul(&cpu.context, &matrices, x, out))
-        })?;
+        let multiply = |x: &Tensor| {
+            cpu.produce((x.dim(0)?, columns), |out| {
+                read(x, |x| matmul(&cpu.context, &matrices, x, out))
+            })
+        };
+        let y = if self.split_input {
+            let (rows, width) = x.dims2()?;
+            let parts = cpu.produce((2 * rows, width), |out| read(x, |x| split_rows(x, out)))?;
+            let y = multiply(&parts)?;
+            cpu.recycle(parts)?;
+            write(&y, |y| {
+                let (coarse, fine) = y.split_at_mut(rows * columns);
+                add(&cpu.context, coarse, fine);
+            })?;
+            y.narrow(0, 0, rows)?
+        } else {
+            multiply(x)?
+        };
         if let Some(bias) = &self.bias {
             write(&y, |y| {
                 read(bias, |bias| {
@@ -169,6 +208,29 @@ fn load_on_device(
     Ok(Weight::Quantized(products))
 }
 
+/// Splits rows into two sets that add up to them: first what a signed byte for each element and a
+/// scale for each 32 can hold (exactly, so that the kernels' rounding finds nothing left to do),
+/// then the rests, of which rounding spoils a two-hundredth as much.
+fn split_rows(x: &[f32], out: &mut [f32]) {
+    /// Columns that share a scale in the kernels.
+    const GROUP: usize = 32;
+    let (coarse, fine) = out.split_at_mut(x.len());
+    let groups = x
+        .chunks(GROUP)
+        .zip(coarse.chunks_mut(GROUP))
+        .zip(fine.chunks_mut(GROUP));
+    for ((x, coarse), fine) in groups {
+        let largest = x.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let (scale, inverse) = (largest / 127.0, 127.0 / largest);
+        for ((x, coarse), fine) in x.iter().zip(coarse).zip(fine) {
+            let code = (x * inverse).round_ties_even();
+            // Zero, and what is too small to have an inverse, is left to the rest.
+            *coarse = if code.is_finite() { code * scale } else { 0.0 };
+            *fine = x - *coarse;
+        }
+    }
+}
+
 /// candle's name of a quantised format, if it has that format.
 fn candle_type(format: Format) -> Option<GgmlDType> {
     Some(match format {
@@ -184,4 +246,33 @@ fn candle_type(format: Format) -> Option<GgmlDType> {
         Format::Q6K => GgmlDType::Q6K,
         Format::F32 | Format::F16 | Format::Bf16 | Format::Iq4Nl | Format::Iq4Xs => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_rows_add_up_and_their_first_part_is_made_of_codes() {
+        let x: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
+        let mut out = vec![f32::NAN; 128];
+        split_rows(&x, &mut out);
+        let (coarse, fine) = out.split_at(64);
+        for (x, (coarse, fine)) in x.chunks(32).zip(coarse.chunks(32).zip(fine.chunks(32))) {
+            let scale = x.iter().fold(0.0f32, |max, x| max.max(x.abs())) / 127.0;
+            for (x, (coarse, fine)) in x.iter().zip(coarse.iter().zip(fine)) {
+                let code = coarse / scale;
+                assert!((code - code.round()).abs() < 1e-4, "{code} is no code");
+                assert!(fine.abs() <= 0.501 * scale);
+                assert_eq!(coarse + fine, *x);
+            }
+        }
+    }
+
+    #[test]
+    fn splitting_zeros_gives_zeros() {
+        let mut out = vec![f32::NAN; 64];
+        split_rows(&[0.0; 32], &mut out);
+        assert_eq!(out, [0.0; 64]);
+    }
 }
