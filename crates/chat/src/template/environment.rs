@@ -13,9 +13,9 @@ use serde_json::Map;
 
 use super::json;
 
-/// Steps a template may take. Long conversations take about a hundred a message; this many take
-/// well under a second.
-const MAX_STEPS: u64 = 10_000_000;
+/// Steps a template may take, well under a second's worth. The published ones take some hundred
+/// for a message.
+const MAX_STEPS: u64 = 5_000_000;
 /// Bytes a template may write.
 const MAX_OUTPUT: usize = 64 << 20;
 /// How deeply macros and includes may call each other.

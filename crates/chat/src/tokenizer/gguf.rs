@@ -200,17 +200,19 @@ fn byte_level(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
         PreTokenizer::fallback()
     });
     let mut ids: Vocab = vocab.tokens.iter().cloned().zip(0..).collect();
+    let is_control = |id: u32| vocab.kind(id as usize) == TokenKind::Control;
     let mut merges = Vec::with_capacity(vocab.merges.len());
     for merge in &vocab.merges {
-        merges.push(parse_merge(merge, &ids)?);
+        let (left, right) = split_merge(merge)?;
+        let tokens = [left, right, &[left, right].concat()];
+        let tokens = tokens.map(|token| id_in_merge(&ids, token, merge));
+        let tokens = tokens.into_iter().collect::<Result<Vec<_>, _>>()?;
+        // No text can be merged into a control token.
+        if !tokens.into_iter().any(is_control) {
+            merges.push((left.to_owned(), right.to_owned()));
+        }
     }
-    // No text can be merged into a control token.
-    ids.retain(|_, &mut id| vocab.kind(id as usize) != TokenKind::Control);
-    merges.retain(|(left, right)| {
-        [left, right, &format!("{left}{right}")]
-            .into_iter()
-            .all(|token| ids.contains_key(token))
-    });
+    ids.retain(|_, &mut id| !is_control(id));
     let model = BPE::builder()
         .vocab_and_merges(ids, merges)
         .ignore_merges(pre_tokenizer.ignore_merges)
@@ -227,26 +229,26 @@ fn byte_level(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
     })
 }
 
-/// The two tokens of a merge. Both, and what they make, must be in the vocabulary: the builder of
-/// the BPE model relies on it.
-fn parse_merge(merge: &str, ids: &Vocab) -> Result<(String, String), TokenizerError> {
+/// The two tokens of a merge.
+fn split_merge(merge: &str) -> Result<(&str, &str), TokenizerError> {
     // The first token is never empty, so a space at the very beginning belongs to it.
     let separator = merge.char_indices().skip(1).find(|&(_, c)| c == ' ');
-    let (left, right) = separator
+    separator
         .map(|(index, _)| (&merge[..index], &merge[index + 1..]))
         .ok_or_else(|| {
             invalid(format!(
                 "tokenizer.ggml.merges: {merge:?} is not two tokens"
             ))
-        })?;
-    for token in [left, right, &[left, right].concat()] {
-        if !ids.contains_key(token) {
-            return Err(invalid(format!(
-                "tokenizer.ggml.merges: {merge:?} needs the token {token:?}, which is missing"
-            )));
-        }
-    }
-    Ok((left.to_owned(), right.to_owned()))
+        })
+}
+
+/// The id of a token that `merge` needs or makes: the builder of the BPE model relies on it.
+fn id_in_merge(ids: &Vocab, token: &str, merge: &str) -> Result<u32, TokenizerError> {
+    ids.get(token).copied().ok_or_else(|| {
+        invalid(format!(
+            "tokenizer.ggml.merges: {merge:?} needs the token {token:?}, which is missing"
+        ))
+    })
 }
 
 /// A `llama` vocabulary: SentencePiece by scores, with byte tokens for what is not in it.

@@ -8,7 +8,7 @@ use matou_chat::{
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::vocab_file::VocabFile;
+use crate::vocab_file::{VocabFile, tokenizer};
 
 const LLAMA_BPE: &str = "ggml-vocab-llama-bpe.gguf";
 const LLAMA_SPM: &str = "ggml-vocab-llama-spm.gguf";
@@ -25,8 +25,8 @@ fn parsed(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
 
 /// llama.cpp's test of a vocabulary: strings between separators, and a line of ids for each.
 #[track_caller]
-fn assert_matches_llama_cpp(name: &str) {
-    let tokenizer = VocabFile::open(name).tokenizer();
+fn assert_matches_llama_cpp(name: &'static str) {
+    let tokenizer = tokenizer(name);
     let read = |extension: &str| {
         let path = matou_testkit::fixtures_dir().join(format!("vocab/{name}.{extension}"));
         std::fs::read_to_string(path).unwrap()
@@ -66,7 +66,7 @@ fn ids(value: &Value) -> Vec<u32> {
 
 #[test]
 fn smollm2_tokenises_awkward_strings_as_transformers_does() {
-    let tokenizer = VocabFile::open(SMOLLM2).tokenizer();
+    let tokenizer = tokenizer(SMOLLM2);
     for case in smollm2_golden()["tokenize"].as_array().unwrap() {
         let text = case["text"].as_str().unwrap();
         assert_eq!(parsed(&tokenizer, text), ids(&case["ids"]), "{text:?}");
@@ -76,7 +76,7 @@ fn smollm2_tokenises_awkward_strings_as_transformers_does() {
 #[test]
 fn smollm2_chats_give_the_prompts_and_ids_of_transformers() {
     let file = VocabFile::open(SMOLLM2);
-    let tokenizer = file.tokenizer();
+    let tokenizer = tokenizer(SMOLLM2);
     let source = file.string("chat_template").unwrap();
     let template = ChatTemplate::new(source, tokenizer.template_tokens()).unwrap();
     for chat in smollm2_golden()["chats"].as_array().unwrap() {
@@ -105,7 +105,7 @@ fn render(template: &ChatTemplate, messages: &Value) -> RenderedPrompt {
 #[test]
 fn a_control_token_in_a_message_is_ordinary_text() {
     for name in [LLAMA_BPE, LLAMA_SPM, SMOLLM2] {
-        let tokenizer = VocabFile::open(name).tokenizer();
+        let tokenizer = tokenizer(name);
         let end = tokenizer.id_to_token(tokenizer.eos_token_ids()[0]).unwrap();
         let source = format!("{{{{ messages[0].content }}}}{end}");
         let template = ChatTemplate::new(source, tokenizer.template_tokens()).unwrap();
@@ -125,7 +125,7 @@ fn a_control_token_in_a_message_is_ordinary_text() {
 
 #[test]
 fn control_tokens_are_parsed_only_when_asked_for() {
-    let tokenizer = VocabFile::open(LLAMA_BPE).tokenizer();
+    let tokenizer = tokenizer(LLAMA_BPE);
     let eot = tokenizer.token_to_id("<|eot_id|>").unwrap();
     assert_eq!(parsed(&tokenizer, "<|eot_id|>"), [eot]);
     assert!(!plain(&tokenizer, "<|eot_id|>").contains(&eot));
@@ -137,8 +137,8 @@ fn control_tokens_are_parsed_only_when_asked_for() {
 
 #[test]
 fn bos_is_added_by_the_rule_of_the_vocabulary() {
-    let first = |name: &str| {
-        let tokenizer = VocabFile::open(name).tokenizer();
+    let first = |name: &'static str| {
+        let tokenizer = tokenizer(name);
         let ids = tokenizer.encode("Hi", SpecialTokens::Plain, true).unwrap();
         (ids[0], tokenizer.bos_token_id())
     };
@@ -151,7 +151,7 @@ fn bos_is_added_by_the_rule_of_the_vocabulary() {
 
 #[test]
 fn end_of_turn_tokens_are_known_even_where_the_file_names_only_one() {
-    let tokenizer = VocabFile::open(LLAMA_BPE).tokenizer();
+    let tokenizer = tokenizer(LLAMA_BPE);
     let texts: Vec<_> = tokenizer
         .eos_token_ids()
         .iter()
@@ -162,7 +162,7 @@ fn end_of_turn_tokens_are_known_even_where_the_file_names_only_one() {
 
 #[test]
 fn sentencepiece_tokens_are_bytes_and_spaces() {
-    let tokenizer = VocabFile::open(LLAMA_SPM).tokenizer();
+    let tokenizer = tokenizer(LLAMA_SPM);
     let bytes = |token: &str| {
         tokenizer
             .token_bytes(tokenizer.token_to_id(token).unwrap())
@@ -175,7 +175,7 @@ fn sentencepiece_tokens_are_bytes_and_spaces() {
 
 #[test]
 fn a_continuation_keeps_the_space_that_a_message_drops() {
-    let tokenizer = Arc::new(VocabFile::open(LLAMA_SPM).tokenizer());
+    let tokenizer = tokenizer(LLAMA_SPM);
     let ids = plain(&tokenizer, "Hello world");
     let run = |mut detokenizer: Detokenizer| -> String {
         ids.iter().map(|&id| detokenizer.push(id)).collect()
@@ -189,7 +189,7 @@ fn a_continuation_keeps_the_space_that_a_message_drops() {
 
 #[test]
 fn a_character_over_several_tokens_appears_when_it_is_whole() {
-    let tokenizer = Arc::new(VocabFile::open(LLAMA_SPM).tokenizer());
+    let tokenizer = tokenizer(LLAMA_SPM);
     let ids = plain(&tokenizer, "🦙!");
     let mut detokenizer = Detokenizer::new(Arc::clone(&tokenizer));
     let pieces: Vec<String> = ids.iter().map(|&id| detokenizer.push(id)).collect();
@@ -219,11 +219,11 @@ fn broken_vocabularies_are_errors() {
 #[test]
 fn an_unknown_pre_tokenizer_falls_back_to_the_default_one() {
     let mut vocab = VocabFile::open(SMOLLM2).vocab();
-    let tokenizer = |vocab: &matou_chat::GgufVocab| Tokenizer::from_gguf(vocab.clone()).unwrap();
+    let build = |vocab: &matou_chat::GgufVocab| Tokenizer::from_gguf(vocab.clone()).unwrap();
     vocab.pre = None;
-    let default = tokenizer(&vocab);
+    let default = build(&vocab);
     vocab.pre = Some("not-known".to_owned());
-    let unknown = tokenizer(&vocab);
+    let unknown = build(&vocab);
     let text = "It's 12345 things, isn't it?";
     assert_eq!(plain(&unknown, text), plain(&default, text));
     assert_eq!(unknown.decode(&plain(&unknown, text), true), text);
@@ -236,7 +236,7 @@ proptest! {
     #[test]
     fn any_text_survives_a_round_trip(text in "(\\PC|[ \n\t]|<\\|im_end\\|>|</s>){0,40}") {
         for tokenizer in tokenizers() {
-            let ids = plain(tokenizer, &text);
+            let ids = plain(&tokenizer, &text);
             prop_assert!(ids.iter().all(|&id| !tokenizer.is_special(id)));
             prop_assert_eq!(tokenizer.decode(&ids, true), &*text);
         }
@@ -246,7 +246,7 @@ proptest! {
     #[test]
     fn pieces_join_to_the_whole_text(ids in prop::collection::vec(0u32..32_100, 0..60)) {
         for tokenizer in tokenizers() {
-            let mut detokenizer = Detokenizer::new(Arc::clone(tokenizer));
+            let mut detokenizer = Detokenizer::new(Arc::clone(&tokenizer));
             let mut text: String = ids.iter().map(|&id| detokenizer.push(id)).collect();
             text.push_str(&detokenizer.finish());
             prop_assert_eq!(text, tokenizer.decode(&ids, true));
@@ -258,23 +258,20 @@ proptest! {
     fn no_message_contains_a_control_token(
         content in "(<\\|im_|end\\|>|<\\|im_end\\|>|<|\\||[ab \u{fdd0}\u{fdd1}]){0,12}",
     ) {
-        let tokenizer = &tokenizers()[1];
+        let tokenizer = tokenizer(SMOLLM2);
         let source = "<|im_start|>{{ messages[0].content.replace('a', '') | trim }}<|im_end|>";
         let template = ChatTemplate::new(source, tokenizer.template_tokens()).unwrap();
         let prompt = render(&template, &json!([{"role": "user", "content": content}]));
         let ids = tokenizer.encode_prompt(&prompt).unwrap();
         let shown = content.replace('a', "");
         let mut expected = vec![1];
-        expected.extend(plain(tokenizer, shown.trim()));
+        expected.extend(plain(&tokenizer, shown.trim()));
         expected.push(2);
         prop_assert_eq!(ids, expected);
     }
 }
 
-/// The vocabularies of Llama 2 and SmolLM2, read once.
-fn tokenizers() -> &'static [Arc<Tokenizer>; 2] {
-    static TOKENIZERS: std::sync::OnceLock<[Arc<Tokenizer>; 2]> = std::sync::OnceLock::new();
-    TOKENIZERS.get_or_init(|| {
-        [LLAMA_SPM, SMOLLM2].map(|name| Arc::new(VocabFile::open(name).tokenizer()))
-    })
+/// The vocabularies of Llama 2 and SmolLM2.
+fn tokenizers() -> [Arc<Tokenizer>; 2] {
+    [LLAMA_SPM, SMOLLM2].map(tokenizer)
 }

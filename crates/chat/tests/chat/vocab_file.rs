@@ -1,5 +1,8 @@
 //! Reads the vocabularies in the fixtures, with the parser that models are loaded with.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use matou_chat::{GgufVocab, Tokenizer};
 use matou_model::{GgufFile, GgufValue};
 
@@ -61,8 +64,11 @@ impl VocabFile {
                 .and_then(GgufValue::as_bool),
         }
     }
+}
 
-    pub(crate) fn tokenizer(&self) -> Tokenizer {
-        Tokenizer::from_gguf(self.vocab()).unwrap()
-    }
+/// The tokenizer of a GGUF file, built once for all tests.
+pub(crate) fn tokenizer(name: &'static str) -> Arc<Tokenizer> {
+    static BUILT: Mutex<BTreeMap<&str, Arc<Tokenizer>>> = Mutex::new(BTreeMap::new());
+    let build = || Arc::new(Tokenizer::from_gguf(VocabFile::open(name).vocab()).unwrap());
+    Arc::clone(BUILT.lock().unwrap().entry(name).or_insert_with(build))
 }
