@@ -15,8 +15,8 @@ pub struct GenerationRequest {
     pub params: SamplingParams,
     /// Number of answers. They share the prompt's blocks.
     pub n: usize,
-    /// Lower runs earlier. A unit is worth as much as having arrived
-    /// 256 sequences before, so that nobody starves.
+    /// Lower runs earlier. A unit is worth as much as having arrived 256 sequences before; so only
+    /// a limited number of later requests can overtake, and none starves.
     pub priority: i32,
 }
 

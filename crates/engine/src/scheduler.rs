@@ -27,9 +27,10 @@
 //! No tensors, clocks or I/O in here.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use crate::block_pool::BlockPool;
-use crate::kv_cache_manager::KvCacheManager;
+use crate::kv_cache_manager::{KvCacheManager, PrefixMatch};
 use crate::sequence::{NewSequence, Rank, Sequence, SequenceId};
 
 /// A sequence's share of a step.
@@ -76,15 +77,21 @@ struct PrefillBudget {
 }
 
 impl PrefillBudget {
-    /// Takes the next chunk of a sequence with `pending` tokens to compute.
-    fn take(&mut self, pending: usize, prompt_logits: bool) -> usize {
-        let mut chunk = pending.min(self.tokens);
+    /// The longest chunk there is for a sequence with `pending` tokens to compute.
+    fn chunk(&self, pending: usize, prompt_logits: bool) -> usize {
+        let limit = if prompt_logits {
+            self.prompt_logits
+        } else {
+            usize::MAX
+        };
+        pending.min(self.tokens).min(limit)
+    }
+
+    fn spend(&mut self, chunk: usize, prompt_logits: bool) {
+        self.tokens -= chunk;
         if prompt_logits {
-            chunk = chunk.min(self.prompt_logits);
             self.prompt_logits -= chunk;
         }
-        self.tokens -= chunk;
-        chunk
     }
 }
 
@@ -185,79 +192,90 @@ impl Scheduler {
         let mut i = 0;
         while let Some(&Rank { id, .. }) = self.running.get(i) {
             i += 1;
-            let sequence = &self.sequences[&id];
-            let chunk = match sequence.num_pending_tokens() {
-                1 => 1,
-                pending => budget.take(pending, sequence.needs_prompt_logits()),
-            };
-            while chunk > 0 {
-                if self.allocate(id, chunk) {
-                    self.push(step, id, chunk);
-                    break;
-                }
-                all_fit = false;
-                if i == self.running.len() {
-                    break;
-                }
+            let chunk = self.next_chunk(id, budget);
+            if chunk == 0 {
+                continue;
+            }
+            let mut fits = self.allocate(id, chunk);
+            all_fit &= fits;
+            while !fits && i < self.running.len() {
                 self.preempt_youngest();
                 step.num_preempted += 1;
+                fits = self.allocate(id, chunk);
+            }
+            if fits {
+                self.push(step, id, chunk);
             }
         }
         all_fit
     }
 
+    /// What a running sequence computes next. One that decodes has its token reserved.
+    fn next_chunk(&self, id: SequenceId, budget: &mut PrefillBudget) -> usize {
+        let sequence = self.sequence(id);
+        let pending = sequence.num_pending_tokens();
+        if pending == 1 {
+            return 1;
+        }
+        let prompt_logits = sequence.needs_prompt_logits();
+        let chunk = budget.chunk(pending, prompt_logits);
+        budget.spend(chunk, prompt_logits);
+        chunk
+    }
+
     fn schedule_waiting(&mut self, step: &mut Step, budget: &mut PrefillBudget) {
-        let mut admitted = Vec::new();
-        for &rank in &self.waiting {
-            if self.running.len() + admitted.len() == self.config.max_num_seqs || budget.tokens == 0
-            {
-                break;
-            }
-            let sequence = &self.sequences[&rank.id];
-            if self.waits_for_leader(sequence) {
+        let mut passed_over = Bound::Unbounded;
+        while self.running.len() < self.config.max_num_seqs && budget.tokens > 0 {
+            let next = self.waiting.range((passed_over, Bound::Unbounded)).next();
+            let Some(&rank) = next else { break };
+            if self.waits_for_leader(rank.id) {
+                passed_over = Bound::Excluded(rank);
                 continue;
             }
-            let found = if sequence.needs_prompt_logits() {
-                if budget.prompt_logits == 0 {
-                    break;
-                }
-                Default::default()
-            } else {
-                self.kv_cache.find_prefix(&sequence.token_ids)
-            };
-            let cached = found.num_tokens();
-            let pending = sequence.num_tokens() - cached;
-            let longest_chunk = pending.min(budget.tokens);
-            let reserved = self
-                .kv_cache
-                .tokens_to_reserve(sequence.num_tokens(), cached + longest_chunk);
-            let headroom = self.running.len() + admitted.len();
-            if self.kv_cache.blocks_to_admit(&found, reserved) + headroom
-                > self.pool().num_available()
-            {
+            let Some(chunk) = self.admit(rank, budget) else {
                 break;
-            }
-            let chunk = budget.take(pending, sequence.needs_prompt_logits());
-            if let Some(sequence) = self.sequences.get_mut(&rank.id) {
-                self.kv_cache.adopt_prefix(&mut sequence.table, found);
-                let fits = self.kv_cache.allocate(&mut sequence.table, reserved);
-                debug_assert!(fits, "the blocks were counted before");
-                sequence.num_computed_tokens = cached;
-                sequence.num_cached_tokens.get_or_insert(cached);
-            }
-            admitted.push((rank, chunk));
-        }
-        for (rank, chunk) in admitted {
-            self.waiting.remove(&rank);
-            let place = self.running.partition_point(|other| *other < rank);
-            self.running.insert(place, rank);
+            };
             self.push(step, rank.id, chunk);
         }
     }
 
+    /// Lets a waiting sequence run, if there is room for it, and returns its first chunk.
+    fn admit(&mut self, rank: Rank, budget: &mut PrefillBudget) -> Option<usize> {
+        let sequence = self
+            .sequences
+            .get_mut(&rank.id)
+            .expect("waiting sequences exist");
+        let prompt_logits = sequence.needs_prompt_logits();
+        let found = if prompt_logits {
+            PrefixMatch::default()
+        } else {
+            self.kv_cache.find_prefix(&sequence.token_ids)
+        };
+        let cached = found.num_tokens();
+        let chunk = budget.chunk(sequence.num_tokens() - cached, prompt_logits);
+        let reserved = self
+            .kv_cache
+            .tokens_to_reserve(sequence.num_tokens(), cached + chunk);
+        let needed = self.kv_cache.blocks_to_admit(&found, reserved);
+        if chunk == 0 || needed + self.running.len() > self.kv_cache.pool().num_available() {
+            return None;
+        }
+        budget.spend(chunk, prompt_logits);
+        self.kv_cache.adopt_prefix(&mut sequence.table, found);
+        let fits = self.kv_cache.allocate(&mut sequence.table, reserved);
+        debug_assert!(fits, "the blocks have been counted");
+        sequence.num_computed_tokens = cached;
+        sequence.num_cached_tokens.get_or_insert(cached);
+        self.waiting.remove(&rank);
+        let place = self.running.partition_point(|other| *other < rank);
+        self.running.insert(place, rank);
+        Some(chunk)
+    }
+
     /// A sequence waits while another one computes the prompt that both have.
-    fn waits_for_leader(&self, sequence: &Sequence) -> bool {
-        let leader = sequence
+    fn waits_for_leader(&self, id: SequenceId) -> bool {
+        let leader = self
+            .sequence(id)
             .leader
             .and_then(|leader| self.sequences.get(&leader));
         leader.is_some_and(|leader| !leader.has_output())

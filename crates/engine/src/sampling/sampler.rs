@@ -217,10 +217,11 @@ mod tests {
     fn drawn(params: &SamplingParams, logits: &[f32]) -> Vec<usize> {
         let mut sampler = Sampler::new(params, 0);
         let mut workspace = Workspace::default();
+        let tokens = vec![0; DRAWS];
         let mut counts = vec![0; logits.len()];
         for position in 0..DRAWS {
             let context = Context {
-                token_ids: &vec![0; position],
+                token_ids: &tokens[..position],
                 num_prompt_tokens: 0,
             };
             let sampled = sampler

@@ -16,7 +16,7 @@ pub(crate) struct TestEngine {
 
 impl TestEngine {
     pub(crate) fn start(model: ScriptedModel, config: EngineConfig) -> Self {
-        let (handle, thread) = Engine::start(Box::new(model), config).unwrap();
+        let (handle, thread) = Engine::start(Box::new(model), config).expect("the engine starts");
         Self { handle, thread }
     }
 
@@ -25,7 +25,9 @@ impl TestEngine {
     }
 
     pub(crate) fn submit(&self, request: GenerationRequest) -> Generation {
-        self.handle.submit(request).unwrap()
+        self.handle
+            .submit(request)
+            .expect("the request is accepted")
     }
 
     /// Waits until no request is left, and checks that all blocks have been given back.
@@ -47,7 +49,9 @@ impl TestEngine {
     /// Drops the handle and waits for the thread, which checks the KV cache when it comes to rest.
     pub(crate) fn join(self) {
         drop(self.handle);
-        self.thread.join().unwrap();
+        self.thread
+            .join()
+            .expect("the engine thread ends without a panic");
     }
 }
 

@@ -66,7 +66,7 @@ fn mixed_request(i: usize) -> GenerationRequest {
         },
     };
     let params = SamplingParams {
-        logprobs: (i % 3 == 0).then_some(5),
+        logprobs: i.is_multiple_of(3).then_some(5),
         eos_token_ids: vec![2],
         stop_token_ids: vec![77],
         ..params
