@@ -96,10 +96,6 @@ impl Kernel for Read<'_> {
 /// Iterations between two looks at the clock: some microseconds.
 const ITERATIONS: usize = 4096;
 
-/// Independent chains of dependent operations: latency (4 cycles) times throughput (2 a cycle), and
-/// some to spare.
-const CHAINS: usize = 12;
-
 /// Multiplies and adds; returns how often.
 struct F32Macs;
 
@@ -109,14 +105,16 @@ impl Kernel for F32Macs {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> usize {
         let (factor, addend) = (simd.splat(black_box(0.5)), simd.splat(black_box(1.0)));
-        let mut sums = [simd.splat(0.0); CHAINS];
+        // Independent chains of dependent operations, as many as a matrix product has.
+        let chains = S::TILE[0] * S::TILE[1];
+        let mut sums = [simd.splat(0.0); 24];
         for _ in 0..ITERATIONS {
-            for sum in &mut sums {
+            for sum in &mut sums[..chains] {
                 *sum = simd.mul_add(*sum, factor, addend);
             }
         }
         black_box(sums.iter().map(|sum| simd.sum(*sum)).sum::<f32>());
-        ITERATIONS * CHAINS * LANES
+        ITERATIONS * chains * LANES
     }
 }
 
@@ -150,7 +148,11 @@ fn scalar_int8_macs() -> usize {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{CHAINS, ITERATIONS, black_box};
+    use super::{ITERATIONS, black_box};
+
+    /// Independent chains of dependent operations: latency (4 cycles) times throughput (2 a cycle),
+    /// and some to spare.
+    const CHAINS: usize = 12;
 
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub(super) fn avx512_int8_macs() -> usize {
