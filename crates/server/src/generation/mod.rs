@@ -158,17 +158,6 @@ impl TextGeneration {
         }
     }
 
-    /// [`next`](Self::next) for threads without an async runtime.
-    pub fn blocking_next(&mut self) -> Option<GenerationEvent> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
-            }
-            let event = self.generation.as_mut()?.blocking_next();
-            self.accept(event);
-        }
-    }
-
     /// The events as a stream.
     pub fn into_stream(self) -> EventStream {
         stream::unfold(self, |mut generation| async move {

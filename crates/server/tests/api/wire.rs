@@ -1,4 +1,5 @@
-//! What clones get wrong: one test a topic, named after it.
+//! What clones get wrong: one test a topic, named after it. Two topics are tested elsewhere: clients
+//! that disconnect in `lifecycle`, characters spread over tokens beside the code that joins them.
 
 use matou_engine::EngineConfig;
 use serde_json::{Value, json};

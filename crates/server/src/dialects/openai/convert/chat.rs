@@ -40,9 +40,12 @@ pub fn chat_call(
     let mut options = generation_options(shared, defaults)?;
     options.sampling.max_tokens = max_tokens(&wire)?.or(defaults.max_tokens);
     options.sampling.logprobs = logprobs(&wire)?;
+    let model = wire.model.clone();
+    let request = chat_request(wire)?;
+    options.text.continues_prompt = request.continue_final_message;
     Ok(ChatCall {
-        model: wire.model.clone(),
-        request: chat_request(wire)?,
+        model,
+        request,
         options,
         response,
     })

@@ -116,7 +116,7 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
             stop: vec!["a".to_owned(), "b".to_owned()],
             include_stop_str_in_output: true,
             keep_special_tokens: true,
-            continues_prompt: false,
+            continues_prompt: true,
         },
     };
     assert_eq!(call.options, expected);
