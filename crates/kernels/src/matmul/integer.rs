@@ -34,7 +34,7 @@ const PREFETCH: usize = 2048;
 
 mod sweep;
 
-use sweep::Sweep;
+use sweep::{STRIPS, Sweep};
 
 /// Rows of inputs from which unpacking weights to memory, once for all rows, beats doing it for each tile.
 const SWEEP_FROM: usize = 48;
@@ -105,19 +105,19 @@ fn accumulate_scalar<C: Codes, S: Scales>(
 pub(crate) unsafe fn multiply<V: Simd, C: Codes, S: Scales>(job: &Job<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut strip = job.strip_range.start;
-        // With half the registers the tile would not fit.
-        if V::SWEEP_TILE == sweep::TILE && job.token_range.len() >= SWEEP_FROM {
-            while strip + sweep::strips::<V>() <= job.strip_range.end {
-                V::vectorize(Sweep::<C, S> {
-                    job,
-                    strip,
-                    layout: PhantomData,
-                });
-                strip += sweep::strips::<V>();
-            }
+        let mut strips = job.strip_range.clone();
+        // Narrower vectors come with fewer registers, too few for such tiles.
+        if V::ROWS == STRIP_ROWS && job.token_range.len() >= SWEEP_FROM {
+            let paired = strips.start + strips.len() / STRIPS * STRIPS;
+            let layout = PhantomData;
+            V::vectorize(Sweep::<C, S> {
+                job,
+                strips: strips.start..paired,
+                layout,
+            });
+            strips.start = paired;
         }
-        for strip in strip..job.strip_range.end {
+        for strip in strips {
             multiply_strip::<V, C, S>(job, strip);
         }
     }

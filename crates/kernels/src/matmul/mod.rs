@@ -36,7 +36,7 @@ pub(crate) mod simd;
 const TASK_BYTES: usize = 192 << 10;
 /// Weights below which another task does not pay.
 const MIN_TASK_BYTES: usize = 16 << 10;
-/// Rows of inputs of a task. At 2048 columns their codes take 590 KB: they stay in an L2 of 1 MB while strips pass by.
+/// Most rows of inputs of a task. At 2048 columns their codes take 590 KB: they stay in an L2 of 1 MB while strips pass by.
 const TASK_TOKENS: usize = 192;
 /// Inputs from which quantising them is worth another thread.
 const PARALLEL_INPUTS: usize = 32 << 10;
@@ -122,14 +122,16 @@ fn run(ctx: &Context, ws: &[&PackedMatrix], inputs: Inputs<'_>, tokens: usize, o
     let bytes: usize = ws.iter().map(|w| w.bytes()).sum();
     let task_bytes = (bytes / (4 * ctx.pool().threads())).clamp(MIN_TASK_BYTES, TASK_BYTES);
     let cuts = |w: &PackedMatrix| {
-        let strips = (task_bytes / w.strip_bytes()).max(1);
+        // In pairs, as the kernels like them.
+        let strips = (task_bytes / w.strip_bytes()).next_multiple_of(2).max(2);
         (strips, w.strips().div_ceil(strips))
     };
     let tasks_per_tile: usize = ws.iter().map(|w| cuts(w).1).sum();
-    let tiles = tokens.div_ceil(TASK_TOKENS);
+    let tiles = tokens.div_ceil(TASK_TOKENS).max(1);
+    let tile = tokens.div_ceil(tiles);
     ctx.pool().run(tiles * tasks_per_tile, &|task| {
         // All strips for one tile of inputs, then all for the next: the tile stays in the cache.
-        let token_range = part(task / tasks_per_tile, TASK_TOKENS, tokens);
+        let token_range = part(task / tasks_per_tile, tile, tokens);
         let mut task = task % tasks_per_tile;
         let mut first = 0;
         for w in ws {

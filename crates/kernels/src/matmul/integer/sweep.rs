@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!            ┌ CHUNK groups ┐
-//! column 0   │ ▒▒▒▒▒▒▒▒▒▒▒▒ │ ← unpacked: 16 groups × 8 vectors × 64 B + scales and minima = 12 KB
-//! column 1   │ ▒▒▒▒▒▒▒▒▒▒▒▒ │
+//! strip      │ ▒▒▒▒▒▒▒▒▒▒▒▒ │ ← unpacked: 24 groups × (8 vectors, scales, minima: 640 B) = 15 KB
+//! strip + 1  │ ▒▒▒▒▒▒▒▒▒▒▒▒ │
 //!            └──────────────┘
-//! inputs       6 rows at a time: 16 groups × 48 B × 6 = 5 KB, so that all of it fits 32 KB
+//! inputs       6 rows at a time: 24 groups × 48 B × 6 = 7 KB; all of it fits an L1 of 48 KB
 //! ```
 //!
-//! Between chunks the sums wait in the output itself, as the floats they are: the order of operations, and so every
-//! bit, is that of the other paths.
+//! All strips of the job take their turn with a chunk of columns before the next: the chunk of the inputs, 221 KB for
+//! 192 rows, stays in L2 meanwhile. Between chunks the sums wait in the output itself, as the floats they are: the
+//! order of operations, and so every bit, is that of the other paths.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -22,57 +23,44 @@ use crate::quant::scales::Scales;
 use crate::quant::strip::Strip;
 use crate::quant::{Codes, STRIP_ROWS};
 
-/// Groups that are unpacked at a time.
-const CHUNK: usize = 16;
-/// Vectors of rows that share inputs: two strips, or the halves of one.
-const COLUMNS: usize = 2;
-/// Rows of inputs in a tile.
-pub(super) const TILE: usize = 6;
+/// Groups that are unpacked at a time; a multiple of those of a block. With 16 the sums are loaded and stored so often
+/// that it takes 10 % more cycles.
+const CHUNK: usize = 24;
+/// Strips that share inputs.
+pub(super) const STRIPS: usize = 2;
+/// Rows of inputs in a tile: of 32 registers, 12 sums, 12 integer sums, 2 vectors of weights, an input, scales.
+const TILE: usize = 6;
 
-/// Strips that [`Sweep`] multiplies at once.
-pub(super) const fn strips<V: Simd>() -> usize {
-    (COLUMNS * V::ROWS).div_ceil(STRIP_ROWS)
-}
-
-/// [`COLUMNS`] vectors of rows, from strip `strip` on, times all rows of inputs of the job.
+/// Strips times all rows of inputs of the job. One vector must hold the rows of a strip.
 pub(super) struct Sweep<'a, C, S> {
     pub(super) job: &'a Job<'a>,
-    pub(super) strip: usize,
+    /// A multiple of [`STRIPS`].
+    pub(super) strips: Range<usize>,
     pub(super) layout: PhantomData<(C, S)>,
 }
 
-/// The groups of a chunk; uninitialised beyond those unpacked.
-type Column<V> = [MaybeUninit<Weights<V>>; CHUNK];
+/// The groups of a chunk of one strip; uninitialised beyond those unpacked.
+type Unpacked<V> = [MaybeUninit<Weights<V>>; CHUNK];
 
 impl<C: Codes, S: Scales> Kernel for Sweep<'_, C, S> {
     #[inline(always)]
     unsafe fn run<V: Simd>(self) {
         let groups = self.job.inputs.groups;
-        // Chunks of equal size: 18 groups as 10 + 8, not 16 + 2.
+        // Chunks of equal size: 32 groups as 16 + 16, not 24 + 8.
         let chunk = groups
             .div_ceil(groups.div_ceil(CHUNK))
             .next_multiple_of(S::GROUPS);
-        let tokens = self.job.token_range.clone();
-        let mut columns: [Column<V>; COLUMNS] =
-            [const { [const { MaybeUninit::uninit() }; CHUNK] }; COLUMNS];
+        let mut unpacked: [Unpacked<V>; STRIPS] =
+            [const { [const { MaybeUninit::uninit() }; CHUNK] }; STRIPS];
         for first in (0..groups).step_by(chunk) {
             let chunk = first..groups.min(first + chunk);
-            // SAFETY: the caller's promise; what is unpacked is what the tiles read.
-            unsafe {
-                for (c, column) in columns.iter_mut().enumerate() {
-                    self.unpack::<V>(c, chunk.clone(), column);
-                }
-                let mut token = tokens.start;
-                let lines = self.lines(&chunk).div_ceil(tokens.len() / TILE);
-                while token + TILE <= tokens.end {
-                    self.prefetch::<V>(&chunk, (token - tokens.start) / TILE * lines, lines);
-                    self.tile::<V, TILE>(&columns, chunk.clone(), token, TILE);
-                    token += TILE;
-                }
-                match tokens.end - token {
-                    0 => {}
-                    1 | 2 => self.tile::<V, 2>(&columns, chunk, token, tokens.end - token),
-                    rest => self.tile::<V, TILE>(&columns, chunk, token, rest),
+            for strip in self.strips.clone().step_by(STRIPS) {
+                // SAFETY: the caller's promise; the tiles read what is unpacked before.
+                unsafe {
+                    for (c, unpacked) in unpacked.iter_mut().enumerate() {
+                        self.unpack(strip + c, chunk.clone(), unpacked);
+                    }
+                    self.sweep(strip, chunk.clone(), &unpacked);
                 }
             }
         }
@@ -80,108 +68,116 @@ impl<C: Codes, S: Scales> Kernel for Sweep<'_, C, S> {
 }
 
 impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
-    /// The strip of column `column`, and which part of it.
-    #[inline(always)]
-    fn place<V: Simd>(&self, column: usize) -> (usize, usize) {
-        let parts = STRIP_ROWS / V::ROWS;
-        (self.strip + column / parts, column % parts)
-    }
-
-    /// Cache lines of a chunk of one strip.
-    #[inline(always)]
-    fn lines(&self, groups: &Range<usize>) -> usize {
-        groups.len() / S::GROUPS * Strip::<C, S>::BLOCK_BYTES / 64
-    }
-
-    /// Asks for some cache lines of what follows the chunk in each strip, while the tiles of this chunk keep the CPU
-    /// busy: at the end of a strip that is the next strip.
-    ///
     /// # Safety
     /// As for [`super::multiply`].
     #[inline(always)]
-    unsafe fn prefetch<V: Simd>(&self, groups: &Range<usize>, first: usize, count: usize) {
-        let block = groups.end / S::GROUPS * Strip::<C, S>::BLOCK_BYTES;
-        for strip in self.strip..self.strip + strips::<V>() {
-            let next = self
-                .job
-                .strip(strip)
-                .as_ptr()
-                .wrapping_add(block + 64 * first);
-            for line in 0..count {
-                // SAFETY: the caller's promise.
-                unsafe { V::prefetch(next.wrapping_add(64 * line)) }
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for [`super::multiply`].
-    #[inline(always)]
-    unsafe fn unpack<V: Simd>(&self, c: usize, groups: Range<usize>, column: &mut Column<V>) {
-        let (strip, part) = self.place::<V>(c);
+    unsafe fn unpack<V: Simd>(&self, strip: usize, chunk: Range<usize>, to: &mut Unpacked<V>) {
         let strip = self.job.strip(strip).as_ptr();
-        for (g, weights) in groups.zip(column) {
+        for (g, weights) in chunk.zip(to) {
             // SAFETY: the strip has a block for every `S::GROUPS` groups.
             unsafe {
                 let block = strip.add(g / S::GROUPS * Strip::<C, S>::BLOCK_BYTES);
-                weights.write(Weights::unpack::<C, S>(block, g % S::GROUPS, part));
+                weights.write(Weights::unpack::<C, S>(block, g % S::GROUPS, 0));
             }
         }
     }
 
+    /// All rows of inputs, in tiles.
+    ///
     /// # Safety
-    /// As for [`super::multiply`], and the groups of the chunk are unpacked in `columns`.
+    /// As for [`super::multiply`], and the chunk is unpacked.
+    #[inline(always)]
+    unsafe fn sweep<V: Simd>(
+        &self,
+        strip: usize,
+        chunk: Range<usize>,
+        unpacked: &[Unpacked<V>; STRIPS],
+    ) {
+        let tokens = self.job.token_range.clone();
+        // The same chunk of the next strips, a share of it with each tile, while the CPU is busy with this one.
+        let next = self.job.strips.as_ptr().wrapping_add(
+            (strip + STRIPS) * self.job.strip_bytes
+                + chunk.start / S::GROUPS * Strip::<C, S>::BLOCK_BYTES,
+        );
+        let lines = chunk.len() / S::GROUPS * Strip::<C, S>::BLOCK_BYTES / 64;
+        let lines_per_tile = lines.div_ceil(tokens.len() / TILE);
+        let mut token = tokens.start;
+        let mut line = 0;
+        // SAFETY: the caller's promise.
+        unsafe {
+            while token + TILE <= tokens.end {
+                for c in 0..STRIPS {
+                    for line in line..line + lines_per_tile {
+                        V::prefetch(next.wrapping_add(c * self.job.strip_bytes + 64 * line));
+                    }
+                }
+                line += lines_per_tile;
+                self.tile::<V, TILE>(strip, chunk.clone(), unpacked, token, TILE);
+                token += TILE;
+            }
+            match tokens.end - token {
+                0 => {}
+                1 | 2 => self.tile::<V, 2>(strip, chunk, unpacked, token, tokens.end - token),
+                rest => self.tile::<V, TILE>(strip, chunk, unpacked, token, rest),
+            }
+        }
+    }
+
+    /// `count` rows of inputs from `token` on, at most `T`.
+    ///
+    /// # Safety
+    /// As for [`Sweep::sweep`].
     #[inline(always)]
     unsafe fn tile<V: Simd, const T: usize>(
         &self,
-        columns: &[Column<V>; COLUMNS],
-        groups: Range<usize>,
+        strip: usize,
+        chunk: Range<usize>,
+        unpacked: &[Unpacked<V>; STRIPS],
         token: usize,
         count: usize,
     ) {
         let mut x = self.job.inputs.tile::<T>(token, count);
-        // SAFETY: the caller's promise; outputs belong to the job.
+        // SAFETY: the caller's promise; outputs belong to the job, and only one slice of them is alive at a time.
         unsafe {
-            let mut sums = [[V::splat(0.0); T]; COLUMNS];
-            if groups.start > 0 {
-                for c in 0..COLUMNS {
-                    for t in 0..T {
-                        sums[c][t] = V::load_rows(self.out::<V>(c, token + t.min(count - 1)));
+            let mut sums = [[V::splat(0.0); T]; STRIPS];
+            if chunk.start > 0 {
+                for t in 0..T {
+                    let out = self.out(strip, token + t.min(count - 1));
+                    for (c, out) in out.into_iter().enumerate() {
+                        sums[c][t] = V::load_rows(out);
                     }
                 }
             }
             for x in &mut x {
-                *x = x.add(groups.start);
+                *x = x.add(chunk.start);
             }
-            for g in 0..groups.len() {
+            for g in 0..chunk.len() {
                 let weights = [
-                    columns[0][g].assume_init_ref(),
-                    columns[1][g].assume_init_ref(),
+                    unpacked[0][g].assume_init_ref(),
+                    unpacked[1][g].assume_init_ref(),
                 ];
-                accumulate::<V, C, S, COLUMNS, T>(weights, x, &mut sums);
+                accumulate::<V, C, S, STRIPS, T>(weights, x, &mut sums);
                 for x in &mut x {
                     *x = x.add(1);
                 }
             }
-            for c in 0..COLUMNS {
-                for t in 0..count.min(T) {
-                    V::store_rows(sums[c][t], self.out::<V>(c, token + t));
+            for t in 0..count.min(T) {
+                for (c, out) in self.out(strip, token + t).into_iter().enumerate() {
+                    V::store_rows(sums[c][t], out);
                 }
             }
         }
     }
 
-    /// The outputs of column `c` for row of inputs `token`.
+    /// The outputs of two strips for one row of inputs.
     ///
     /// # Safety
-    /// No other slice of them is alive.
+    /// No other slices of them are alive.
     #[inline(always)]
-    unsafe fn out<V: Simd>(&self, c: usize, token: usize) -> &'a mut [f32] {
-        let (strip, part) = self.place::<V>(c);
+    unsafe fn out(&self, strip: usize, token: usize) -> [&'a mut [f32]; STRIPS] {
         // SAFETY: the job owns its outputs; the rest is the caller's promise.
-        unsafe {
-            self.job
-                .out(token, strip * STRIP_ROWS + part * V::ROWS, V::ROWS)
-        }
+        let out = unsafe { self.job.out(token, strip * STRIP_ROWS, STRIPS * STRIP_ROWS) };
+        let middle = out.len().min(STRIP_ROWS);
+        out.split_at_mut(middle).into()
     }
 }
