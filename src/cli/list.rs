@@ -1,0 +1,100 @@
+//! `matou list`: the models that have a name, and which are on this machine.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use matou_hub::{Catalogue, CatalogueEntry, HubOptions, on_disk};
+
+use super::pull::size;
+use crate::kv_plan::human_bytes;
+
+/// Options of `matou list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Any other model works by its path, or as hf:owner/repo[/file][@revision].")]
+pub struct ListArgs {
+    /// A catalogue of your own, in the format of models.toml, added to the built-in one.
+    #[arg(long, value_name = "FILE", env = "MATOU_MODELS")]
+    models: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub async fn run(args: ListArgs) -> Result<()> {
+    let catalogue = Catalogue::load(args.models.as_deref())?;
+    let options = HubOptions::from_env()?;
+    let default = catalogue.default_entry().map(|entry| entry.name.as_str());
+    let sized = |entry| on_disk(entry, &options).map(|weights| size(&weights));
+    let rows = catalogue
+        .iter()
+        .map(|entry| row(entry, sized(entry), default == Some(entry.name.as_str())));
+    let heading = ["NAME", "SHORT", "SIZE", "ON DISK", "LICENCE", "DESCRIPTION"].map(str::to_owned);
+    let table = table(std::iter::once(heading).chain(rows).collect());
+    // `matou list | head` has seen enough when it closes the pipe.
+    match std::io::stdout().write_all(table.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn row(entry: &CatalogueEntry, on_disk: Option<u64>, is_default: bool) -> [String; 6] {
+    let mark = if is_default { " (default)" } else { "" };
+    [
+        entry.name.clone(),
+        entry.aliases.first().cloned().unwrap_or_default(),
+        format!("{:.2} GB", entry.size_gb),
+        on_disk.map_or("-".to_owned(), human_bytes),
+        entry.licence.clone(),
+        format!("{}{mark}", entry.description),
+    ]
+}
+
+/// Rows with their columns aligned; the last column is as long as it is.
+fn table(rows: Vec<[String; 6]>) -> String {
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut table = String::new();
+    for row in rows {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        table.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        table.push('\n');
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let row = |cells: [&str; 6]| cells.map(str::to_owned);
+        let text = table(vec![
+            row(["a", "", "1 GB", "-", "MIT", "x"]),
+            row(["long", "l", "10 GB", "-", "L", "why"]),
+        ]);
+        assert_eq!(
+            text,
+            "a        1 GB   -  MIT  x\nlong  l  10 GB  -  L    why\n"
+        );
+    }
+
+    #[test]
+    fn a_row_tells_what_is_on_disk_and_what_is_the_default() {
+        let catalogue = Catalogue::builtin();
+        let entry = catalogue.get("llama3.2:1b").unwrap();
+        let cells = row(entry, None, true);
+        assert_eq!(
+            cells[..4],
+            ["llama-3.2-1b-instruct", "llama3.2:1b", "0.81 GB", "-"]
+        );
+        assert!(cells[5].ends_with("(default)"));
+    }
+}
