@@ -39,10 +39,10 @@ impl HugeBuffer {
     /// The system refuses that much address space.
     pub fn zeroed(len: usize) -> Result<Self, AllocError> {
         if len == 0 {
-            return Ok(Self {
-                start: NonNull::dangling(),
-                len,
-            });
+            // Aligned like the others, so that it can be cast like them.
+            let start = std::ptr::without_provenance_mut(HUGE_PAGE);
+            let start = NonNull::new(start).expect("not zero");
+            return Ok(Self { start, len });
         }
         let start = system::map(len).map_err(|source| AllocError { bytes: len, source })?;
         Ok(Self { start, len })
@@ -225,7 +225,9 @@ mod tests {
 
     #[test]
     fn an_empty_buffer_is_an_empty_slice() {
-        assert!(HugeBuffer::zeroed(0).unwrap().is_empty());
+        let buffer = HugeBuffer::zeroed(0).unwrap();
+        assert!(buffer.is_empty());
+        assert!(bytemuck::cast_slice::<u8, [f32; 16]>(&buffer).is_empty());
     }
 
     #[test]

@@ -67,7 +67,8 @@ impl Element for f16 {
     }
 }
 
-/// The paged cache of one layer; see the [module](self).
+/// The paged cache of one layer: blocks of sixteen positions, for each of them and each key-value
+/// head the keys transposed, then the values.
 pub struct KvPool {
     memory: HugeBuffer,
     shape: CacheShape,

@@ -117,6 +117,8 @@ fn check(params: &AttentionParams, pool: &KvPool, batch: &PagedBatch<'_>, out: &
         requests + 1,
         "block_table_start"
     );
+    // Tasks write the rows of their requests at the same time.
+    assert!(batch.query_start_loc.is_sorted(), "requests overlap");
     let rows = batch.query_start_loc[requests] as usize;
     assert_eq!(out.len(), rows * params.heads * params.head_dim, "output");
 }

@@ -373,3 +373,22 @@ fn a_block_beyond_the_pool_panics() {
     };
     paged_attention(&ctx, &params, q, &runner.pool, &batch, &mut [0.0; 8]);
 }
+
+#[test]
+#[should_panic(expected = "requests overlap")]
+fn requests_that_share_rows_panic() {
+    let params = params(1, 1, 8);
+    let pool = KvPool::new(1, 1, 8, F32).unwrap();
+    let batch = PagedBatch {
+        query_start_loc: &[0, 2, 1, 3],
+        seq_lens: &[2, 0, 2],
+        block_tables: &[0, 0],
+        block_table_start: &[0, 1, 1, 2],
+    };
+    let q = Rows {
+        data: &[0.0; 24],
+        stride: 8,
+    };
+    let ctx = Context::new(Isa::Scalar, 2);
+    paged_attention(&ctx, &params, q, &pool, &batch, &mut [0.0; 24]);
+}
