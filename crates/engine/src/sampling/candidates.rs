@@ -38,12 +38,17 @@ impl Candidates {
         let full = (2 * k).max(256);
         self.list.clear();
         let mut threshold = f32::NEG_INFINITY;
-        for (block, first) in logits.chunks(SCAN_BLOCK).zip((0..).step_by(SCAN_BLOCK)) {
-            if block_max(block) > threshold {
-                self.push_where(block, first, |logit| logit > threshold);
-                if self.list.len() >= full {
-                    self.keep_best(k);
-                    threshold = self.list[k - 1].logit;
+        for (page, first) in blocks(logits, PAGE, 0) {
+            if vector::max(page) <= threshold {
+                continue;
+            }
+            for (line, first) in blocks(page, LINE, first) {
+                if line_max(line) > threshold {
+                    self.push_where(line, first, |logit| logit > threshold);
+                    if self.list.len() >= full {
+                        self.keep_best(k);
+                        threshold = self.list[k - 1].logit;
+                    }
                 }
             }
         }
@@ -52,12 +57,16 @@ impl Candidates {
 
     /// Lists all possible tokens with a logit of at least `threshold`.
     pub(super) fn gather_from(&mut self, logits: &[f32], threshold: f32) {
+        let wanted = |logit| logit >= threshold && logit > f32::NEG_INFINITY;
         self.list.clear();
-        for (block, first) in logits.chunks(SCAN_BLOCK).zip((0..).step_by(SCAN_BLOCK)) {
-            if block_max(block) >= threshold {
-                self.push_where(block, first, |logit| {
-                    logit >= threshold && logit > f32::NEG_INFINITY
-                });
+        for (page, first) in blocks(logits, PAGE, 0) {
+            if !wanted(vector::max(page)) {
+                continue;
+            }
+            for (line, first) in blocks(page, LINE, first) {
+                if wanted(line_max(line)) {
+                    self.push_where(line, first, wanted);
+                }
             }
         }
     }
@@ -145,15 +154,22 @@ impl Candidates {
     }
 }
 
-/// Logits looked at together: few enough that most blocks can be passed over.
-const SCAN_BLOCK: usize = 64;
+/// Logits passed over together, in two sizes: most pages hold nothing of interest, and of a page
+/// that does, most lines.
+const PAGE: usize = 1024;
+const LINE: usize = 64;
+
+/// `logits` in blocks of `size`, each with the token of its first, the very first being `first`.
+fn blocks(logits: &[f32], size: usize, first: u32) -> impl Iterator<Item = (&[f32], u32)> {
+    logits.chunks(size).zip((first..).step_by(size))
+}
 
 /// The largest of a few logits, inlined into the scans.
 #[inline]
-fn block_max(block: &[f32]) -> f32 {
+fn line_max(line: &[f32]) -> f32 {
     const LANES: usize = 8;
     let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = block.as_chunks::<LANES>();
+    let (chunks, rest) = line.as_chunks::<LANES>();
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     for chunk in chunks {
         for (lane, &logit) in lanes.iter_mut().zip(chunk) {
@@ -200,12 +216,11 @@ fn partition_by_weight(
 /// Draws from all of `logits` without listing them: finds the block in which the fraction `u` of
 /// the weight lies, then the token in it. `block_weights` is scratch space.
 pub(super) fn draw_from_all(logits: &[f32], u: f64, block_weights: &mut Vec<f64>) -> Option<u32> {
-    const BLOCK: usize = 1024;
     let max = vector::max(logits);
     block_weights.clear();
     block_weights.extend(
         logits
-            .chunks(BLOCK)
+            .chunks(PAGE)
             .map(|block| f64::from(vector::sum_exp(block, max))),
     );
     let mut left = u * block_weights.iter().sum::<f64>();
@@ -221,9 +236,9 @@ pub(super) fn draw_from_all(logits: &[f32], u: f64, block_weights: &mut Vec<f64>
         }
         left -= weight;
     }
-    let start = chosen? * BLOCK;
+    let start = chosen? * PAGE;
     let mut token = None;
-    for (i, &logit) in logits.iter().enumerate().skip(start).take(BLOCK) {
+    for (i, &logit) in logits.iter().enumerate().skip(start).take(PAGE) {
         let weight = f64::from((logit - max).exp());
         if weight > 0.0 {
             token = Some(i as u32);

@@ -117,8 +117,8 @@ impl Truncation {
         }
     }
 
-    /// Top-nσ and top-k say at once what to list. Otherwise the most likely tokens are listed, down
-    /// to where the stages that follow are bound to cut.
+    /// Lists what is worth listing: top-nσ, top-k and min-p say at once what to keep, top-p where
+    /// it is bound to cut. Only typical-p looks at every token.
     fn gather(&self, logits: &[f32], candidates: &mut Candidates) {
         let max = vector::max(logits);
         match (&self.top_n_sigma, self.top_k) {
@@ -127,39 +127,49 @@ impl Truncation {
                 candidates.keep_best(top_k.unwrap_or(usize::MAX));
             }
             (None, Some(k)) => candidates.gather_top_k(logits, k),
-            (None, None) if self.typical_p.is_none() => {
-                return self.gather_likely(logits, max, candidates);
-            }
-            (None, None) => return candidates.gather_all(logits),
+            (None, None) if self.typical_p.is_some() => return candidates.gather_all(logits),
+            (None, None) => match &self.top_p {
+                Some(top_p) => return self.gather_nucleus(top_p, logits, max, candidates),
+                None => candidates.gather_from(logits, max - self.min_p_depth().unwrap_or(BOTTOM)),
+            },
         }
         candidates.weigh(max);
         candidates.renormalise();
     }
 
-    /// For top-p, min-p or both on the whole vocabulary. With min-p, what it would drop need not be
-    /// listed: either top-p's nucleus ends within the list, or it drops nothing that min-p keeps.
-    /// Without, the list grows until it holds the nucleus.
-    fn gather_likely(&self, logits: &[f32], max: f32, candidates: &mut Candidates) {
-        /// Tokens further below the best than this weigh nothing in f32.
-        const BOTTOM: f32 = 104.0;
-        let total = f64::from(vector::sum_exp(logits, max));
-        let (mut depth, nucleus) = match (&self.min_p, &self.top_p) {
-            // A little deeper than its limit, so that rounding cannot matter.
-            (Some(MinP(p)), _) => (0.01 - p.ln(), 0.0),
-            (None, Some(TopP(p))) => (8.0, f64::from(*p) * total),
-            (None, None) => (BOTTOM, 0.0),
-        };
+    /// For top-p on the whole vocabulary: lists the most likely tokens, and more of them until they
+    /// hold the nucleus. With min-p, what that would drop need not be listed: either the nucleus
+    /// ends within the list, or top-p drops nothing that min-p keeps.
+    fn gather_nucleus(
+        &self,
+        TopP(p): &TopP,
+        logits: &[f32],
+        max: f32,
+        candidates: &mut Candidates,
+    ) {
+        candidates.total = f64::from(vector::sum_exp(logits, max));
+        let nucleus = f64::from(*p) * candidates.total;
+        let mut depth = self.min_p_depth().unwrap_or(8.0);
         loop {
             candidates.gather_from(logits, max - depth);
             candidates.weigh(max);
-            if depth >= BOTTOM || candidates.listed_weight() >= nucleus {
+            let complete = depth >= BOTTOM || candidates.listed_weight() >= nucleus;
+            if complete || self.min_p.is_some() {
                 break;
             }
             depth *= 2.0;
         }
-        candidates.total = total;
+    }
+
+    /// How far below the best logit min-p keeps tokens; a little more, so that rounding cannot
+    /// matter.
+    fn min_p_depth(&self) -> Option<f32> {
+        self.min_p.as_ref().map(|MinP(p)| 0.01 - p.ln())
     }
 }
+
+/// Tokens further below the best logit than this weigh nothing in f32.
+const BOTTOM: f32 = 104.0;
 
 #[cfg(test)]
 mod tests {

@@ -333,7 +333,7 @@ fn the_pool_stays_whole_through_100_000_random_operations() {
 
 #[test]
 fn nobody_starves_under_an_endless_stream_of_newcomers() {
-    for seed in 1..=40 {
+    for seed in 1..=10 {
         let mut random = Random(seed);
         let mut scheduler = scheduler(20, 4, 16);
         let lowly = NewSequence {
