@@ -162,3 +162,56 @@ impl<F: FnOnce(&mut Vec<f32>, (usize, usize)) -> T, T> InplaceOp1 for StorageOp<
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use matou_kernels::Isa;
+
+    use super::*;
+
+    fn cpu() -> Cpu {
+        Cpu::new(Context::new(Isa::Scalar, 1))
+    }
+
+    fn filled(cpu: &Cpu, shape: (usize, usize), value: f32) -> Tensor {
+        cpu.produce(shape, |out| {
+            out.fill(value);
+            Ok(())
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn recycled_memory_serves_the_next_tensor_of_its_size() {
+        let cpu = cpu();
+        let first = filled(&cpu, (2, 3), 1.0);
+        let address = read(&first, |x| x.as_ptr() as usize).unwrap();
+        cpu.recycle(first).unwrap();
+        let other_size = filled(&cpu, (2, 4), 2.0);
+        let same_size = filled(&cpu, (3, 2), 3.0);
+        let other_address = read(&other_size, |x| x.as_ptr() as usize).unwrap();
+        assert_ne!(other_address, address);
+        assert_eq!(read(&same_size, |x| x.as_ptr() as usize).unwrap(), address);
+    }
+
+    #[test]
+    fn tensors_are_read_and_changed_through_their_views() {
+        let tensor = filled(&cpu(), (3, 2), 1.0);
+        let last = tensor.narrow(0, 2, 1).unwrap();
+        write(&last, |x| x.fill(5.0)).unwrap();
+        assert_eq!(
+            read(&tensor, <[f32]>::to_vec).unwrap(),
+            [1.0, 1.0, 1.0, 1.0, 5.0, 5.0]
+        );
+        assert_eq!(into_vec(&last).unwrap(), [5.0, 5.0]);
+    }
+
+    #[test]
+    fn what_is_not_contiguous_f32_is_refused() {
+        let column = filled(&cpu(), (3, 2), 1.0).narrow(1, 0, 1).unwrap();
+        assert!(read(&column, |_| ()).is_err());
+        assert!(write(&column, |_| ()).is_err());
+        let integers = Tensor::new(&[1u32, 2], &Device::Cpu).unwrap();
+        assert!(read(&integers, |_| ()).is_err());
+    }
+}

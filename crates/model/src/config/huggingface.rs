@@ -243,3 +243,159 @@ impl RawConfig {
         Ok((rope, sliding))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::RopeScaling;
+
+    /// A config of four layers with `fields` added, or replaced.
+    fn config(fields: Value) -> ModelConfig {
+        let mut config = json!({
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 128,
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 512,
+        });
+        if let (Value::Object(config), Value::Object(fields)) = (&mut config, fields) {
+            config.extend(fields);
+        }
+        let path = Path::new("config.json");
+        let raw: RawConfig = serde_json::from_value(config).unwrap();
+        raw.into_config(path).unwrap().validate(path).unwrap()
+    }
+
+    fn windows(config: &ModelConfig) -> Vec<Option<usize>> {
+        (0..4).map(|layer| config.layer_window(layer)).collect()
+    }
+
+    #[test]
+    fn fields_left_out_or_null_have_their_defaults() {
+        let config =
+            config(json!({"head_dim": null, "sliding_window": null, "rope_scaling": null}));
+        assert_eq!((config.head_dim, config.num_key_value_heads), (16, 4));
+        assert_eq!(
+            (config.rope.theta, &config.rope.scaling),
+            (10_000.0, &RopeScaling::Default)
+        );
+        assert_eq!(windows(&config), [None; 4]);
+        assert!(
+            !config.tie_word_embeddings
+                && !config.attention_bias
+                && config.eos_token_ids.is_empty()
+        );
+    }
+
+    #[test]
+    fn both_spellings_of_rope_say_the_same() {
+        let scaling = json!({
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        });
+        let mut parameters = scaling.clone();
+        parameters["rope_theta"] = json!(500_000.0);
+        let mut oldest = scaling.clone();
+        oldest["type"] = oldest["rope_type"].take();
+        let spellings = [
+            json!({"rope_theta": 500_000.0, "rope_scaling": scaling}),
+            json!({"rope_theta": 500_000.0, "rope_scaling": oldest}),
+            json!({"rope_parameters": parameters}),
+        ];
+        let [first, others @ ..] = spellings.map(|fields| config(fields).rope);
+        assert!(matches!(
+            first.scaling,
+            RopeScaling::Llama3 { factor: 8.0, .. }
+        ));
+        assert!(others.iter().all(|other| *other == first));
+    }
+
+    #[test]
+    fn end_tokens_are_one_or_several() {
+        assert_eq!(config(json!({"eos_token_id": 2})).eos_token_ids, [2]);
+        assert_eq!(
+            config(json!({"eos_token_id": [2, 7]})).eos_token_ids,
+            [2, 7]
+        );
+    }
+
+    #[test]
+    fn the_generation_config_has_the_last_word_on_end_tokens() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = matou_testkit::fixtures_dir().join("checkpoints/llama2/config.json");
+        std::fs::copy(source, folder.path().join("config.json")).unwrap();
+        let end_tokens = || {
+            ModelConfig::from_folder(folder.path())
+                .unwrap()
+                .eos_token_ids
+        };
+        assert_eq!(end_tokens(), [2]);
+        let generation = folder.path().join("generation_config.json");
+        std::fs::write(&generation, r#"{"temperature": 0.6}"#).unwrap();
+        assert_eq!(end_tokens(), [2]);
+        std::fs::write(&generation, r#"{"eos_token_id": [5, 6]}"#).unwrap();
+        assert_eq!(end_tokens(), [5, 6]);
+    }
+
+    #[test]
+    fn windows_follow_each_familys_rule() {
+        let window = Some(16);
+        let all = config(json!({"sliding_window": 16}));
+        assert_eq!(windows(&all), [window; 4]);
+        let off = config(json!({"sliding_window": 16, "use_sliding_window": false}));
+        assert_eq!(windows(&off), [None; 4]);
+        let upper =
+            json!({"sliding_window": 16, "use_sliding_window": true, "max_window_layers": 3});
+        assert_eq!(windows(&config(upper)), [None, None, None, window]);
+        let pattern = json!({"sliding_window": 16, "sliding_window_pattern": 2});
+        assert_eq!(windows(&config(pattern)), [window, None, window, None]);
+        let types = [
+            "full_attention",
+            "full_attention",
+            "sliding_attention",
+            "full_attention",
+        ];
+        let listed = json!({"sliding_window": 16, "layer_types": types});
+        assert_eq!(windows(&config(listed)), [None, None, window, None]);
+    }
+
+    #[test]
+    fn layers_without_rope_are_listed_or_come_at_an_interval() {
+        let has_rope = |fields| {
+            let config = config(fields);
+            (0..4)
+                .map(|layer| config.layer_rope(layer).is_some())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            has_rope(json!({"no_rope_layers": [1, 0, 1, 1]})),
+            [true, false, true, true]
+        );
+        assert_eq!(
+            has_rope(json!({"no_rope_layer_interval": 4})),
+            [true, true, true, false]
+        );
+    }
+
+    #[test]
+    fn layers_that_slide_can_have_a_rope_of_their_own() {
+        let older = config(json!({
+            "sliding_window": 16, "sliding_window_pattern": 2, "rope_theta": 1e6, "rope_local_base_freq": 1e4,
+        }));
+        let newer = config(json!({
+            "sliding_window": 16, "sliding_window_pattern": 2,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        }));
+        for config in [older, newer] {
+            let theta = |layer| config.layer_rope(layer).unwrap().theta;
+            assert_eq!((theta(0), theta(1)), (1e4, 1e6));
+        }
+    }
+}

@@ -244,3 +244,70 @@ fn frequencies(parameters: &RopeParameters, head_dim: usize) -> (Vec<f32>, f64) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scaled(scaling: RopeScaling) -> (Vec<f32>, f64) {
+        let parameters = RopeParameters {
+            theta: 10_000.0,
+            partial_rotary_factor: 1.0,
+            scaling,
+            llama_4_scaling: None,
+        };
+        frequencies(&parameters, 64)
+    }
+
+    fn assert_ratio(scaled: f32, plain: f32, expected: f32) {
+        assert!(
+            (scaled / plain - expected).abs() < 1e-5,
+            "{scaled} is not {expected} times {plain}"
+        );
+    }
+
+    #[test]
+    fn frequencies_fall_from_one_by_powers_of_the_base() {
+        let (plain, magnitude) = scaled(RopeScaling::Default);
+        assert_eq!((plain.len(), plain[0], magnitude), (32, 1.0, 1.0));
+        assert_ratio(plain[16], plain[0], 0.01);
+    }
+
+    #[test]
+    fn scaling_by_parts_keeps_high_frequencies_and_divides_low_ones() {
+        let (plain, _) = scaled(RopeScaling::Default);
+        let llama3 = scaled(RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 64.0,
+        });
+        let yarn = scaled(RopeScaling::Yarn {
+            factor: 8.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            original_max_position_embeddings: 4096.0,
+            attention_factor: 1.2,
+            truncate: true,
+        });
+        assert_eq!((llama3.1, yarn.1), (1.0, 1.2));
+        for (frequencies, _) in [llama3, yarn] {
+            assert_ratio(frequencies[0], plain[0], 1.0);
+            assert_ratio(frequencies[31], plain[31], 1.0 / 8.0);
+            let ratios: Vec<f32> = frequencies.iter().zip(&plain).map(|(f, p)| f / p).collect();
+            assert!(
+                ratios.windows(2).all(|pair| pair[1] <= pair[0] + 1e-5),
+                "{ratios:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn linear_scaling_and_factors_divide() {
+        let (plain, _) = scaled(RopeScaling::Default);
+        let (linear, _) = scaled(RopeScaling::Linear { factor: 4.0 });
+        let (factors, _) = scaled(RopeScaling::Factors((1..=32).map(|i| i as f32).collect()));
+        assert_ratio(linear[7], plain[7], 0.25);
+        assert_ratio(factors[7], plain[7], 0.125);
+    }
+}
