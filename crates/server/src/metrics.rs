@@ -10,98 +10,11 @@ use matou_engine::{EngineConfig, EngineStats, FinishReason, Histogram};
 /// Renders `stats` in Prometheus' text format, version 0.0.4.
 pub fn render(stats: &EngineStats, config: &EngineConfig, model_name: &str) -> String {
     let mut page = Page::new(model_name);
-    let used = stats.kv_blocks_used as f64 / stats.kv_blocks_total.max(1) as f64;
-    page.gauge(
-        "num_requests_running",
-        "Sequences that are running.",
-        stats.running,
-    );
-    page.gauge(
-        "num_requests_waiting",
-        "Sequences that wait to run.",
-        stats.waiting,
-    );
-    page.gauge(
-        "kv_cache_usage_perc",
-        "Share of the KV blocks that running sequences hold; 1 is all.",
-        used,
-    );
-    page.gauge(
-        "kv_blocks_used",
-        "KV blocks that running sequences hold.",
-        stats.kv_blocks_used,
-    );
-    page.gauge(
-        "kv_blocks_cached",
-        "KV blocks kept for reuse without a holder.",
-        stats.kv_blocks_cached,
-    );
-    page.gauge(
-        "kv_blocks_total",
-        "KV blocks in all.",
-        stats.kv_blocks_total,
-    );
+    page.gauges(stats);
     page.cache_config(config);
-
-    page.counter("prompt_tokens", "Prompt tokens read.", stats.prompt_tokens);
-    page.counter(
-        "generation_tokens",
-        "Tokens generated.",
-        stats.generation_tokens,
-    );
-    page.counter(
-        "prompt_tokens_cached",
-        "Prompt tokens found in the prefix cache.",
-        stats.cached_tokens,
-    );
-    page.counter(
-        "prefix_cache_queries",
-        "Prompt tokens looked up in the prefix cache.",
-        stats.prompt_tokens,
-    );
-    page.counter(
-        "prefix_cache_hits",
-        "Prompt tokens found in the prefix cache.",
-        stats.cached_tokens,
-    );
-    page.counter(
-        "num_preemptions",
-        "Times a sequence gave up its blocks.",
-        stats.preemptions,
-    );
-    page.counter("request_failure", "Requests that failed.", stats.failed);
+    page.counters(stats);
     page.success(&stats.finished);
-
-    page.histogram(
-        "request_queue_time_seconds",
-        "Time before the first step.",
-        &stats.queue_time,
-    );
-    page.histogram(
-        "time_to_first_token_seconds",
-        "Time before the first token.",
-        &stats.time_to_first_token,
-    );
-    page.histogram(
-        "inter_token_latency_seconds",
-        "Time between two tokens.",
-        &stats.inter_token_latency,
-    );
-    page.histogram(
-        "e2e_request_latency_seconds",
-        "Time from arrival to the end.",
-        &stats.e2e_latency,
-    );
-    page.histogram(
-        "iteration_num_requests",
-        "Sequences in a step.",
-        &stats.batch_size,
-    );
-    page.histogram(
-        "iteration_tokens_total",
-        "Tokens in a step.",
-        &stats.step_tokens,
-    );
+    page.histograms(stats);
     page.text
 }
 
@@ -120,6 +33,109 @@ impl Page {
         Self {
             text: String::new(),
             labels: format!(r#"model_name="{name}",engine="0""#),
+        }
+    }
+
+    fn gauges(&mut self, stats: &EngineStats) {
+        let used = stats.kv_blocks_used as f64 / stats.kv_blocks_total.max(1) as f64;
+        self.gauge(
+            "num_requests_running",
+            "Sequences that are running.",
+            stats.running,
+        );
+        self.gauge(
+            "num_requests_waiting",
+            "Sequences that wait to run.",
+            stats.waiting,
+        );
+        self.gauge(
+            "kv_cache_usage_perc",
+            "Share of the KV blocks in use; 1 is all.",
+            used,
+        );
+        self.gauge(
+            "kv_blocks_used",
+            "KV blocks that sequences hold.",
+            stats.kv_blocks_used,
+        );
+        self.gauge(
+            "kv_blocks_cached",
+            "KV blocks kept for reuse.",
+            stats.kv_blocks_cached,
+        );
+        self.gauge(
+            "kv_blocks_total",
+            "KV blocks in all.",
+            stats.kv_blocks_total,
+        );
+    }
+
+    fn counters(&mut self, stats: &EngineStats) {
+        let (prompt, cached) = (stats.prompt_tokens, stats.cached_tokens);
+        self.counter("prompt_tokens", "Prompt tokens read.", prompt);
+        self.counter(
+            "prompt_tokens_cached",
+            "Prompt tokens that were cached.",
+            cached,
+        );
+        self.counter(
+            "generation_tokens",
+            "Tokens generated.",
+            stats.generation_tokens,
+        );
+        self.counter(
+            "prefix_cache_queries",
+            "Tokens looked up in the prefix cache.",
+            prompt,
+        );
+        self.counter(
+            "prefix_cache_hits",
+            "Tokens found in the prefix cache.",
+            cached,
+        );
+        self.counter(
+            "num_preemptions",
+            "Times a sequence gave up its blocks.",
+            stats.preemptions,
+        );
+        self.counter("request_failure", "Requests that failed.", stats.failed);
+    }
+
+    fn histograms(&mut self, stats: &EngineStats) {
+        let families = [
+            (
+                "request_queue_time_seconds",
+                "Time before the first step.",
+                &stats.queue_time,
+            ),
+            (
+                "time_to_first_token_seconds",
+                "Time before a token.",
+                &stats.time_to_first_token,
+            ),
+            (
+                "inter_token_latency_seconds",
+                "Time between tokens.",
+                &stats.inter_token_latency,
+            ),
+            (
+                "e2e_request_latency_seconds",
+                "Time from arrival to end.",
+                &stats.e2e_latency,
+            ),
+            (
+                "iteration_num_requests",
+                "Sequences in a step.",
+                &stats.batch_size,
+            ),
+            (
+                "iteration_tokens_total",
+                "Tokens in a step.",
+                &stats.step_tokens,
+            ),
+        ];
+        for (name, help, histogram) in families {
+            self.histogram(name, help, histogram);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is carried over, and what is refused by which name.
 
 use axum::body::Bytes;
-use matou_engine::SamplingParams;
+use matou_engine::{MirostatParams, SamplingParams};
 use serde_json::{Value, json};
 
 use super::*;
