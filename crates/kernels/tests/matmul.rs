@@ -175,7 +175,7 @@ fn every_instruction_set_gives_the_bits_of_the_scalar_reference() {
 fn a_row_is_the_same_bits_in_any_batch_on_any_number_of_threads() {
     let mut rng = StdRng::seed_from_u64(3);
     for format in Format::ALL {
-        let (rows, cols) = (70, cols(format, 18));
+        let (rows, cols) = (70, cols(format, 50));
         let bytes = weights(format, rows, cols, Codes::Random, &mut rng);
         let x = float_inputs(200, cols, &mut rng);
         for isa in Isa::available() {

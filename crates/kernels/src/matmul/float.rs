@@ -79,6 +79,13 @@ impl Element for bf16 {
     }
 }
 
+/// Reads elements that follow each other.
+pub(crate) fn dequantize<E: Element>(bytes: &[u8], out: &mut [f32]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = E::get(bytes, i * E::BYTES);
+    }
+}
+
 /// Transposes up to 16 rows, in GGUF's layout with `row_bytes` each, into `strip`.
 pub(crate) fn pack<E: Element>(rows: &[u8], row_bytes: usize, strip: &mut [u8]) {
     for (r, row) in rows.chunks_exact(row_bytes).enumerate() {

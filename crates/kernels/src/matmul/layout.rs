@@ -26,6 +26,8 @@ pub(crate) trait Layout: Send + Sync {
     fn strip_bytes(&self, cols: usize) -> usize;
     /// Packs up to 16 rows, in GGUF's layout with `row_bytes` each, into a zeroed strip.
     fn pack(&self, format: Format, rows: &[u8], row_bytes: usize, strip: &mut [u8]);
+    /// Dequantises whole blocks of GGUF's layout.
+    fn dequantize(&self, format: Format, bytes: &[u8], out: &mut [f32]);
     /// Dequantises row `row` of a strip.
     fn row(&self, strip: &[u8], row: usize, out: &mut [f32]);
     /// Computes the outputs of `job`.
@@ -66,6 +68,10 @@ impl<C: Codes, S: Scales> Layout for Strip<C, S> {
         Self::pack(format, rows, row_bytes, strip);
     }
 
+    fn dequantize(&self, format: Format, bytes: &[u8], out: &mut [f32]) {
+        Self::dequantize(format, bytes, out);
+    }
+
     fn row(&self, strip: &[u8], row: usize, out: &mut [f32]) {
         Self::row(strip, row, out);
     }
@@ -101,6 +107,10 @@ impl<E: Element> Layout for Floats<E> {
 
     fn pack(&self, _format: Format, rows: &[u8], row_bytes: usize, strip: &mut [u8]) {
         float::pack::<E>(rows, row_bytes, strip);
+    }
+
+    fn dequantize(&self, _format: Format, bytes: &[u8], out: &mut [f32]) {
+        float::dequantize::<E>(bytes, out);
     }
 
     fn row(&self, strip: &[u8], row: usize, out: &mut [f32]) {

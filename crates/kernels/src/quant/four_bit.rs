@@ -14,7 +14,7 @@ use super::{Block, Codes, Group, half_at, read_k_scales};
 use crate::matmul::simd::Simd;
 
 /// The values of IQ4's indices, shifted up by 128 so that they are unsigned.
-pub(super) const IQ4_VALUES: [u8; 16] = [
+const IQ4_VALUES: [u8; 16] = [
     1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241,
 ];
 
@@ -97,12 +97,16 @@ impl Codes for Indexed {
     const MAX: u8 = 241;
     const OFFSET: i32 = 128;
 
+    fn decode(code: u8) -> u8 {
+        IQ4_VALUES[usize::from(code)]
+    }
+
     fn pack(codes: &Group, out: &mut [u8]) {
         pack_nibbles(codes, out);
     }
 
     fn value(group: &[u8], vector: usize, byte: usize) -> u8 {
-        IQ4_VALUES[usize::from(nibble(group, vector, byte))]
+        Self::decode(nibble(group, vector, byte))
     }
 
     #[inline(always)]

@@ -1,22 +1,25 @@
 //! The quantised formats: how GGUF stores them, and what they become in memory.
 //!
 //! Every quantised weight is `scale · (value − offset) + minimum`: an unsigned integer *value*, an *offset* fixed
-//! by the format, and for each sub-block of 16 or 32 weights a scale and perhaps a minimum. [`Block`] holds one
-//! GGUF block taken apart that way; each family of formats has a file that fills it:
+//! by the format, and for each sub-block of 16 or 32 weights a scale and perhaps a minimum. `Block` is one block of
+//! the file taken apart that way. In memory, 16 rows make a strip, whose codes and scales are stored apart; any way
+//! to store the one (`Codes`) goes with any way to store the other (`Scales`).
 //!
-//! | file | formats |
+//! | file | what it holds |
 //! |---|---|
-//! | [`four_bit`] | Q4_0, Q4_1, Q4_K, IQ4_NL, IQ4_XS |
-//! | [`five_bit`] | Q5_0, Q5_1, Q5_K |
-//! | [`six_bit`] | Q6_K |
-//! | [`eight_bit`] | Q8_0 |
-//! | [`low_bit`] | Q2_K, Q3_K |
-
+//! | `four_bit` | Q4_0, Q4_1, Q4_K, IQ4_NL, IQ4_XS: in the file, and their codes in a strip |
+//! | `five_bit` | Q5_0, Q5_1, Q5_K |
+//! | `six_bit` | Q6_K |
+//! | `eight_bit` | Q8_0 |
+//! | `low_bit` | Q2_K, Q3_K |
+//! | `scales` | the scales and minima of a strip |
+//! | `strip` | the whole of a strip: packed, and read back |
 #![allow(unsafe_code)] // vectors
 
-use half::{bf16, f16};
+use half::f16;
 
 use crate::format::{Format, FormatError};
+use crate::matmul::layout::layout;
 use crate::matmul::simd::Simd;
 
 pub(crate) mod eight_bit;
@@ -41,6 +44,11 @@ pub(crate) trait Codes: 'static {
     const MAX: u8;
     /// Subtracted from every value: the weight is `scale · (value − OFFSET)`.
     const OFFSET: i32;
+
+    /// The value of a code as the file has it, where it is not the code itself.
+    fn decode(code: u8) -> u8 {
+        code
+    }
 
     /// Writes a group.
     fn pack(codes: &Group, out: &mut [u8]);
@@ -100,66 +108,6 @@ impl Block {
             }
         }
     }
-
-    /// The weights of the block, rounded as the GGUF reference rounds them.
-    fn dequantize(&self, format: Format, out: &mut [f32]) {
-        let geometry = Geometry::of(format);
-        let scale = self.scale.to_f32();
-        let minimum = self.minimum.to_f32();
-        for (sub, out) in out.chunks_exact_mut(geometry.sub_block).enumerate() {
-            let scale = scale * f32::from(self.sub_scales[sub]);
-            let codes = &self.codes[sub * geometry.sub_block..];
-            for (out, &code) in out.iter_mut().zip(codes) {
-                *out = scale * (i32::from(geometry.value(code)) - geometry.offset) as f32;
-            }
-            if geometry.has_minimum {
-                let minimum = minimum * f32::from(self.sub_minima[sub]);
-                out.iter_mut().for_each(|weight| *weight += minimum);
-            }
-        }
-    }
-}
-
-/// What the integers of a quantised format mean.
-struct Geometry {
-    /// Weights that share a scale.
-    sub_block: usize,
-    /// Subtracted from every value.
-    offset: i32,
-    has_minimum: bool,
-    /// Codes are indices into [`four_bit::IQ4_VALUES`].
-    indexed: bool,
-}
-
-impl Geometry {
-    fn of(format: Format) -> Self {
-        let (sub_block, offset, has_minimum) = match format {
-            Format::Q4_0 => (32, 8, false),
-            Format::Q5_0 => (32, 16, false),
-            Format::Q8_0 | Format::Iq4Nl | Format::Iq4Xs => (32, 128, false),
-            Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => (32, 0, true),
-            Format::Q2K => (16, 0, true),
-            Format::Q3K => (16, 4, false),
-            Format::Q6K => (16, 32, false),
-            Format::F32 | Format::F16 | Format::Bf16 => {
-                unreachable!("float formats have no integers")
-            }
-        };
-        Self {
-            sub_block,
-            offset,
-            has_minimum,
-            indexed: matches!(format, Format::Iq4Nl | Format::Iq4Xs),
-        }
-    }
-
-    fn value(&self, code: u8) -> u8 {
-        if self.indexed {
-            four_bit::IQ4_VALUES[usize::from(code)]
-        } else {
-            code
-        }
-    }
 }
 
 /// Turns `bytes` in GGUF's layout into floats, exactly as the `gguf` Python package does.
@@ -179,26 +127,8 @@ pub fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) -> Result<(), F
             actual: bytes.len(),
         });
     }
-    match format {
-        Format::F32 => convert(bytes, out, f32::from_le_bytes),
-        Format::F16 => convert(bytes, out, |half| f16::from_le_bytes(half).to_f32()),
-        Format::Bf16 => convert(bytes, out, |half| bf16::from_le_bytes(half).to_f32()),
-        _ => {
-            let mut block = Block::new();
-            let blocks = bytes.chunks_exact(format.block_bytes());
-            for (bytes, out) in blocks.zip(out.chunks_exact_mut(format.block_size())) {
-                block.read(format, bytes);
-                block.dequantize(format, out);
-            }
-        }
-    }
+    layout(format).dequantize(format, bytes, out);
     Ok(())
-}
-
-fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], to_f32: impl Fn([u8; N]) -> f32) {
-    for (bytes, out) in bytes.as_chunks::<N>().0.iter().zip(out) {
-        *out = to_f32(*bytes);
-    }
 }
 
 /// Reads the half-precision number at byte `at`.

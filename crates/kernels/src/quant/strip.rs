@@ -34,54 +34,76 @@ impl<C: Codes, S: Scales> Strip<C, S> {
         cols.div_ceil(GROUP * S::GROUPS) * Self::BLOCK_BYTES
     }
 
-    /// Packs up to 16 rows, given in GGUF's layout with `row_bytes` each, into `strip`.
-    pub(crate) fn pack(format: Format, rows: &[u8], row_bytes: usize, strip: &mut [u8]) {
-        let groups_read = format.block_size() / GROUP;
+    /// Dequantises whole blocks of GGUF's layout.
+    pub(crate) fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
         let mut block = Block::new();
-        let mut groups = [[[0; 64]; 8]; 8];
-        for (i, first_group) in (0..row_bytes / format.block_bytes()).map(|i| (i, i * groups_read))
-        {
-            let target =
-                &mut strip[first_group / S::GROUPS * Self::BLOCK_BYTES..][..Self::BLOCK_BYTES];
-            let (header, codes) = target.split_at_mut(S::BYTES);
-            for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
-                block.read(
-                    format,
-                    &row[i * format.block_bytes()..][..format.block_bytes()],
+        let blocks = bytes.chunks_exact(format.block_bytes());
+        for (bytes, out) in blocks.zip(out.chunks_exact_mut(format.block_size())) {
+            block.read(format, bytes);
+            for (sub, out) in out.chunks_exact_mut(GROUP / S::SUBS).enumerate() {
+                let scale = block.scale.to_f32() * f32::from(block.sub_scales[sub]);
+                let minimum = block.minimum.to_f32() * f32::from(block.sub_minima[sub]);
+                let codes = &block.codes[sub * out.len()..];
+                Self::weights(
+                    codes.iter().map(|&code| C::decode(code)),
+                    scale,
+                    minimum,
+                    out,
                 );
-                S::pack(&block, first_group % S::GROUPS, r, header);
-                for (group, codes) in groups
-                    .iter_mut()
-                    .zip(block.codes[..format.block_size()].chunks_exact(GROUP))
-                {
-                    scatter(codes, r, group);
-                }
-            }
-            let codes =
-                codes[first_group % S::GROUPS * C::GROUP_BYTES..].chunks_exact_mut(C::GROUP_BYTES);
-            for (group, out) in groups[..groups_read].iter().zip(codes) {
-                C::pack(group, out);
             }
         }
     }
 
-    /// Dequantises row `row` of a strip, rounding as [`dequantize`](super::dequantize) does.
+    /// Weights of one scale and minimum, rounded as the GGUF reference rounds them.
+    fn weights(values: impl Iterator<Item = u8>, scale: f32, minimum: f32, out: &mut [f32]) {
+        for (out, value) in out.iter_mut().zip(values) {
+            *out = scale * (i32::from(value) - C::OFFSET) as f32;
+            // Not a zero where there are none: −0 + 0 is another number.
+            if S::MINIMA {
+                *out += minimum;
+            }
+        }
+    }
+
+    /// Packs up to 16 rows, given in GGUF's layout with `row_bytes` each, into `strip`.
+    pub(crate) fn pack(format: Format, rows: &[u8], row_bytes: usize, strip: &mut [u8]) {
+        let block_bytes = format.block_bytes();
+        let block_groups = format.block_size() / GROUP;
+        let mut block = Block::new();
+        let mut groups = [[[0; 64]; 8]; 8];
+        for i in 0..row_bytes / block_bytes {
+            // A block of the file is a whole block of the strip, or one of its two groups.
+            let (at, first) = (i * block_groups / S::GROUPS, i * block_groups % S::GROUPS);
+            let target = &mut strip[at * Self::BLOCK_BYTES..][..Self::BLOCK_BYTES];
+            let (header, codes) = target.split_at_mut(S::BYTES);
+            for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
+                block.read(format, &row[i * block_bytes..][..block_bytes]);
+                S::pack(&block, first, r, header);
+                let codes = block.codes[..format.block_size()].chunks_exact(GROUP);
+                for (group, codes) in groups.iter_mut().zip(codes) {
+                    scatter(codes, r, group);
+                }
+            }
+            let targets = codes.chunks_exact_mut(C::GROUP_BYTES).skip(first);
+            for (group, target) in groups.iter().zip(targets).take(block_groups) {
+                C::pack(group, target);
+            }
+        }
+    }
+
+    /// Dequantises row `row` of a strip, rounding as [`Strip::dequantize`] does.
     pub(crate) fn row(strip: &[u8], row: usize, out: &mut [f32]) {
-        for (g, out) in out.chunks_mut(GROUP).enumerate() {
+        for (g, out) in out.chunks_exact_mut(GROUP).enumerate() {
             let block = &strip[g / S::GROUPS * Self::BLOCK_BYTES..];
             let (header, codes) = block.split_at(S::BYTES);
-            let codes = &codes[g % S::GROUPS * C::GROUP_BYTES..][..C::GROUP_BYTES];
-            for (sub, out) in out.chunks_mut(GROUP / S::SUBS).enumerate() {
-                let scale = S::scale(header, g % S::GROUPS, sub, row);
-                for (i, out) in out.iter_mut().enumerate() {
-                    let column = sub * (GROUP / S::SUBS) + i;
-                    let value = C::value(codes, column / 4, 4 * row + column % 4);
-                    *out = scale * (i32::from(value) - C::OFFSET) as f32;
-                }
-                if S::MINIMA {
-                    let minimum = S::minimum(header, g % S::GROUPS, sub, row);
-                    out.iter_mut().for_each(|weight| *weight += minimum);
-                }
+            let g = g % S::GROUPS;
+            let codes = &codes[g * C::GROUP_BYTES..][..C::GROUP_BYTES];
+            for (sub, out) in out.chunks_exact_mut(GROUP / S::SUBS).enumerate() {
+                let scale = S::scale(header, g, sub, row);
+                let minimum = S::minimum(header, g, sub, row);
+                let columns = sub * out.len()..(sub + 1) * out.len();
+                let values = columns.map(|k| C::value(codes, k / 4, 4 * row + k % 4));
+                Self::weights(values, scale, minimum, out);
             }
         }
     }
