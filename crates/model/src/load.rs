@@ -103,8 +103,6 @@ pub fn load(weights: &WeightFiles, options: &LoadOptions) -> Result<Box<dyn Lang
         }
         WeightFiles::HuggingFace(folder) => {
             let config = ModelConfig::from_folder(folder)?;
-            // Before the weights are looked for: the architecture is the first thing to know.
-            registry::architecture(&config)?;
             load_decoder(&config, &SafetensorsSource::open(folder)?, options)
         }
     }

@@ -36,15 +36,23 @@ fn llama_or_mixtral(config: &ModelConfig) -> Result<Architecture> {
 
 /// The particulars of the architecture that the config names.
 pub(crate) fn architecture(config: &ModelConfig) -> Result<Architecture> {
-    let name = config.architecture.as_str();
-    let family = FAMILIES
+    (family(&config.architecture)?.architecture)(config)
+}
+
+/// Refuses a name that no family has. Configs are not read before that: those of other
+/// architectures lack fields, and to name one of these would mislead.
+pub(crate) fn check(name: &str) -> Result<()> {
+    family(name).map(|_| ())
+}
+
+fn family(name: &str) -> Result<&'static Family> {
+    FAMILIES
         .iter()
         .find(|family| family.huggingface.contains(&name) || family.gguf.contains(&name))
         .ok_or_else(|| ModelError::UnsupportedArchitecture {
             architecture: name.to_owned(),
             supported: supported(),
-        })?;
-    (family.architecture)(config)
+        })
 }
 
 fn supported() -> String {

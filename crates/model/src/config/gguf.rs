@@ -4,6 +4,7 @@ use matou_kernels::{Format, dequantize};
 
 use super::{ModelConfig, RopeParameters, RopeScaling, invalid};
 use crate::error::Result;
+use crate::registry;
 use crate::weights::{GgufArray, GgufFile, GgufValue};
 
 /// Every sixth layer of Gemma 3 sees the whole context.
@@ -113,6 +114,7 @@ impl<'a> Keys<'a> {
                     "is missing or no string".to_owned(),
                 )
             })?;
+        registry::check(architecture)?;
         Ok(Self {
             file,
             architecture: architecture.to_owned(),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::rope::RawRope;
 use super::{ModelConfig, invalid};
 use crate::error::{ModelError, Result};
+use crate::registry;
 
 /// The fields that matter, as written. `None` stands for both missing and `null`.
 #[derive(Deserialize)]
@@ -115,6 +116,7 @@ impl RawConfig {
             .and_then(|names| names.first())
             .ok_or_else(|| invalid(path, "architectures", "is missing".to_owned()))?
             .clone();
+        registry::check(&architecture)?;
         let hidden_size = required("hidden_size", self.hidden_size)?;
         let heads = required("num_attention_heads", self.num_attention_heads)?;
         let layers = required("num_hidden_layers", self.num_hidden_layers)?;

@@ -2,16 +2,10 @@
 
 use matou_model::{DeviceChoice, Dtype, GgufFile, LoadOptions};
 
-use super::harness::{Harness, bits, gguf_fixture, goldens, relative_deviation, relative_error};
+use super::harness::{
+    Harness, bits, gguf_fixture, goldens, options, relative_deviation, relative_error,
+};
 use super::parity::check_runs;
-
-fn options(device: DeviceChoice) -> LoadOptions {
-    LoadOptions {
-        device,
-        threads: Some(2),
-        ..LoadOptions::default()
-    }
-}
 
 /// An unquantised file is as good as the checkpoint it was made from.
 fn check_f32(file: &str, checkpoint: &str) {

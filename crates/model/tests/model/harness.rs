@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use matou_model::{
-    BLOCK_SIZE, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles, load,
+    BLOCK_SIZE, DeviceChoice, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
+    load,
 };
 use matou_testkit::fixtures_dir;
 use safetensors::SafeTensors;
@@ -51,6 +52,15 @@ pub(crate) fn goldens(name: &str) -> Vec<Golden> {
             greedy: ids(&format!("greedy_{i}")),
         })
         .collect()
+}
+
+/// Two threads, so that kernels do share their work.
+pub(crate) fn options(device: DeviceChoice) -> LoadOptions {
+    LoadOptions {
+        device,
+        threads: Some(2),
+        ..LoadOptions::default()
+    }
 }
 
 /// A model with an f32 cache.

@@ -4,18 +4,12 @@
 use matou_kernels::Isa;
 use matou_model::{DeviceChoice, Dtype, LoadOptions, ModelError, WeightFiles, load};
 
-use super::harness::{Golden, Harness, MAX_TOKENS, bits, checkpoint, goldens, relative_error};
+use super::harness::{
+    Golden, Harness, MAX_TOKENS, bits, checkpoint, goldens, options, relative_error,
+};
 
 /// Largest error of a logit, as a share of the largest logit.
 const TOLERANCE: f32 = 1e-4;
-
-fn options(device: DeviceChoice) -> LoadOptions {
-    LoadOptions {
-        device,
-        threads: Some(2),
-        ..LoadOptions::default()
-    }
-}
 
 fn assert_close(actual: &[f32], golden: &Golden, how: &str) {
     let error = relative_error(actual, &golden.logits);

@@ -282,6 +282,28 @@ fn shards_that_are_missing_or_not_the_first_are_named() {
 }
 
 #[test]
+fn metadata_that_is_missing_or_unknown_is_named() {
+    const STRING: u32 = 8;
+    let architecture = |name: &str| {
+        Gguf::new().metadata(b"general.architecture", STRING, &string(name.as_bytes()))
+    };
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("model.gguf");
+    for (file, expected) in [
+        (Gguf::new(), "`general.architecture` is missing"),
+        (
+            architecture("mamba"),
+            "unsupported architecture mamba; supported: LlamaForCausalLM",
+        ),
+        (architecture("llama"), "`llama.embedding_length` is missing"),
+    ] {
+        fs::write(&path, file.bytes()).unwrap();
+        let error = message(load_on_cpu(&WeightFiles::Gguf(path.clone())), expected);
+        assert_mentions(&error, expected);
+    }
+}
+
+#[test]
 fn a_tensor_type_without_a_kernel_is_named_when_it_is_needed() {
     let folder = TempDir::new().unwrap();
     let mut bytes = fs::read(gguf_fixture("llama3.2-q8_0.gguf")).unwrap();

@@ -143,6 +143,19 @@ fn bad_configs_are_errors_that_name_the_field() {
 }
 
 #[test]
+fn an_unknown_architecture_is_named_before_the_fields_that_it_lacks() {
+    let spoilt = Spoilt::new();
+    spoilt.write(
+        "config.json",
+        json!({"architectures": ["GPT2LMHeadModel"], "n_embd": 64}).to_string(),
+    );
+    assert_mentions(
+        &spoilt.error("GPT-2"),
+        "unsupported architecture GPT2LMHeadModel",
+    );
+}
+
+#[test]
 fn folders_that_lack_files_are_errors_that_name_them() {
     let spoilt = Spoilt::new();
     fs::remove_file(spoilt.path().join("model.safetensors")).unwrap();
