@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`dispatch`] | which instructions may be used, decided once |
 //! | [`pool`] | the threads that share every loop |
-//! | [`format`], [`quant`] | the formats of weights, quantised or not |
-//! | [`packed`], [`matmul`] | weights repacked for it, and the matrix product |
+//! | [`mod@format`], [`quant`] | the formats of weights, quantised or not |
+//! | [`packed`], [`mod@matmul`] | weights repacked for it, and the matrix product |
 //! | [`attention`] | paged attention and its cache |
 //! | [`norm`], [`rope`], [`activation`] | the small operations between matrix products |
 //! | [`vector`] | long rows of logits, for sampling |
