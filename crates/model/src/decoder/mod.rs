@@ -1,10 +1,10 @@
 //! The decoder that every family is an instance of.
 //!
 //! ```text
-//!                    ┌─ each layer ─────────────────────────────────────────┐
-//! ids ── embedding ──┼─┬───────────────────── + ─┬──────────────────────── + ─┼── norm ── head ── logits
-//!                    │ └─ norm ── attention ──┘  └─ norm ── feed-forward ──┘  │
-//!                    └──────────────────────────────────────────────────────┘
+//!                   ┌─ each layer ────────────────────────────────────────────┐
+//! ids ─ embedding ──┼─┬────────────────────── + ─┬───────────────────────── + ┼─ norm ─ head ─ logits
+//!                   │ └─ norm ── attention ───┘  └─ norm ── feed-forward ───┘ │
+//!                   └─────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! A layer hands on its residual stream and what is still to be added to it, so that the addition

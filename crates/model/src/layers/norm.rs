@@ -72,8 +72,8 @@ impl RmsNorm {
         Ok((residual, normed))
     }
 
-    /// Norms the first `heads` heads of each row of a fused projection, in place where possible:
-    /// `[tokens, (heads + others) · len]`, of which the part from `first` on is normed.
+    /// Norms `heads` heads, each on its own, of every row of a fused projection `[tokens, width]`:
+    /// those from column `first` on. The argument is used up.
     pub(crate) fn forward_heads(
         &self,
         fused: Tensor,

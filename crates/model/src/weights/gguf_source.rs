@@ -42,6 +42,46 @@ impl GgufSource {
         }
     }
 
+    /// The name that a Hugging Face tensor has in this file.
+    fn gguf_name(&self, name: &str) -> Option<String> {
+        let (module, parameter) = name.rsplit_once('.')?;
+        let gguf_module = match module {
+            "model.embed_tokens" => "token_embd",
+            "model.norm" => "output_norm",
+            "lm_head" => "output",
+            _ => {
+                let (layer, module) = module.strip_prefix("model.layers.")?.split_once('.')?;
+                // Gemma norms the output of attention too; the norm before its feed-forward part,
+                // which Llama calls `post_attention_layernorm`, then has a name of its own.
+                let sandwiched = self
+                    .file
+                    .tensor("blk.0.post_attention_norm.weight")
+                    .is_some();
+                let gguf_module = match module {
+                    "input_layernorm" => "attn_norm",
+                    "self_attn.q_proj" => "attn_q",
+                    "self_attn.k_proj" => "attn_k",
+                    "self_attn.v_proj" => "attn_v",
+                    "self_attn.qkv_proj" => "attn_qkv",
+                    "self_attn.o_proj" => "attn_output",
+                    "self_attn.q_norm" => "attn_q_norm",
+                    "self_attn.k_norm" => "attn_k_norm",
+                    "post_attention_layernorm" if sandwiched => "post_attention_norm",
+                    "post_attention_layernorm" => "ffn_norm",
+                    "pre_feedforward_layernorm" => "ffn_norm",
+                    "post_feedforward_layernorm" => "post_ffw_norm",
+                    "mlp.gate_proj" => "ffn_gate",
+                    "mlp.up_proj" | "mlp.gate_up_proj" => "ffn_up",
+                    "mlp.down_proj" => "ffn_down",
+                    "block_sparse_moe.gate" => "ffn_gate_inp",
+                    _ => return None,
+                };
+                return Some(format!("blk.{layer}.{gguf_module}.{parameter}"));
+            }
+        };
+        Some(format!("{gguf_module}.{parameter}"))
+    }
+
     fn view(&self, gguf_name: &str) -> Result<Option<TensorView<'_>>> {
         let Some(tensor) = self.file.tensor(gguf_name) else {
             return Ok(None);
@@ -76,6 +116,7 @@ impl GgufSource {
         Ok(Some(view))
     }
 
+    /// Puts the rows of each head into the order of Hugging Face.
     fn deinterleave_heads(
         &self,
         name: &str,
@@ -84,12 +125,14 @@ impl GgufSource {
     ) -> Result<()> {
         let rows = view.shape.first().copied().unwrap_or(0);
         let head_dim = rows.checked_div(heads).unwrap_or(0);
-        if head_dim == 0 || !head_dim.is_multiple_of(2) || head_dim * heads != rows {
+        let row_bytes = view.bytes.len().checked_div(rows).unwrap_or(0);
+        let whole_rows = row_bytes > 0 && row_bytes * rows == view.bytes.len();
+        if !whole_rows || head_dim == 0 || !head_dim.is_multiple_of(2) || head_dim * heads != rows {
             return Err(self.invalid(format!(
-                "tensor {name} has {rows} rows, which is not {heads} heads of an even size"
+                "tensor {name} has {rows} rows in {} bytes, which is not {heads} heads of an even size",
+                view.bytes.len()
             )));
         }
-        let row_bytes = view.bytes.len() / rows;
         let mut reordered = Vec::with_capacity(view.bytes.len());
         for head in view.bytes.chunks_exact(head_dim * row_bytes) {
             for half in 0..2 {
@@ -144,48 +187,6 @@ impl TensorSource for GgufSource {
             .filter_map(|(name, tensor)| self.file.data(name, tensor).ok())
             .map(|(_, bytes)| bytes.len() as u64)
             .sum()
-    }
-}
-
-impl GgufSource {
-    /// The name that a Hugging Face tensor has in this file.
-    fn gguf_name(&self, name: &str) -> Option<String> {
-        let (module, parameter) = name.rsplit_once('.')?;
-        let gguf_module = match module {
-            "model.embed_tokens" => "token_embd",
-            "model.norm" => "output_norm",
-            "lm_head" => "output",
-            _ => {
-                let (layer, module) = module.strip_prefix("model.layers.")?.split_once('.')?;
-                // Gemma norms the output of attention too; the norm before its feed-forward part,
-                // which Llama calls `post_attention_layernorm`, then has a name of its own.
-                let sandwiched = self
-                    .file
-                    .tensor("blk.0.post_attention_norm.weight")
-                    .is_some();
-                let gguf_module = match module {
-                    "input_layernorm" => "attn_norm",
-                    "self_attn.q_proj" => "attn_q",
-                    "self_attn.k_proj" => "attn_k",
-                    "self_attn.v_proj" => "attn_v",
-                    "self_attn.qkv_proj" => "attn_qkv",
-                    "self_attn.o_proj" => "attn_output",
-                    "self_attn.q_norm" => "attn_q_norm",
-                    "self_attn.k_norm" => "attn_k_norm",
-                    "post_attention_layernorm" if sandwiched => "post_attention_norm",
-                    "post_attention_layernorm" => "ffn_norm",
-                    "pre_feedforward_layernorm" => "ffn_norm",
-                    "post_feedforward_layernorm" => "post_ffw_norm",
-                    "mlp.gate_proj" => "ffn_gate",
-                    "mlp.up_proj" | "mlp.gate_up_proj" => "ffn_up",
-                    "mlp.down_proj" => "ffn_down",
-                    "block_sparse_moe.gate" => "ffn_gate_inp",
-                    _ => return None,
-                };
-                return Some(format!("blk.{layer}.{gguf_module}.{parameter}"));
-            }
-        };
-        Some(format!("{gguf_module}.{parameter}"))
     }
 }
 

@@ -321,6 +321,24 @@ fn a_tensor_type_without_a_kernel_is_named_when_it_is_needed() {
     assert_mentions(&error, "tensor blk.1.ffn_up.weight has type IQ2_XXS");
 }
 
+#[test]
+fn a_bias_of_queries_in_a_type_of_blocks_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    let name = b"blk.0.attn_q.bias";
+    for shard in 1..=4 {
+        let file = format!("llama-bias-f32-{shard:05}-of-00004.gguf");
+        let mut bytes = fs::read(gguf_fixture(&file)).unwrap();
+        if let Some(entry) = bytes.windows(name.len()).position(|window| window == name) {
+            // After the name: the number of dimensions, one of them, the type. 2 is Q4_0.
+            bytes[entry + name.len() + 4 + 8] = 2;
+        }
+        fs::write(folder.path().join(file), bytes).unwrap();
+    }
+    let first = folder.path().join("llama-bias-f32-00001-of-00004.gguf");
+    let error = message(load_on_cpu(&WeightFiles::Gguf(first)), "bias");
+    assert_mentions(&error, "tensor blk.0.attn_q.bias has 64 rows in 36 bytes");
+}
+
 /// Loads a file and, if it loads, runs a step. Whatever happens must not be a panic.
 fn exercise(path: &Path) {
     let Ok(mut model) = load_on_cpu(&WeightFiles::Gguf(path.to_owned())) else {
