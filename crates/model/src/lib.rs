@@ -8,7 +8,7 @@
 //!                        └── compute: matou's kernels, or candle on any device
 //! ```
 //!
-//! [`load`] gives a [`LanguageModel`]: a [`ForwardBatch`] in, [`Logits`] out. Every family is the
+//! [`load()`] gives a [`LanguageModel`]: a [`ForwardBatch`] in, [`Logits`] out. Every family is the
 //! same decoder with particulars of its own, so all of them run ragged batches over the paged cache.
 
 mod attention;
