@@ -189,6 +189,12 @@ fn compile_schema(factory: &ParserFactory, schema: &Value) -> Result<Grammar, Gr
         Ok(grammar) => Ok(grammar),
         Err(reason) => {
             check_schema(factory, &prepared)?;
+            if reason == NOTHING_FITS {
+                return Err(GrammarError::InvalidSchema {
+                    path: "$".to_owned(),
+                    reason,
+                });
+            }
             Err(GrammarError::TooLarge(reason))
         }
     }
@@ -218,6 +224,8 @@ fn compile_lark(
         .map_err(|reason| GrammarError::InvalidGrammar { kind, reason })
 }
 
+const NOTHING_FITS: &str = "nothing satisfies it";
+
 /// Builds the parser and its first mask: the lexer states that every sequence begins with.
 fn start(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<Grammar, String> {
     let mut matcher = Matcher::new(factory.create_parser(grammar));
@@ -226,6 +234,7 @@ fn start(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<Grammar, S
         let _ = matcher.compute_mask_or_eos();
     }
     match matcher.get_error() {
+        Some(error) if error.contains("NoExtension") => Err(NOTHING_FITS.to_owned()),
         Some(error) => Err(first_part(&error)),
         None => Ok(Grammar::new(matcher)),
     }

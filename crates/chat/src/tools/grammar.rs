@@ -45,8 +45,15 @@ impl ToolFormat {
             lines: Vec::new(),
             schemas: Vec::new(),
         };
+        // A list is Python or JSON as a whole.
+        let in_python = self == Self::Llama3Pythonic
+            && tools.iter().all(|tool| takes_keywords(&tool.parameters));
         for (index, tool) in tools.iter().enumerate() {
-            writer.call(self, index, tool, &literal("[ARGS]"));
+            if in_python {
+                writer.python_call(index, tool);
+            } else {
+                writer.call(self, index, tool, &literal("[ARGS]"));
+            }
         }
         let calls: Vec<String> = (0..tools.len())
             .map(|index| format!("call_{index}"))
@@ -143,45 +150,23 @@ impl Writer {
             ToolFormat::Functionary => {
                 format!("{} {arguments}", quote(&format!("{}>", tool.name)))
             }
-            ToolFormat::Llama3Pythonic if self.keywords(index, &tool.parameters) => {
-                let head = quote(&format!("{}(", tool.name));
-                self.lines
-                    .push(format!("call_{index}: {head} first_{index}_0 \")\""));
-                return;
-            }
             _ => object("arguments"),
         };
         self.lines.push(format!("call_{index}: {body}"));
         self.schemas.push((arguments, as_object(&tool.parameters)));
     }
 
-    /// Rules for `key=value, …` in the order of the schema's properties: `first_I_N` is what may
-    /// follow before an argument was written, `next_I_N` after one, from property N on.
-    ///
-    /// False if the arguments can't be written like that: a name that is no identifier, or a schema
-    /// that isn't simply one of properties.
-    fn keywords(&mut self, tool: usize, schema: &Value) -> bool {
+    /// The rule `call_N` in Python's syntax, with rules for `key=value, …` in the order of the
+    /// schema's properties: `first_N_I` is what may follow before an argument was written,
+    /// `next_N_I` after one, from property I on.
+    fn python_call(&mut self, tool: usize, Tool { name, parameters }: &Tool) {
+        let head = quote(&format!("{name}("));
+        self.lines
+            .push(format!("call_{tool}: {head} first_{tool}_0 \")\""));
         let none = Map::new();
+        let schema = parameters;
         let properties = schema.get("properties").and_then(Value::as_object);
         let properties = properties.unwrap_or(&none);
-        let combines = [
-            "allOf",
-            "anyOf",
-            "oneOf",
-            "$ref",
-            "not",
-            "if",
-            "patternProperties",
-        ];
-        let is_identifier = |name: &String| {
-            name.starts_with(|c: char| c.is_alphabetic() || c == '_')
-                && name.chars().all(|c| c.is_alphanumeric() || c == '_')
-        };
-        if combines.iter().any(|keyword| schema.get(keyword).is_some())
-            || !properties.keys().all(is_identifier)
-        {
-            return false;
-        }
         let required = schema.get("required").and_then(Value::as_array);
         for (index, (name, value)) in properties.iter().enumerate() {
             let is_required = required.is_some_and(|names| names.iter().any(|each| each == name));
@@ -204,8 +189,28 @@ impl Writer {
             self.lines
                 .push(format!("{kind}_{tool}_{}: \"\"", properties.len()));
         }
-        true
     }
+}
+
+/// Whether arguments can be written as `key=value`: the names are identifiers, and the schema is
+/// simply one of properties.
+fn takes_keywords(schema: &Value) -> bool {
+    const OTHERS: [&str; 7] = [
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "$ref",
+        "not",
+        "if",
+        "patternProperties",
+    ];
+    let is_identifier = |name: &String| {
+        name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let mut names = properties.into_iter().flat_map(Map::keys);
+    OTHERS.iter().all(|keyword| schema.get(keyword).is_none()) && names.all(is_identifier)
 }
 
 /// A string literal of Lark, which takes JSON's escapes.
@@ -213,10 +218,11 @@ fn quote(text: &str) -> String {
     Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
+/// A regex that matches the text.
 fn escape_regex(text: &str) -> String {
     let escape = |c: char| match c.is_alphanumeric() || c == '_' {
         true => c.to_string(),
-        false => format!("\\{c}"),
+        false => format!("\\x{{{:X}}}", u32::from(c)),
     };
     text.chars().map(escape).collect()
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::formats::{self, Format};
 use super::path::{element, escape, member};
 use super::references::{References, Resource};
-use super::rules::{self, Result, admits, invalid, unsupported};
+use super::rules::{self, Result, Step, admits, invalid, unsupported};
 use super::{MAX_DEPTH, MAX_PATTERNS, MAX_SUBSCHEMAS};
 use crate::GrammarError;
 
@@ -19,6 +19,7 @@ pub(super) fn rewrite(schema: &Value) -> Result<Value> {
         subschemas: 0,
         names: HashMap::new(),
         pending: VecDeque::new(),
+        steps: Vec::new(),
     };
     let place = Place {
         path: "$".to_owned(),
@@ -64,6 +65,8 @@ struct Rewriter<'a, 'r> {
     /// The definitions that have been met, by their address in the client's schema.
     names: HashMap<*const Value, String>,
     pending: VecDeque<Definition<'a>>,
+    /// The values of `multipleOf` so far.
+    steps: Vec<Step>,
 }
 
 /// A schema in the making.
@@ -153,11 +156,12 @@ impl<'a> Rewriter<'a, '_> {
             "required" => json!(rules::strings(value, &member(path, keyword))?),
             "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties"
             | "maxProperties" => json!(rules::count(value, path, keyword)?),
-            "minimum" | "maximum" | "multipleOf" => {
+            "minimum" | "maximum" => {
                 rules::bound(value, path, keyword)?;
-                if keyword == "multipleOf" && value.as_f64().is_some_and(|step| step <= 0.0) {
-                    return invalid(member(path, keyword), "it must be greater than 0");
-                }
+                value.clone()
+            }
+            "multipleOf" => {
+                self.add_step(Step::read(value, path)?, path)?;
                 value.clone()
             }
             "exclusiveMinimum" | "exclusiveMaximum" => {
@@ -198,6 +202,18 @@ impl<'a> Rewriter<'a, '_> {
             _ => return Ok(()),
         };
         output.map.insert(keyword.to_owned(), rewritten);
+        Ok(())
+    }
+
+    fn add_step(&mut self, step: Step, path: &str) -> Result<()> {
+        if self.steps.contains(&step) {
+            return Ok(());
+        }
+        if !self.steps.iter().all(|other| step.goes_with(*other)) {
+            let reason = "too many digits together with another `multipleOf` in the schema";
+            return unsupported(path, "multipleOf", reason);
+        }
+        self.steps.push(step);
         Ok(())
     }
 

@@ -77,6 +77,45 @@ pub(super) fn bound(value: &Value, path: &str, keyword: &str) -> Result<()> {
     }
 }
 
+/// A value of `multipleOf`: `coefficient / 10^exponent`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step {
+    coefficient: u64,
+    exponent: u32,
+}
+
+impl Step {
+    /// Reads a step that the compiler can count by: it counts in 32 bits.
+    pub(super) fn read(value: &Value, path: &str) -> Result<Self> {
+        let keyword = "multipleOf";
+        bound(value, path, keyword)?;
+        let mut scaled = value.as_f64().unwrap_or_default();
+        if scaled <= 0.0 {
+            return invalid(path::member(path, keyword), "it must be greater than 0");
+        }
+        let mut exponent = 0;
+        while scaled.fract() != 0.0 && exponent < 9 {
+            scaled *= 10.0;
+            exponent += 1;
+        }
+        if scaled.fract() != 0.0 || scaled > f64::from(u32::MAX / 10) {
+            return unsupported(path, keyword, "it has too many digits");
+        }
+        Ok(Self {
+            coefficient: scaled as u64,
+            exponent,
+        })
+    }
+
+    /// Whether the compiler can count by both at once, as where two schemas apply to a number.
+    pub(super) fn goes_with(self, other: Self) -> bool {
+        let scale = |exponent: u32| 10_u64.pow(exponent);
+        let own = self.coefficient * scale(other.exponent.saturating_sub(self.exponent));
+        let others = other.coefficient * scale(self.exponent.saturating_sub(other.exponent));
+        own.saturating_mul(others) <= u64::from(u32::MAX)
+    }
+}
+
 /// The values of `const` and `enum`: any, if their numbers can be told apart.
 pub(super) fn literal(value: &Value, path: &str, keyword: &str) -> Result<()> {
     match value {
@@ -105,13 +144,13 @@ fn has_no_escape(character: char) -> bool {
 
 /// The compiler's regexes of ranges are made of 64-bit integers.
 const MAX_BOUND: f64 = 9.2e18;
-/// Whole numbers up to this have a `f64` of their own: the compiler's arithmetic.
+/// Whole numbers below this have a `f64` of their own: the compiler's arithmetic.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 fn exact(number: &Number, path: &str, keyword: &str) -> Result<()> {
     let whole = number.is_i64() || number.is_u64();
     let magnitude = number.as_f64().map_or(f64::INFINITY, f64::abs);
-    if magnitude.is_finite() && (!whole || magnitude <= MAX_EXACT) {
+    if magnitude.is_finite() && (!whole || magnitude < MAX_EXACT) {
         return Ok(());
     }
     Err(GrammarError::UnsupportedSchema {

@@ -1,11 +1,9 @@
 //! Soundness of schemas at large: what a grammar produces validates, what it accepts is valid, and
 //! what it can't enforce it names.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::ToyVocabulary;
+use crate::toy::ToyVocabulary;
 use jsonschema::{Draft, Validator};
 use matou_grammar::{Compiler, GrammarError, GrammarSpec};
 use serde_json::Value;
@@ -15,11 +13,8 @@ const SAMPLES: u64 = 4;
 const MAX_TOKENS: usize = 300;
 
 fn fixture(name: &str) -> Vec<Value> {
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/fixtures/json-schema/"
-    );
-    let text = std::fs::read_to_string(format!("{folder}{name}")).expect("the fixture is there");
+    let path = matou_testkit::fixtures_dir().join("json-schema").join(name);
+    let text = std::fs::read_to_string(path).expect("the fixture is there");
     let parse = |line: &str| serde_json::from_str(line).expect("a line of JSON");
     text.lines().map(parse).collect()
 }

@@ -1,8 +1,6 @@
 //! What each kind of grammar lets through, and how the compiler's limits hold.
 
-mod common;
-
-use common::ToyVocabulary;
+use crate::toy::ToyVocabulary;
 use matou_grammar::{Compiler, GrammarError, GrammarSpec};
 use serde_json::json;
 
