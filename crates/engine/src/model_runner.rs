@@ -25,7 +25,7 @@ pub(crate) trait Samplers {
     fn sampler(&mut self, id: SequenceId) -> &mut Sampler;
 }
 
-/// The model, and the arrays reused from step to step.
+/// The model, and the scratch space of its samplers.
 pub(crate) struct ModelRunner {
     model: Box<dyn LanguageModel>,
     workspace: Workspace,
@@ -39,7 +39,7 @@ impl ModelRunner {
         }
     }
 
-    /// Computes `step`. A panic in the model is caught: it ends the step, not the engine.
+    /// Computes `step`. A panic on the way is caught: it ends the step, not the engine.
     pub(crate) fn execute(
         &mut self,
         step: &Step,
