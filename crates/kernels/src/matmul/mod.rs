@@ -78,7 +78,9 @@ pub fn matmul(ctx: &Context, ws: &[&PackedMatrix], x: &[f32], out: &mut [f32]) {
         // which serves two loads a cycle only if their banks differ.
         let stride = groups + 1;
         if ws.iter().any(|w| w.layout().quantizes_inputs()) {
-            quantized.resize(tokens * stride, InputGroup::default());
+            if quantized.len() < tokens * stride {
+                quantized.resize(tokens * stride, InputGroup::default());
+            }
             quantize(ctx, x, cols, quantized, stride);
         }
         let inputs = Inputs {
