@@ -7,8 +7,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use llguidance::api::{GrammarInit, TopLevelGrammar};
@@ -23,7 +22,7 @@ use crate::{Grammar, GrammarError, GrammarSpec, Vocabulary, gbnf, lark, schema};
 pub struct CompileLimits {
     /// The largest grammar or schema, in bytes of its source.
     pub source_bytes: usize,
-    /// How long a caller waits for a grammar.
+    /// How long a caller waits for a place to compile in, and then for the grammar.
     pub timeout: Duration,
     /// How many grammars may be in compilation at a time, abandoned ones included.
     pub concurrent: usize,
@@ -47,7 +46,7 @@ pub struct Compiler {
     factory: Arc<ParserFactory>,
     limits: CompileLimits,
     cache: Mutex<Cache>,
-    compiling: Arc<AtomicUsize>,
+    places: Arc<Places>,
 }
 
 impl Compiler {
@@ -76,7 +75,7 @@ impl Compiler {
             factory: Arc::new(factory),
             limits,
             cache: Mutex::default(),
-            compiling: Arc::default(),
+            places: Arc::default(),
         })
     }
 
@@ -110,14 +109,14 @@ impl Compiler {
     }
 
     fn compile_in_thread(&self, spec: GrammarSpec) -> Result<Grammar, GrammarError> {
-        let slot = Slot::take(&self.compiling, self.limits.concurrent)?;
+        let place = Place::take(&self.places, &self.limits)?;
         let factory = Arc::clone(&self.factory);
         let (sender, receiver) = mpsc::channel();
         std::thread::Builder::new()
             .name("grammar-compiler".to_owned())
             .stack_size(COMPILER_STACK)
             .spawn(move || {
-                let _slot = slot;
+                let _place = place;
                 // The receiver is gone if the time was up: then nobody wants the grammar.
                 let _ = sender.send(compile(&factory, spec));
             })
@@ -138,23 +137,39 @@ impl Compiler {
 /// references keep the recursion below it.
 const COMPILER_STACK: usize = 256 << 20;
 
-/// One of the few places for a compilation; given back when dropped.
-struct Slot(Arc<AtomicUsize>);
+/// The places for compilations.
+#[derive(Default)]
+struct Places {
+    taken: Mutex<usize>,
+    freed: Condvar,
+}
 
-impl Slot {
-    fn take(taken: &Arc<AtomicUsize>, places: usize) -> Result<Self, GrammarError> {
-        let before = taken.fetch_add(1, Ordering::AcqRel);
-        let slot = Self(Arc::clone(taken));
-        if before >= places {
+/// One of the places; given back when dropped.
+struct Place(Arc<Places>);
+
+impl Place {
+    /// Waits for a place to become free.
+    fn take(places: &Arc<Places>, limits: &CompileLimits) -> Result<Self, GrammarError> {
+        let taken = places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |taken: &mut usize| *taken >= limits.concurrent;
+        let waited = places
+            .freed
+            .wait_timeout_while(taken, limits.timeout, full)
+            .unwrap_or_else(PoisonError::into_inner);
+        let (mut taken, outcome) = waited;
+        if outcome.timed_out() {
             return Err(GrammarError::Busy);
         }
-        Ok(slot)
+        *taken += 1;
+        Ok(Self(Arc::clone(places)))
     }
 }
 
-impl Drop for Slot {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let taken = self.0.taken.lock();
+        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.freed.notify_one();
     }
 }
 
@@ -275,5 +290,37 @@ impl Cache {
                 None => return,
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(concurrent: usize) -> CompileLimits {
+        CompileLimits {
+            concurrent,
+            timeout: Duration::from_millis(20),
+            ..CompileLimits::default()
+        }
+    }
+
+    #[test]
+    fn a_place_is_free_again_once_it_is_dropped() {
+        let places = Arc::default();
+        let first = Place::take(&places, &limits(1)).expect("the only place");
+        let second = Place::take(&places, &limits(1)).err();
+        assert_eq!(second, Some(GrammarError::Busy));
+        drop(first);
+        assert!(Place::take(&places, &limits(1)).is_ok());
+    }
+
+    #[test]
+    fn grammars_are_shared_and_constraints_sent_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        fn sent<T: Send>() {}
+        shared::<Compiler>();
+        shared::<Grammar>();
+        sent::<crate::Constraint>();
     }
 }
