@@ -1,9 +1,10 @@
 //! Matrix products as models use them: `cargo bench -p matou-kernels --bench matmul`.
 //!
-//! One row is measured in bytes of weights a second, many rows in multiply-adds a second; the roofs of both,
-//! measured in the same run, stand above the results. `MATOU_ISA` and `MATOU_THREADS` choose what to run on; the
-//! default is the best instruction set and all cores. The name of a benchmark is `format/rows×cols/rows of inputs`,
-//! so that a filter such as `Q4_K/2048x2048/1$` picks one.
+//! One row is measured in bytes of weights a second, many rows in multiply-adds a second; the roofs
+//! of both, measured in the same run, stand above the results. `MATOU_ISA` and `MATOU_THREADS`
+//! choose what to run on; the default is the best instruction set and all cores. The name of a
+//! benchmark is `format/rows×cols/rows of inputs`, so that a filter such as `Q4_K/2048x2048/1$`
+//! picks one.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -14,11 +15,13 @@ use matou_kernels::{Context, Format, Isa, PackedMatrix, matmul};
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 
-/// Rows and columns: the smallest and the largest matrices of SmolLM2-135M, the same of Llama-3.2-1B.
+/// Rows and columns: the smallest and the largest matrices of SmolLM2-135M, the same of
+/// Llama-3.2-1B.
 const SHAPES: [(usize, usize); 4] = [(576, 576), (1536, 576), (2048, 2048), (8192, 2048)];
 /// Rows of inputs: decoding alone and in a batch, a short prompt and a long one.
 const TOKENS: [usize; 4] = [1, 8, 64, 512];
-/// Copies of a matrix are multiplied in turn until they are this large, so that weights come from memory.
+/// Copies of a matrix are multiplied in turn until they are this large, so that weights come from
+/// memory.
 const WORKING_SET: usize = 128 << 20;
 
 fn context() -> Context {

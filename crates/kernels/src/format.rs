@@ -1,7 +1,7 @@
 //! The number formats that weights come in, and the geometry of their blocks.
 //!
-//! Names, type numbers and block layouts are GGUF's. The layouts themselves are drawn in [`crate::quant`], one
-//! file per code width.
+//! Names, type numbers and block layouts are GGUF's. The layouts themselves are drawn in
+//! [`crate::quant`], one file per code width.
 
 use thiserror::Error;
 
@@ -60,7 +60,8 @@ impl Format {
         Format::Iq4Xs,
     ];
 
-    /// The format of a `ggml_type` number as found in a GGUF tensor table; `None` if it is not supported.
+    /// The format of a `ggml_type` number as found in a GGUF tensor table; `None` if it is not
+    /// supported.
     pub fn from_ggml(ggml_type: u32) -> Option<Self> {
         Some(match ggml_type {
             0 => Format::F32,
@@ -117,7 +118,8 @@ impl Format {
         }
     }
 
-    /// Bytes of a row of `k` elements in the file; `None` if `k` is not a whole number of blocks, or on overflow.
+    /// Bytes of a row of `k` elements in the file; `None` if `k` is not a whole number of blocks,
+    /// or on overflow.
     pub fn row_bytes(self, k: usize) -> Option<usize> {
         if !k.is_multiple_of(self.block_size()) {
             return None;

@@ -1,6 +1,7 @@
 //! Weights in memory.
 //!
-//! A matrix is cut into strips of 16 rows (see [`crate::quant`]), each packed on its own from the file's rows.
+//! A matrix is cut into strips of 16 rows (see [`crate::quant`]), each packed on its own from the
+//! file's rows.
 #![allow(unsafe_code)] // tasks write disjoint strips
 
 use thiserror::Error;
@@ -64,10 +65,12 @@ pub enum PackError {
 }
 
 impl PackedMatrix {
-    /// Packs the `rows` × `cols` matrix that `bytes` hold in GGUF's layout, on all threads of `ctx`.
+    /// Packs the `rows` × `cols` matrix that `bytes` hold in GGUF's layout, on all threads of
+    /// `ctx`.
     ///
     /// # Errors
-    /// If the shape is empty, is not a whole number of blocks, or does not take as many bytes as there are.
+    /// If the shape is empty, is not a whole number of blocks, or does not take as many bytes as
+    /// there are.
     pub fn pack(
         ctx: &Context,
         format: Format,

@@ -1,5 +1,5 @@
-//! The matrix product of every format on every instruction set: against exact arithmetic, against the scalar
-//! reference, and against itself in other company.
+//! The matrix product of every format on every instruction set: against exact arithmetic, against
+//! the scalar reference, and against itself in other company.
 
 use half::f16;
 use matou_kernels::dispatch::Isa;

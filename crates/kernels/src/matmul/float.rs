@@ -4,9 +4,9 @@
 //! strip = column 0: 16 rows │ column 1: 16 rows │ …       in the width of the format
 //! ```
 //!
-//! For each output, in this order on every path: the products of 32 columns are added up by fused multiply-adds from
-//! zero, and that sum is added to the total. Short chains keep rounding errors small, and leave the CPU independent
-//! work while one multiply-add waits for another.
+//! For each output, in this order on every path: the products of 32 columns are added up by fused
+//! multiply-adds from zero, and that sum is added to the total. Short chains keep rounding errors
+//! small, and leave the CPU independent work while one multiply-add waits for another.
 #![allow(unsafe_code)] // vectors
 #![expect(
     clippy::needless_range_loop,
@@ -126,7 +126,8 @@ pub(crate) fn multiply_scalar<E: Element>(job: &Job<'_>) {
     }
 }
 
-/// The same with vectors: tiles of two vectors of rows and up to [`Simd::SWEEP_TILE`] rows of inputs.
+/// The same with vectors: tiles of two vectors of rows and up to [`Simd::SWEEP_TILE`] rows of
+/// inputs.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`; the strips are packed with elements `E`.
@@ -211,7 +212,8 @@ impl<E: Element, const COLUMNS: usize, const T: usize> Kernel for Tile<'_, E, CO
                 .floats(self.token + t.min(self.count - 1))
                 .as_ptr();
         }
-        // SAFETY: the strip has 16 elements for each column, each row of inputs one; outputs belong to the job.
+        // SAFETY: the strip has 16 elements for each column, each row of inputs one; outputs belong
+        // to the job.
         unsafe {
             let mut totals = [[V::splat(0.0); T]; COLUMNS];
             for chain in (0..cols).step_by(CHAIN) {

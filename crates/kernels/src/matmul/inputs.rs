@@ -1,8 +1,9 @@
 //! The inputs of a product, quantised once for all matrices that share them.
 //!
-//! Each 32 columns become signed bytes with a float scale, `x ≈ scale · code` with `|code| ≤ 127`, in a record that
-//! also has what the kernels would otherwise add up again for every strip: the sums of the codes, with which
-//! offsets and minima of the weights are applied to all columns at once.
+//! Each 32 columns become signed bytes with a float scale, `x ≈ scale · code` with `|code| ≤ 127`,
+//! in a record that also has what the kernels would otherwise add up again for every strip: the
+//! sums of the codes, with which offsets and minima of the weights are applied to all columns at
+//! once.
 
 use super::simd::{Kernel, Simd};
 use crate::dispatch::Isa;
@@ -10,7 +11,8 @@ use crate::dispatch::Isa;
 use crate::dispatch::{Avx2, Avx512};
 use crate::quant::strip::GROUP;
 
-/// 32 quantised inputs. 48 bytes, so that rows whose length is a power of two do not fall into the same cache sets.
+/// 32 quantised inputs. 48 bytes, so that rows whose length is a power of two do not fall into the
+/// same cache sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C, align(16))]
 pub(crate) struct InputGroup {
@@ -40,10 +42,11 @@ impl InputGroup {
     }
 }
 
-/// The scale of a group, and what to multiply inputs with to get codes; or the whole group, where that is no use.
+/// The scale of a group, and what to multiply inputs with to get codes; or the whole group, where
+/// that is no use.
 ///
-/// `largest` are the bits of the largest input without its sign. Compared as an integer a NaN is the largest of all: it
-/// ends up in the scale, and stays visible in the output.
+/// `largest` are the bits of the largest input without its sign. Compared as an integer a NaN is
+/// the largest of all: it ends up in the scale, and stays visible in the output.
 #[inline(always)]
 pub(super) fn scale_and_inverse(largest: u32) -> Result<(f32, f32), InputGroup> {
     let largest = f32::from_bits(largest);

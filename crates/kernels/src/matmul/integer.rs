@@ -1,7 +1,8 @@
-//! Products with quantised weights: exact integer dot products, scaled once for each group of 32 columns.
+//! Products with quantised weights: exact integer dot products, scaled once for each group of 32
+//! columns.
 //!
-//! For each output, with `v` the values of the weights, `x` the codes of the inputs, `s` their scale, in this order
-//! on every path (see [`accumulate`]):
+//! For each output, with `v` the values of the weights, `x` the codes of the inputs, `s` their
+//! scale, in this order on every path (see [`accumulate`]):
 //!
 //! ```text
 //! for each group of 32 columns, ascending:
@@ -11,8 +12,8 @@
 //!     sum = fma(t, s, sum)
 //! ```
 //!
-//! Nothing in it depends on how many rows share the weights, or on who computes it: that is what makes a row of
-//! outputs independent of its batch, bit for bit, and equal on all instruction sets.
+//! Nothing in it depends on how many rows share the weights, or on who computes it: that is what
+//! makes a row of outputs independent of its batch, bit for bit, and equal on all instruction sets.
 #![allow(unsafe_code)] // vectors
 #![expect(
     clippy::needless_range_loop,
@@ -28,17 +29,18 @@ use crate::quant::scales::Scales;
 use crate::quant::strip::{GROUP, Strip};
 use crate::quant::{Codes, Group, STRIP_ROWS};
 
-/// How far ahead of the weights in use others are asked for. With several rows of inputs a group takes so many
-/// instructions that the CPU's own window does not reach far enough to hide the latency of memory: a group of Q8_0 has
-/// 544 B and takes 8 rows some 40 cycles, and memory some 500 cycles, 12 groups. Twice as far gains nothing, half as
-/// far costs a quarter of the speed.
+/// How far ahead of the weights in use others are asked for. With several rows of inputs a group
+/// takes so many instructions that the CPU's own window does not reach far enough to hide the
+/// latency of memory: a group of Q8_0 has 544 B and takes 8 rows some 40 cycles, and memory some
+/// 500 cycles, 12 groups. Twice as far gains nothing, half as far costs a quarter of the speed.
 const PREFETCH: usize = 8192;
 
 mod sweep;
 
 use sweep::{STRIPS, Sweep};
 
-/// Rows of inputs from which unpacking weights to memory, once for all rows, beats doing it for each tile.
+/// Rows of inputs from which unpacking weights to memory, once for all rows, beats doing it for
+/// each tile.
 const SWEEP_FROM: usize = 48;
 
 /// The reference: one number at a time.
@@ -177,8 +179,8 @@ impl<C: Codes, S: Scales, const T: usize> Kernel for Tile<'_, C, S, T> {
         let group_bytes = Strip::<C, S>::BLOCK_BYTES / S::GROUPS;
         let mut block = self.job.strip(self.strip).as_ptr();
         let mut x = self.job.inputs.tile::<T>(self.token, self.count);
-        // SAFETY: the strip has a whole block for every `S::GROUPS` groups, and each row of inputs all groups of
-        // these blocks; outputs belong to the job.
+        // SAFETY: the strip has a whole block for every `S::GROUPS` groups, and each row of inputs
+        // all groups of these blocks; outputs belong to the job.
         unsafe {
             let mut sums = [[[V::splat(0.0); T]]; 2];
             for _ in (0..groups).step_by(S::GROUPS) {

@@ -9,8 +9,8 @@
 //!   simd     the vector operations that the kernels are written in
 //! ```
 //!
-//! Every kernel has a scalar reference in the same file, and gives the same bits as it: on every instruction set, for
-//! any number of input rows, threads and jobs.
+//! Every kernel has a scalar reference in the same file, and gives the same bits as it: on every
+//! instruction set, for any number of input rows, threads and jobs.
 #![allow(unsafe_code)] // tasks write disjoint parts of the output
 
 use std::cell::RefCell;
@@ -31,12 +31,13 @@ mod job;
 pub(crate) mod layout;
 pub(crate) mod simd;
 
-/// Weights that a task reads at most: enough to hide the cost of taking a task, little enough that a thread which
-/// lost its core for a while does not keep the others waiting.
+/// Weights that a task reads at most: enough to hide the cost of taking a task, little enough that
+/// a thread which lost its core for a while does not keep the others waiting.
 const TASK_BYTES: usize = 192 << 10;
 /// Weights below which another task does not pay.
 const MIN_TASK_BYTES: usize = 16 << 10;
-/// Most rows of inputs of a task. At 2048 columns their codes take 590 KB: they stay in an L2 of 1 MB while strips pass by.
+/// Most rows of inputs of a task. At 2048 columns their codes take 590 KB: they stay in an L2 of 1
+/// MB while strips pass by.
 const TASK_TOKENS: usize = 192;
 /// Inputs from which quantising them is worth another thread.
 const PARALLEL_INPUTS: usize = 32 << 10;
@@ -46,12 +47,12 @@ thread_local! {
     static QUANTIZED: RefCell<Vec<InputGroup>> = const { RefCell::new(Vec::new()) };
 }
 
-/// `out[t, n] = x[t, k] · Wᵀ` for each of the matrices `ws`, whose outputs stand side by side: `out` is row-major
-/// `[t, Σ rows]`.
+/// `out[t, n] = x[t, k] · Wᵀ` for each of the matrices `ws`, whose outputs stand side by side:
+/// `out` is row-major `[t, Σ rows]`.
 ///
-/// Quantised weights are multiplied with inputs rounded to 8 bits with a scale for each 32, float weights with the
-/// inputs as they are. Each row of `out` depends on its row of `x` alone, and is the same bits whatever the other
-/// rows, the threads and the instruction set.
+/// Quantised weights are multiplied with inputs rounded to 8 bits with a scale for each 32, float
+/// weights with the inputs as they are. Each row of `out` depends on its row of `x` alone, and is
+/// the same bits whatever the other rows, the threads and the instruction set.
 ///
 /// # Panics
 /// If the matrices differ in columns, or `x` and `out` do not hold the same number of rows.
@@ -74,8 +75,8 @@ pub fn matmul(ctx: &Context, ws: &[&PackedMatrix], x: &[f32], out: &mut [f32]) {
     QUANTIZED.with_borrow_mut(|quantized| {
         // An even number, so that formats with blocks of 64 columns find whole blocks.
         let groups = cols.div_ceil(2 * GROUP) * 2;
-        // An odd number of 48 bytes: equal columns of neighbouring rows then lie in different banks of the L1 cache,
-        // which serves two loads a cycle only if their banks differ.
+        // An odd number of 48 bytes: equal columns of neighbouring rows then lie in different banks
+        // of the L1 cache, which serves two loads a cycle only if their banks differ.
         let stride = groups + 1;
         if ws.iter().any(|w| w.layout().quantizes_inputs()) {
             if quantized.len() < tokens * stride {

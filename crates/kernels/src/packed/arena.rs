@@ -1,7 +1,8 @@
 //! Memory for packed matrices.
 //!
-//! Reading weights at the speed of memory needs huge pages: with small ones a core waits for a page walk every
-//! 4 KiB. A matrix of a small model is smaller than a huge page, so that many of them share a chunk:
+//! Reading weights at the speed of memory needs huge pages: with small ones a core waits for a page
+//! walk every 4 KiB. A matrix of a small model is smaller than a huge page, so that many of them
+//! share a chunk:
 //!
 //! ```text
 //! chunk of 32 MiB  │ matrix │ matrix │ matrix │ …        → │ never touched, so not resident │
@@ -40,7 +41,8 @@ struct Chunk {
     used: Mutex<usize>,
 }
 
-// SAFETY: `start` points into memory that the chunk owns, and is only followed by the owners of disjoint regions.
+// SAFETY: `start` points into memory that the chunk owns, and is only followed by the owners of
+// disjoint regions.
 unsafe impl Send for Chunk {}
 // SAFETY: as above.
 unsafe impl Sync for Chunk {}

@@ -1,6 +1,7 @@
 //! Eight-bit codes: Q8_0.
 //!
-//! As GGUF stores it: `d:f16 │ 32 × i8`. In memory the codes are shifted up by 128 so that they are unsigned.
+//! As GGUF stores it: `d:f16 │ 32 × i8`. In memory the codes are shifted up by 128 so that they are
+//! unsigned.
 #![allow(unsafe_code)] // vectors
 
 use super::{Block, Codes, Group, half_at};

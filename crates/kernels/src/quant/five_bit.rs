@@ -53,8 +53,8 @@ pub(super) fn read_q5_k(bytes: &[u8], block: &mut Block) {
     }
 }
 
-/// Five-bit codes in a strip: the planes of [`FourBit`](super::four_bit::FourBit), then one of the fifth bits:
-/// bit v of byte i = code i of vector v.
+/// Five-bit codes in a strip: the planes of [`FourBit`](super::four_bit::FourBit), then one of the
+/// fifth bits: bit v of byte i = code i of vector v.
 pub(crate) struct FiveBit<const OFFSET: i32>;
 
 impl<const OFFSET: i32> Codes for FiveBit<OFFSET> {

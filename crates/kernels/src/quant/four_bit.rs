@@ -66,7 +66,8 @@ pub(super) fn read_iq4_xs(bytes: &[u8], block: &mut Block) {
     }
 }
 
-/// Four-bit codes in a strip: `byte i of plane j = code i of vector j+4 │ code i of vector j`, in 4 planes of 64 B.
+/// Four-bit codes in a strip: `byte i of plane j = code i of vector j+4 │ code i of vector j`, in 4
+/// planes of 64 B.
 pub(crate) struct FourBit<const OFFSET: i32>;
 
 impl<const OFFSET: i32> Codes for FourBit<OFFSET> {

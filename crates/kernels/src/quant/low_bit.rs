@@ -86,8 +86,8 @@ impl Codes for TwoBit {
     }
 }
 
-/// Three-bit codes in a strip: the planes of [`TwoBit`], then one of the third bits: bit v of byte i = code i of
-/// vector v.
+/// Three-bit codes in a strip: the planes of [`TwoBit`], then one of the third bits: bit v of byte
+/// i = code i of vector v.
 pub(crate) struct ThreeBit;
 
 impl Codes for ThreeBit {

@@ -1,9 +1,10 @@
 //! The quantised formats: how GGUF stores them, and what they become in memory.
 //!
-//! Every quantised weight is `scale · (value − offset) + minimum`: an unsigned integer *value*, an *offset* fixed
-//! by the format, and for each sub-block of 16 or 32 weights a scale and perhaps a minimum. `Block` is one block of
-//! the file taken apart that way. In memory, 16 rows make a strip, whose codes and scales are stored apart; any way
-//! to store the one (`Codes`) goes with any way to store the other (`Scales`).
+//! Every quantised weight is `scale · (value − offset) + minimum`: an unsigned integer *value*, an
+//! *offset* fixed by the format, and for each sub-block of 16 or 32 weights a scale and perhaps a
+//! minimum. `Block` is one block of the file taken apart that way. In memory, 16 rows make a strip,
+//! whose codes and scales are stored apart; any way to store the one (`Codes`) goes with any way to
+//! store the other (`Scales`).
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -33,7 +34,8 @@ pub(crate) mod strip;
 /// Rows of a strip: the 32-bit lanes of a 512-bit vector.
 pub(crate) const STRIP_ROWS: usize = 16;
 
-/// The codes of 16 rows × 32 columns as eight vectors: byte `4·r + c` of vector `v` is row `r`, column `4·v + c`.
+/// The codes of 16 rows × 32 columns as eight vectors: byte `4·r + c` of vector `v` is row `r`,
+/// column `4·v + c`.
 pub(crate) type Group = [[u8; 64]; 8];
 
 /// How the codes of a group are stored in memory.
@@ -54,7 +56,8 @@ pub(crate) trait Codes: 'static {
     fn pack(codes: &Group, out: &mut [u8]);
     /// One value: byte `byte` of vector `vector`.
     fn value(group: &[u8], vector: usize, byte: usize) -> u8;
-    /// The values of the rows `part · V::ROWS ..`: the part of each of the eight vectors that belongs to them.
+    /// The values of the rows `part · V::ROWS ..`: the part of each of the eight vectors that
+    /// belongs to them.
     ///
     /// # Safety
     /// `group` has [`Codes::GROUP_BYTES`] bytes; the instructions of `V` exist.
@@ -64,7 +67,8 @@ pub(crate) trait Codes: 'static {
 /// The longest block of any format, in elements.
 const MAX_BLOCK: usize = 256;
 
-/// One GGUF block taken apart. Only the leading `block_size` codes and the sub-blocks they make are meaningful.
+/// One GGUF block taken apart. Only the leading `block_size` codes and the sub-blocks they make are
+/// meaningful.
 pub(crate) struct Block {
     /// Codes as stored: the value itself, or for IQ4 the index of a value.
     codes: [u8; MAX_BLOCK],

@@ -1,8 +1,8 @@
 //! The scales and minima of a strip's block, which stand before its codes.
 //!
-//! A block is 64 columns of the formats with 32-wide blocks, 256 of the others: so that its bytes are whole cache
-//! lines. `[g]` is repeated for each group of 32 columns, `[s]` for each half of a group; each item is 16 numbers,
-//! one for each row.
+//! A block is 64 columns of the formats with 32-wide blocks, 256 of the others: so that its bytes
+//! are whole cache lines. `[g]` is repeated for each group of 32 columns, `[s]` for each half of a
+//! group; each item is 16 numbers, one for each row.
 //!
 //! ```text
 //! Halves              [g] f16 scale                                                             64 B

@@ -32,8 +32,8 @@ pub(super) fn read_q6_k(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(rest, 16);
 }
 
-/// Six-bit codes in a strip: the planes of [`FourBit`](super::four_bit::FourBit), then two of high bits: bits
-/// 2·v.. of byte i = code i of vector v in the first, of vector v+4 in the second.
+/// Six-bit codes in a strip: the planes of [`FourBit`](super::four_bit::FourBit), then two of high
+/// bits: bits 2·v.. of byte i = code i of vector v in the first, of vector v+4 in the second.
 pub(crate) struct SixBit;
 
 impl Codes for SixBit {

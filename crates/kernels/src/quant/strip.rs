@@ -9,8 +9,9 @@
 //!                      4v 4v+1 4v+2 4v+3 │ 4v 4v+1 4v+2 4v+3 │ … │ 4v 4v+1 4v+2 4v+3     (columns)
 //! ```
 //!
-//! A 32-bit lane belongs to one row: the dot product of four columns lands in the lane of its row, and no sum ever
-//! crosses lanes. Rows that the matrix does not have, and columns beyond its last, are zeros.
+//! A 32-bit lane belongs to one row: the dot product of four columns lands in the lane of its row,
+//! and no sum ever crosses lanes. Rows that the matrix does not have, and columns beyond its last,
+//! are zeros.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,5 @@
-//! Many rows of inputs: weights are unpacked once, into memory that stays in L1, and all rows sweep over them.
+//! Many rows of inputs: weights are unpacked once, into memory that stays in L1, and all rows sweep
+//! over them.
 //!
 //! ```text
 //!            ┌ CHUNK groups ┐
@@ -8,9 +9,10 @@
 //! inputs       6 rows at a time: 24 groups × 48 B × 6 = 7 KB; all of it fits an L1 of 48 KB
 //! ```
 //!
-//! All strips of the job take their turn with a chunk of columns before the next: the chunk of the inputs, 221 KB for
-//! 192 rows, stays in L2 meanwhile. Between chunks the sums wait in the output itself, as the floats they are: the
-//! order of operations, and so every bit, is that of the other paths.
+//! All strips of the job take their turn with a chunk of columns before the next: the chunk of the
+//! inputs, 221 KB for 192 rows, stays in L2 meanwhile. Between chunks the sums wait in the output
+//! itself, as the floats they are: the order of operations, and so every bit, is that of the other
+//! paths.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -23,12 +25,13 @@ use crate::quant::scales::Scales;
 use crate::quant::strip::Strip;
 use crate::quant::{Codes, STRIP_ROWS};
 
-/// Groups that are unpacked at a time; a multiple of those of a block. With 16 the sums are loaded and stored so often
-/// that it takes 10 % more cycles.
+/// Groups that are unpacked at a time; a multiple of those of a block. With 16 the sums are loaded
+/// and stored so often that it takes 10 % more cycles.
 const CHUNK: usize = 24;
 /// Strips that share inputs.
 pub(super) const STRIPS: usize = 2;
-/// Rows of inputs in a tile: of 32 registers, 12 sums, 12 integer sums, 2 vectors of weights, an input, scales.
+/// Rows of inputs in a tile: of 32 registers, 12 sums, 12 integer sums, 2 vectors of weights, an
+/// input, scales.
 const TILE: usize = 6;
 
 /// Strips times all rows of inputs of the job. One vector must hold the rows of a strip.
@@ -94,7 +97,8 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
         unpacked: &[Unpacked<V>; STRIPS],
     ) {
         let tokens = self.job.token_range.clone();
-        // The same chunk of the next strips, a share of it with each tile, while the CPU is busy with this one.
+        // The same chunk of the next strips, a share of it with each tile, while the CPU is busy
+        // with this one.
         let next = self.job.strips.as_ptr().wrapping_add(
             (strip + STRIPS) * self.job.strip_bytes
                 + chunk.start / S::GROUPS * Strip::<C, S>::BLOCK_BYTES,
@@ -137,7 +141,8 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
         count: usize,
     ) {
         let mut x = self.job.inputs.tile::<T>(token, count);
-        // SAFETY: the caller's promise; outputs belong to the job, and only one slice of them is alive at a time.
+        // SAFETY: the caller's promise; outputs belong to the job, and only one slice of them is
+        // alive at a time.
         unsafe {
             let mut sums = [[V::splat(0.0); T]; STRIPS];
             if chunk.start > 0 {

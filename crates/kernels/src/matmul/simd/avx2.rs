@@ -15,7 +15,8 @@ impl Simd for Avx2 {
     type Floats = __m256;
 
     const ROWS: usize = 8;
-    // Of 16 registers: 8 unpacked vectors (the other sums wait in L1, which costs a load and a store for 16 products).
+    // Of 16 registers: 8 unpacked vectors (the other sums wait in L1, which costs a load and a
+    // store for 16 products).
     const MAX_TILE: usize = 4;
     // Of 16 registers: 8 partial sums, 2 vectors of weights, an input; the sums wait in L1.
     const SWEEP_TILE: usize = 4;
@@ -34,7 +35,8 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn quantize(x: &[f32; GROUP]) -> InputGroup {
-        // SAFETY: the trait's contract, here and below: the instructions exist, the pointers are good.
+        // SAFETY: the trait's contract, here and below: the instructions exist, the pointers are
+        // good.
         unsafe {
             let mut vectors = [_mm256_setzero_ps(); 4];
             let mut largest = _mm256_setzero_si256();
@@ -52,7 +54,8 @@ impl Simd for Avx2 {
             for (rounded, vector) in rounded.iter_mut().zip(vectors) {
                 *rounded = _mm256_cvtps_epi32(_mm256_mul_ps(vector, _mm256_set1_ps(inverse)));
             }
-            // Packing works within 128-bit halves, and leaves fours of codes in the order 0 2 4 6 1 3 5 7.
+            // Packing works within 128-bit halves, and leaves fours of codes in the order 0 2 4 6 1
+            // 3 5 7.
             let first = _mm256_packs_epi32(rounded[0], rounded[1]);
             let second = _mm256_packs_epi32(rounded[2], rounded[3]);
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
@@ -279,7 +282,8 @@ unsafe fn dot_unsigned<C: Codes>(
             32 => _mm256_slli_epi32::<5>(negated_sum),
             _ => unreachable!("no format has another offset"),
         };
-        // `maddubs` adds two products into 16 bits; so many of its results fit before they must be widened.
+        // `maddubs` adds two products into 16 bits; so many of its results fit before they must be
+        // widened.
         let fit = i16::MAX as usize / (2 * 127 * C::MAX as usize);
         for (i, values) in values.chunks(fit).enumerate() {
             let mut pairs = _mm256_setzero_si256();
@@ -293,7 +297,8 @@ unsafe fn dot_unsigned<C: Codes>(
     }
 }
 
-/// `dot` for values of eight bits, which `maddubs` cannot take unsigned (2 · 127 · 255 > 32767). It gets the size
+/// `dot` for values of eight bits, which `maddubs` cannot take unsigned (2 · 127 · 255 > 32767). It
+/// gets the size
 /// |value − 128| ≤ 128 instead, and the inputs the sign: 2 · 127 · 128 = 32512 just fits.
 #[inline(always)]
 unsafe fn dot_signed(values: &[__m256i], x: *const i8) -> __m256i {

@@ -21,7 +21,8 @@ impl Simd for Avx512 {
     const ROWS: usize = 16;
     // Of 32 registers: 8 sums and 8 integer sums, 8 vectors of weights, scales, minima.
     const MAX_TILE: usize = 8;
-    // Of 32 registers: 12 sums and 12 integer sums or partial sums, 2 vectors of weights, an input, scales.
+    // Of 32 registers: 12 sums and 12 integer sums or partial sums, 2 vectors of weights, an input,
+    // scales.
     const SWEEP_TILE: usize = 6;
 
     #[target_feature(
@@ -40,7 +41,8 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn quantize(x: &[f32; GROUP]) -> InputGroup {
-        // SAFETY: the trait's contract, here and below: the instructions exist, the pointers are good.
+        // SAFETY: the trait's contract, here and below: the instructions exist, the pointers are
+        // good.
         unsafe {
             let first = _mm512_loadu_ps(x.as_ptr());
             let second = _mm512_loadu_ps(x.as_ptr().add(16));
@@ -132,7 +134,8 @@ impl Simd for Avx512 {
                 };
             }
             let mut sums = [start; COLUMNS];
-            // Four columns at a time, for all sums: there are enough of them to hide the latency of each.
+            // Four columns at a time, for all sums: there are enough of them to hide the latency of
+            // each.
             for i in 0..values[0].len() {
                 for t in 0..T {
                     let x = _mm512_set1_epi32(x[t].add(4 * i).cast::<i32>().read_unaligned());

@@ -1,8 +1,8 @@
 //! The few vector operations that the products are written in.
 //!
 //! A kernel is written once, over [`Simd`], and compiled for each instruction set: everything below
-//! [`Simd::vectorize`] is `#[inline(always)]`, so that it ends up inside the one function that carries
-//! `#[target_feature]`. A new instruction set is one more file here.
+//! [`Simd::vectorize`] is `#[inline(always)]`, so that it ends up inside the one function that
+//! carries `#[target_feature]`. A new instruction set is one more file here.
 
 use super::inputs::InputGroup;
 use crate::quant::Codes;
@@ -25,8 +25,8 @@ pub(crate) trait Kernel {
 /// Vectors with one lane for each of [`Simd::ROWS`] output rows.
 ///
 /// # Safety
-/// All functions need the instructions of the implementing type; those that read through a pointer need as many
-/// bytes there as they say.
+/// All functions need the instructions of the implementing type; those that read through a pointer
+/// need as many bytes there as they say.
 pub(crate) trait Simd {
     /// Four bytes for each row: four consecutive columns.
     type Bytes: Copy;
@@ -56,17 +56,20 @@ pub(crate) trait Simd {
     unsafe fn and(a: Self::Bytes, mask: u8) -> Self::Bytes;
     /// `a | b & mask` in each byte.
     unsafe fn or_masked(a: Self::Bytes, b: Self::Bytes, mask: u8) -> Self::Bytes;
-    /// `a << N` in each pair of bytes; what crosses from one into the other is for the caller to mask.
+    /// `a << N` in each pair of bytes; what crosses from one into the other is for the caller to
+    /// mask.
     unsafe fn shift_left<const N: u32>(a: Self::Bytes) -> Self::Bytes;
     /// `a >> N`, likewise.
     unsafe fn shift_right<const N: u32>(a: Self::Bytes) -> Self::Bytes;
     /// `table[a]` for bytes below 16.
     unsafe fn lookup(table: &[u8; 16], a: Self::Bytes) -> Self::Bytes;
 
-    /// Exact dot products of weights with inputs, for `COLUMNS` vectors of rows and `T` rows of inputs.
+    /// Exact dot products of weights with inputs, for `COLUMNS` vectors of rows and `T` rows of
+    /// inputs.
     ///
-    /// `values[c]` are vectors of four columns each, `x[t]` points to the `4 · values[c].len()` inputs of these
-    /// columns, and `negated_sums[t]` is minus their sum, in all lanes. Gives `Σ (value − offset) · x`.
+    /// `values[c]` are vectors of four columns each, `x[t]` points to the `4 · values[c].len()`
+    /// inputs of these columns, and `negated_sums[t]` is minus their sum, in all lanes. Gives `Σ
+    /// (value − offset) · x`.
     unsafe fn dot<C: Codes, const COLUMNS: usize, const T: usize>(
         values: [&[Self::Bytes]; COLUMNS],
         x: [*const i8; T],
