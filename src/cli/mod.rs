@@ -1,0 +1,272 @@
+//! The command line: one file a command, the options they share here.
+
+pub mod bench;
+pub mod chat;
+pub mod list;
+pub mod pull;
+pub mod run;
+pub mod serve;
+mod session;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use matou_model::{DeviceChoice, KvCacheDtype};
+use tracing_subscriber::EnvFilter;
+
+/// Run Llama- and Mistral-family models on your own machine, behind an
+/// OpenAI-compatible API.
+#[derive(Debug, Parser)]
+#[command(
+    name = "matou",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "MODEL is a name from `matou list`, a path (a GGUF file, or a folder in Hugging Face \
+layout), or hf:owner/repo[/file][@revision]. Left out, it is the default model of the catalogue."
+)]
+pub struct Cli {
+    /// The command to run.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Also log what happens inside; repeat for more (RUST_LOG refines it).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Log in this format.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "MATOU_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// What `matou` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a model over an OpenAI-compatible HTTP API.
+    Serve(serve::ServeArgs),
+    /// Talk with a model in the terminal.
+    Chat(chat::ChatArgs),
+    /// Answer one prompt and stop.
+    Run(run::RunArgs),
+    /// Fetch models ahead of time.
+    Pull(pull::PullArgs),
+    /// List the models that have a name, and which are on this machine.
+    List(list::ListArgs),
+    /// Measure tokens per second, by llama-bench's protocol.
+    Bench(bench::BenchArgs),
+}
+
+impl Command {
+    /// Runs the command to its end.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Serve(args) => serve::run(args).await,
+            Self::Chat(args) => chat::run(args).await,
+            Self::Run(args) => run::run(args).await,
+            Self::Pull(args) => pull::run(args).await,
+            Self::List(args) => list::run(args).await,
+            Self::Bench(args) => bench::run(args).await,
+        }
+    }
+}
+
+/// Sends logs to standard error: warnings by default, more with `-v`, or as RUST_LOG says.
+pub fn init_logging(verbose: u8, format: LogFormat) {
+    // hf-hub logs as errors what is only a source that did not work; our own message names it.
+    let default = match verbose {
+        0 => "warn,matou=info,matou_server=info,hf_hub=off",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(verbose > 0);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// How log lines are written to standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One readable line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+/// Which model, and how it runs.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// Catalogue name, path, or hf:owner/repo[/file][@revision].
+    #[arg(value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// How it runs.
+    #[command(flatten)]
+    pub options: ModelOptions,
+}
+
+/// How a model is found and run. Shared by every command that loads one.
+#[derive(Debug, Clone, Args)]
+pub struct ModelOptions {
+    /// A catalogue of your own, in the format of models.toml, added to the built-in one.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MATOU_MODELS",
+        help_heading = "Model"
+    )]
+    pub models: Option<PathBuf>,
+
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t = Device::Auto, help_heading = "Model")]
+    pub device: Device,
+
+    /// Type of unquantised weights; auto keeps the file's own.
+    #[arg(long, value_enum, default_value_t = Dtype::Auto, help_heading = "Model")]
+    pub dtype: Dtype,
+
+    /// Threads that compute [default: physical cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Model")]
+    pub threads: Option<u16>,
+
+    /// Longest context, prompt and answer together [default: the model's own].
+    #[arg(long, value_name = "TOKENS", value_parser = positive, help_heading = "Model")]
+    pub max_model_len: Option<usize>,
+
+    /// Type of the KV cache: f16 halves its memory; f32 is exact.
+    #[arg(long, value_enum, default_value_t = KvDtype::F16, help_heading = "Model")]
+    pub kv_cache_dtype: KvDtype,
+
+    /// Memory for the KV cache, such as 512MiB or 4GiB [default: chosen from what is free].
+    #[arg(long, value_name = "SIZE", value_parser = byte_size, help_heading = "Model")]
+    pub kv_cache_memory: Option<u64>,
+}
+
+/// A device by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// A GPU this build supports and finds, else the CPU.
+    Auto,
+    /// The processor, with matou's own kernels.
+    Cpu,
+    /// An NVIDIA GPU (needs a build with `--features cuda`).
+    Cuda,
+    /// An Apple GPU (needs a build with `--features metal`).
+    Metal,
+}
+
+impl From<Device> for DeviceChoice {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Auto => Self::Auto,
+            Device::Cpu => Self::Cpu,
+            Device::Cuda => Self::Cuda,
+            Device::Metal => Self::Metal,
+        }
+    }
+}
+
+/// Type of unquantised weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Dtype {
+    Auto,
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<Dtype> for matou_model::Dtype {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::Auto => Self::Auto,
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Type of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum KvDtype {
+    F32,
+    F16,
+}
+
+impl From<KvDtype> for KvCacheDtype {
+    fn from(dtype: KvDtype) -> Self {
+        match dtype {
+            KvDtype::F32 => Self::F32,
+            KvDtype::F16 => Self::F16,
+        }
+    }
+}
+
+/// A whole number of at least 1.
+pub fn positive(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(n) => Ok(n),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A size in bytes, with an optional unit: `512MiB`, `4GiB`, `2G`, `1000000`.
+fn byte_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1_u64 << 30,
+        "t" | "tib" => 1_u64 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        other => return Err(format!("unknown unit {other:?}: use KiB, MiB, GiB or TiB")),
+    };
+    let value: f64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| format!("{digits:?} is not a number"))?;
+    let bytes = value * unit as f64;
+    if !(1.0..=(1_u64 << 50) as f64).contains(&bytes) {
+        return Err("must be between 1 byte and 1 PiB".to_owned());
+    }
+    Ok(bytes as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read_with_and_without_units() {
+        assert_eq!(byte_size("512MiB"), Ok(512 << 20));
+        assert_eq!(byte_size("1.5g"), Ok(3 << 29));
+        assert_eq!(byte_size("4096"), Ok(4096));
+        assert!(byte_size("4 parsecs").is_err());
+        assert!(byte_size("-1G").is_err());
+        assert!(byte_size("").is_err());
+        assert!(byte_size("999999T").is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! `matou serve`: a model behind the OpenAI-compatible API.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use matou_engine::{Engine, EngineConfig};
+use matou_server::{AppState, ModelCard};
+use tokio::net::TcpListener;
+
+use super::{ModelArgs, positive};
+use crate::kv_plan::human_bytes;
+use crate::load::{self, LoadedModel};
+
+/// Options of `matou serve`, in vLLM's vocabulary.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// Address to listen on. Anything but a loopback address is reachable by others.
+    #[arg(long, default_value = "127.0.0.1", help_heading = "Server")]
+    host: IpAddr,
+
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 8080, help_heading = "Server")]
+    port: u16,
+
+    /// Name of the model in the API; several are allowed, answers carry the first [default: MODEL's].
+    #[arg(long, value_name = "NAME", num_args = 1.., help_heading = "Server")]
+    served_model_name: Vec<String>,
+
+    /// Seconds that running answers may take to finish after Ctrl-C or SIGTERM.
+    #[arg(
+        long,
+        default_value_t = 30,
+        value_name = "SECONDS",
+        help_heading = "Server"
+    )]
+    shutdown_timeout: u64,
+
+    /// Most sequences that run at the same time.
+    #[arg(long, default_value_t = 64, value_parser = positive, value_name = "N", help_heading = "Engine")]
+    max_num_seqs: usize,
+
+    /// Most tokens in one step, over all sequences; long prompts are taken in chunks.
+    #[arg(long, default_value_t = 512, value_parser = positive, value_name = "N", help_heading = "Engine")]
+    max_num_batched_tokens: usize,
+
+    /// Most requests that wait; what comes on top gets 429.
+    #[arg(long, default_value_t = 256, value_parser = positive, value_name = "N", help_heading = "Engine")]
+    max_queue_len: usize,
+
+    /// Compute every prompt anew, even if its beginning is known.
+    #[arg(long, help_heading = "Engine")]
+    no_enable_prefix_caching: bool,
+}
+
+/// Runs the command until the process is told to stop.
+pub async fn run(args: ServeArgs) -> Result<()> {
+    let address = (args.host, args.port);
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on {}:{}; try another --port",
+            args.host, args.port
+        )
+    })?;
+    let loaded = load::open(args.model.model.as_deref(), &args.model.options).await?;
+    let described = loaded.describe();
+    let limits = EngineConfig {
+        max_num_seqs: args.max_num_seqs,
+        // A step must have room for a token of every running sequence.
+        max_num_batched_tokens: args.max_num_batched_tokens.max(args.max_num_seqs),
+        max_queue_len: args.max_queue_len,
+        enable_prefix_caching: !args.no_enable_prefix_caching,
+        ..EngineConfig::default()
+    };
+    let config = loaded.engine_config(&args.model.options, limits)?;
+    let memory = memory_line(&loaded, &config);
+    let (state, engine) = start(loaded, config, args.served_model_name)?;
+
+    let url = format!("http://{}", listener.local_addr()?);
+    println!("matou {} · {described}", env!("CARGO_PKG_VERSION"));
+    println!("{memory}");
+    println!("listening on {url} (Ctrl-C to stop)\n");
+    println!("  curl {url}/v1/chat/completions -H 'content-type: application/json' \\");
+    println!(
+        "    -d '{{\"messages\": [{{\"role\": \"user\", \"content\": \"What is the capital of France?\"}}]}}'\n"
+    );
+    let timeout = Duration::from_secs(args.shutdown_timeout);
+    matou_server::serve(listener, state, stop_signal()?, timeout).await?;
+    // The state's handle was the last: the thread ends once it has seen that.
+    let ended = tokio::task::spawn_blocking(move || engine.join()).await?;
+    ensure!(ended.is_ok(), "the engine thread panicked");
+    Ok(())
+}
+
+/// Starts the engine on a loaded model, and gathers what the server needs.
+fn start(
+    loaded: LoadedModel,
+    config: EngineConfig,
+    names: Vec<String>,
+) -> Result<(Arc<AppState>, matou_engine::EngineThread)> {
+    let fingerprint = loaded.fingerprint();
+    let Some(tokenizer) = loaded.text.tokenizer else {
+        bail!(
+            "{} has no tokenizer, so it cannot be served: use `matou bench` to measure it",
+            loaded.name
+        );
+    };
+    let (handle, thread) = Engine::start(loaded.model, config)?;
+    let card = ModelCard {
+        names: if names.is_empty() {
+            vec![loaded.name]
+        } else {
+            names
+        },
+        created: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+        fingerprint,
+        default_sampling: loaded.default_sampling,
+        eos_token_ids: loaded.text.eos_token_ids,
+    };
+    let state = AppState::new(handle, tokenizer, loaded.text.template, card);
+    Ok((Arc::new(state), thread))
+}
+
+fn memory_line(loaded: &LoadedModel, config: &EngineConfig) -> String {
+    let block_bytes = loaded.model.kv_block_bytes(config.kv_cache_dtype) as u64;
+    format!(
+        "memory: {} of weights, {} of KV cache (room for {} tokens; one context takes up to {})",
+        human_bytes(loaded.model.info().weight_bytes),
+        human_bytes(block_bytes * config.num_kv_blocks as u64),
+        config.num_kv_blocks * matou_model::BLOCK_SIZE,
+        config.max_model_len,
+    )
+}
+
+/// Resolves when the process is asked to stop: Ctrl-C, or SIGTERM.
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        // Without a handler there is nothing to wait for: Ctrl-C then kills as usual.
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}

@@ -1,0 +1,75 @@
+//! The commands that are no server.
+
+use serde_json::Value;
+
+use crate::harness::{default_model, run, tiny_model};
+
+fn stdout(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn run_answers_on_standard_output() {
+    let model = default_model().to_str().expect("UTF-8");
+    let answer = stdout(&[
+        "run",
+        model,
+        "What is the capital of France?",
+        "--temperature",
+        "0",
+    ]);
+    assert!(answer.contains("Paris"), "{answer}");
+}
+
+#[test]
+fn list_shows_the_default_model() {
+    assert!(stdout(&["list"]).contains("smollm2-135m-instruct"));
+}
+
+#[test]
+fn bench_prints_a_json_line_a_figure() {
+    let tiny = tiny_model();
+    let lines = stdout(&[
+        "bench",
+        tiny.to_str().expect("UTF-8"),
+        "--json",
+        "--prompt",
+        "40",
+        "--generate",
+        "3",
+        "--depth",
+        "5",
+        "--batch",
+        "1,2",
+        "--reps",
+        "2",
+    ]);
+    let figures: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let tests: Vec<_> = figures
+        .iter()
+        .map(|figure| figure["test"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(tests, ["pp40", "tg3@d5", "tg3@d5 batch 2"]);
+    for figure in &figures {
+        assert_eq!(figure["engine"], "matou");
+        assert_eq!(figure["runs"].as_array().expect("runs").len(), 2);
+        assert!(figure["tokens_per_s"].as_f64().expect("a number") > 0.0);
+    }
+}
+
+#[test]
+fn help_explains_every_command() {
+    for command in ["serve", "chat", "run", "pull", "list", "bench"] {
+        let help = stdout(&[command, "--help"]);
+        assert!(help.contains("Usage: matou"), "{help}");
+    }
+}

@@ -1,0 +1,12 @@
+//! The real server, started as a user starts it, driven by real clients.
+//!
+//! Most tests run on the catalogue's default model, which is fetched once into the user's cache.
+
+mod harness;
+
+mod bad_files;
+mod chat;
+mod clients;
+mod commands;
+mod lifecycle;
+mod reference;

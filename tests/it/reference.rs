@@ -1,0 +1,181 @@
+//! The default model against reference values of an f32 implementation on the same weights.
+
+use std::path::PathBuf;
+
+use matou::load::TextSide;
+use matou_chat::{SpecialTokens, TemplateRequest};
+use matou_model::{
+    BLOCK_SIZE, ForwardBatch, GgufFile, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
+};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::harness::default_model;
+
+/// Mean KL divergence of llama.cpp from the f32 reference, on the same file and text.
+const KL_OF_LLAMA_CPP: f64 = 0.00265;
+
+/// Where the reference's best logit leads the second by less, 8-bit activations may choose
+/// otherwise, and the continuations part.
+const CLEAR_MARGIN: f64 = 0.3;
+
+fn fixture(name: &str) -> PathBuf {
+    matou_testkit::fixtures_dir().join("smollm2").join(name)
+}
+
+fn golden() -> Value {
+    serde_json::from_slice(&std::fs::read(fixture("golden.json")).unwrap()).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).expect("token ids")
+}
+
+fn text_side() -> TextSide {
+    TextSide::from_gguf(&GgufFile::open(default_model()).unwrap()).unwrap()
+}
+
+/// One sequence on the real model.
+struct Sequence {
+    model: Box<dyn LanguageModel>,
+    block_table: Vec<u32>,
+    computed: usize,
+}
+
+impl Sequence {
+    fn new(max_tokens: usize) -> Self {
+        let weights = WeightFiles::Gguf(default_model().to_owned());
+        let mut model = matou_model::load(&weights, &LoadOptions::default()).unwrap();
+        let blocks = max_tokens.div_ceil(BLOCK_SIZE);
+        model.allocate_kv_cache(blocks, KvCacheDtype::F16).unwrap();
+        Self {
+            model,
+            block_table: (0..blocks as u32).collect(),
+            computed: 0,
+        }
+    }
+
+    /// Feeds tokens and returns the logits of each.
+    fn feed(&mut self, tokens: &[u32]) -> matou_model::Logits {
+        let mut batch = ForwardBatch::default();
+        batch.push_request(tokens, self.computed, &self.block_table, 0..tokens.len());
+        self.computed += tokens.len();
+        self.model.forward(&batch).unwrap()
+    }
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
+    logits
+        .iter()
+        .map(|&x| f64::from(x - max) - sum.ln())
+        .collect()
+}
+
+#[test]
+fn the_tokenizer_gives_the_reference_ids() {
+    let tokenizer = text_side().tokenizer.expect("the file has a vocabulary");
+    for case in golden()["tokenize"].as_array().expect("cases") {
+        let text = case["text"].as_str().expect("text");
+        let encoded = tokenizer.encode(text, SpecialTokens::Parse, false).unwrap();
+        assert_eq!(encoded, ids(&case["ids"]), "{text:?}");
+    }
+}
+
+#[test]
+fn prompts_and_greedy_answers_are_the_reference_ones() {
+    let text = text_side();
+    let tokenizer = text.tokenizer.expect("the file has a vocabulary");
+    let template = text.template.expect("the file has a template");
+    for chat in golden()["chats"].as_array().expect("chats") {
+        let prompt = template
+            .render(&TemplateRequest {
+                messages: chat["messages"].as_array().expect("messages"),
+                tools: None,
+                add_generation_prompt: true,
+                continue_final_message: false,
+                kwargs: &serde_json::Map::new(),
+            })
+            .unwrap();
+        assert_eq!(prompt.text(), chat["prompt_text"]);
+        let prompt_ids = tokenizer.encode_prompt(&prompt).unwrap();
+        assert_eq!(prompt_ids, ids(&chat["prompt_ids"]));
+
+        let reference = ids(&chat["greedy_ids"]);
+        let mut sequence = Sequence::new(prompt_ids.len() + reference.len());
+        let mut logits = sequence.feed(&prompt_ids);
+        for (i, &expected) in reference.iter().enumerate() {
+            let last = logits.row(logits.rows() - 1);
+            let best = (0..last.len())
+                .max_by(|&a, &b| last[a].total_cmp(&last[b]))
+                .expect("a vocabulary");
+            if best as u32 != expected {
+                let margin = chat["greedy_margin"][i].as_f64().expect("a margin");
+                assert!(
+                    margin < CLEAR_MARGIN,
+                    "token {i}: {best}, not {expected}, at margin {margin}"
+                );
+                break;
+            }
+            logits = sequence.feed(&[expected]);
+        }
+    }
+}
+
+/// Over a text of 1,024 tokens: KL(reference ‖ ours) on the reference's 64 best tokens and the rest
+/// as one, averaged over positions, is no worse than llama.cpp's on the same file.
+#[test]
+fn logits_are_as_close_to_f32_as_those_of_llama_cpp() {
+    let bytes = std::fs::read(fixture("golden.safetensors")).unwrap();
+    let golden = SafeTensors::deserialize(&bytes).unwrap();
+    let words = |name: &str| -> Vec<[u8; 4]> {
+        let data = golden.tensor(name).unwrap().data();
+        data.chunks_exact(4)
+            .map(|word| word.try_into().expect("four bytes"))
+            .collect()
+    };
+    let text_ids: Vec<u32> = words("text_ids")
+        .chunks_exact(2)
+        .map(|pair| u32::from_le_bytes(pair[0]))
+        .collect();
+    let top_ids: Vec<u32> = words("text_top_ids")
+        .into_iter()
+        .map(u32::from_le_bytes)
+        .collect();
+    let top_logprobs: Vec<f32> = words("text_top_logprobs")
+        .into_iter()
+        .map(f32::from_le_bytes)
+        .collect();
+    let best = top_ids.len() / text_ids.len();
+
+    let mut sequence = Sequence::new(text_ids.len());
+    let (mut divergence, mut same_best) = (0.0, 0);
+    for (chunk, tokens) in text_ids.chunks(128).enumerate() {
+        let logits = sequence.feed(tokens);
+        for row in 0..tokens.len() {
+            let ours = log_softmax(logits.row(row));
+            let at = (chunk * 128 + row) * best;
+            let (mut mass, mut our_mass) = (0.0, 0.0);
+            for (&id, &logprob) in top_ids[at..][..best].iter().zip(&top_logprobs[at..]) {
+                let (theirs, mine) = (f64::from(logprob), ours[id as usize]);
+                divergence += theirs.exp() * (theirs - mine);
+                mass += theirs.exp();
+                our_mass += mine.exp();
+            }
+            let (rest, our_rest) = ((1.0 - mass).max(1e-12), (1.0 - our_mass).max(1e-12));
+            divergence += rest * (rest / our_rest).ln();
+            let argmax = (0..ours.len()).max_by(|&a, &b| ours[a].total_cmp(&ours[b]));
+            same_best += usize::from(argmax == Some(top_ids[at] as usize));
+        }
+    }
+    let divergence = divergence / text_ids.len() as f64;
+    println!(
+        "mean KL divergence {divergence:.5}, same best token at {same_best} of {}",
+        text_ids.len()
+    );
+    assert!(
+        divergence <= KL_OF_LLAMA_CPP,
+        "mean KL divergence {divergence:.5}"
+    );
+}
