@@ -11,6 +11,7 @@
 //! [`locate_failure`] looks for the innermost subschema that fails in the same way.
 
 mod formats;
+mod keywords;
 mod locate;
 mod path;
 mod references;
