@@ -43,12 +43,9 @@ pub async fn run(args: PullArgs) -> Result<()> {
     for model in models {
         let reference = catalogue.reference(model)?;
         let files = matou_hub::resolve(&reference, &catalogue, &options).await?;
-        println!(
-            "{}  {}  {}",
-            files.name,
-            human_bytes(size(&files.weights)),
-            files.weights.display()
-        );
+        // People read both lines; scripts read standard output.
+        eprintln!("{}: {}", files.name, human_bytes(size(&files.weights)));
+        println!("{}", files.weights.display());
     }
     Ok(())
 }

@@ -58,6 +58,11 @@ pub struct ServeArgs {
     no_enable_prefix_caching: bool,
 }
 
+/// What the start-up message offers to paste.
+const EXAMPLE_REQUEST: &str = r#"{"temperature": 0, "max_tokens": 64, "messages": [
+      {"role": "system", "content": "You are a helpful assistant."},
+      {"role": "user", "content": "What is the capital of France?"}]}"#;
+
 /// Runs the command until the process is told to stop.
 pub async fn run(args: ServeArgs) -> Result<()> {
     let address = (args.host, args.port);
@@ -86,9 +91,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     println!("{memory}");
     println!("listening on {url} (Ctrl-C to stop)\n");
     println!("  curl {url}/v1/chat/completions -H 'content-type: application/json' \\");
-    println!(
-        "    -d '{{\"messages\": [{{\"role\": \"user\", \"content\": \"What is the capital of France?\"}}]}}'\n"
-    );
+    println!("    -d '{EXAMPLE_REQUEST}'\n");
     let timeout = Duration::from_secs(args.shutdown_timeout);
     matou_server::serve(listener, state, stop_signal()?, timeout).await?;
     // The state's handle was the last: the thread ends once it has seen that.

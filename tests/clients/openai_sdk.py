@@ -14,7 +14,10 @@ assert len(models) == 1, models
 model = models[0].id
 assert client.models.retrieve(model).id == model
 
-question = [{"role": "user", "content": "What is the capital of France?"}]
+question = [
+    {"role": "system", "content": "You are a helpful assistant."},
+    {"role": "user", "content": "What is the capital of France?"},
+]
 answer = client.chat.completions.create(model=model, messages=question, temperature=0, max_tokens=32)
 choice = answer.choices[0]
 assert "Paris" in choice.message.content, choice
@@ -39,13 +42,13 @@ assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == choice.f
 assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens == answer.usage.completion_tokens
 
 completion = client.completions.create(
-    model=model, prompt="The capital of France is", temperature=0, max_tokens=8, stop="\n", logprobs=2
+    model=model, prompt="The capital of France is", temperature=0, max_tokens=6, logprobs=2
 )
 assert "Paris" in completion.choices[0].text, completion
 assert len(completion.choices[0].logprobs.tokens) == completion.usage.completion_tokens
 
 streamed = client.completions.create(
-    model=model, prompt="The capital of France is", temperature=0, max_tokens=8, stop="\n", stream=True
+    model=model, prompt="The capital of France is", temperature=0, max_tokens=6, stream=True
 )
 assert "".join(c.choices[0].text for c in streamed if c.choices) == completion.choices[0].text
 

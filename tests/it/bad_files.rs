@@ -6,7 +6,7 @@ use crate::harness::{default_model, finish, matou, run, tiny_model};
 
 /// Tries to generate with the model at `path`; returns what is written to standard error.
 fn refusal(path: &Path) -> String {
-    let output = run(&["run", path.to_str().expect("UTF-8"), "hello"]);
+    let output = run(&["run", "-m", path.to_str().expect("UTF-8"), "hello"]);
     assert!(!output.status.success(), "{} was accepted", path.display());
     let errors = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(!errors.contains("panicked"), "{errors}");
@@ -88,7 +88,7 @@ fn an_unknown_architecture_is_named() {
 
 #[test]
 fn a_misspelt_name_gets_a_suggestion() {
-    let output = run(&["run", "smollm2-135", "hello"]);
+    let output = run(&["run", "-m", "smollm2-135", "hello"]);
     assert!(!output.status.success());
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("smollm2"), "{errors}");

@@ -6,7 +6,10 @@ use crate::harness::Server;
 
 fn question() -> Value {
     json!({
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "What is the capital of France?"},
+        ],
         "temperature": 0, "max_tokens": 24,
     })
 }
@@ -90,7 +93,7 @@ async fn concurrent_streams_give_byte_for_byte_what_each_gives_alone() {
 async fn the_second_turn_reuses_the_first() {
     let server = Server::start(&[]);
     let mut body = question();
-    body["messages"][0]["content"] =
+    body["messages"][1]["content"] =
         json!("Repeat after me: ".to_owned() + &"one two three ".repeat(60));
     let (_, first) = server.post("/v1/chat/completions", &body).await;
     assert_eq!(first["usage"]["prompt_tokens_details"]["cached_tokens"], 0);

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
 use async_openai::types::chat::{
-    ChatCompletionRequestUserMessageArgs, CreateChatCompletionRequest,
-    CreateChatCompletionRequestArgs,
+    ChatCompletionRequestSystemMessage, ChatCompletionRequestUserMessageArgs,
+    CreateChatCompletionRequest, CreateChatCompletionRequestArgs,
 };
 use async_openai::types::completions::CreateCompletionRequestArgs;
 use futures_util::StreamExt;
@@ -74,7 +74,10 @@ fn question(model: &str) -> CreateChatCompletionRequest {
         .unwrap();
     CreateChatCompletionRequestArgs::default()
         .model(model)
-        .messages([message.into()])
+        .messages([
+            ChatCompletionRequestSystemMessage::from("You are a helpful assistant.").into(),
+            message.into(),
+        ])
         .temperature(0.0)
         .max_completion_tokens(24_u32)
         .build()

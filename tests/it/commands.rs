@@ -19,10 +19,15 @@ fn run_answers_on_standard_output() {
     let model = default_model().to_str().expect("UTF-8");
     let answer = stdout(&[
         "run",
+        "-m",
         model,
         "What is the capital of France?",
+        "--system",
+        "You are a helpful assistant.",
         "--temperature",
         "0",
+        "--max-tokens",
+        "24",
     ]);
     assert!(answer.contains("Paris"), "{answer}");
 }

@@ -40,7 +40,7 @@ async fn a_client_that_leaves_during_generation_frees_its_blocks() {
 async fn a_client_that_leaves_during_its_prompt_frees_its_blocks() {
     let server = Server::start(&["--max-num-batched-tokens", "64"]);
     let url = format!("{}/v1/chat/completions", server.url);
-    let long = endless(&"All work and no play makes Jack a dull boy. ".repeat(600));
+    let long = endless(&"All work and no play makes Jack a dull boy. ".repeat(300));
     let request = tokio::spawn(server.client.post(url).json(&long).send());
     server.wait_for(USED, |used| used > 0.0).await;
     request.abort();
@@ -108,7 +108,7 @@ async fn sigterm_cuts_what_still_runs_after_the_timeout_and_exits_cleanly() {
 #[tokio::test]
 async fn ctrl_c_lets_a_running_answer_finish() {
     let mut server = Server::start(&[]);
-    let body = json!({"prompt": "Once upon a time", "max_tokens": 40, "ignore_eos": true});
+    let body = json!({"prompt": "Once upon a time", "max_tokens": 400, "ignore_eos": true});
     let answer = server.post("/v1/completions", &body);
     let stop = async {
         server.wait_for(RUNNING, |running| running > 0.0).await;
@@ -116,6 +116,6 @@ async fn ctrl_c_lets_a_running_answer_finish() {
     };
     let ((status, answer), ()) = tokio::join!(answer, stop);
     assert_eq!(status, 200);
-    assert_eq!(answer["usage"]["completion_tokens"], 40);
+    assert_eq!(answer["usage"]["completion_tokens"], 400);
     assert!(server.wait().success());
 }
