@@ -25,6 +25,7 @@ mod serve;
 mod service;
 pub mod sse;
 mod state;
+mod structured;
 
 pub use body::JsonBody;
 pub use error::{ApiError, ErrorBody};

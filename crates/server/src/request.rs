@@ -4,6 +4,7 @@
 //! is here has been checked against the documented ranges; only the engine knows whether it fits.
 
 use matou_engine::SamplingParams;
+use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value};
 
 /// A conversation to be answered.
@@ -60,6 +61,15 @@ impl Default for GenerationOptions {
             text: TextOptions::default(),
         }
     }
+}
+
+/// A grammar that answers have to follow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputGrammar {
+    /// The field of the request that asks for it.
+    pub param: String,
+    /// What it says.
+    pub spec: GrammarSpec,
 }
 
 /// How generated tokens become text.

@@ -7,5 +7,7 @@ mod completions;
 mod errors;
 mod lifecycle;
 mod service;
+mod spelling;
+mod structured;
 mod support;
 mod wire;

@@ -380,16 +380,12 @@ async fn too_long() {
 }
 
 #[tokio::test]
-async fn tool_choice_and_response_format_are_refused_until_they_are_enforced() {
+async fn tools_are_refused_until_they_are_enforced() {
     let server = server();
     let function = json!([{"type": "function", "function": {"name": "f"}}]);
     let cases = [
         ("tools", json!({"tools": function})),
         ("tool_choice", json!({"tool_choice": "required"})),
-        (
-            "response_format",
-            json!({"response_format": {"type": "json_object"}}),
-        ),
     ];
     for (field, fields) in cases {
         let (status, param, code, _) = server.post(CHAT, &count_from_ten(fields)).await.error();

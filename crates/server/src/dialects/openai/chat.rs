@@ -56,5 +56,8 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<(ChatCall, Vec<u32>), Ap
     let prompt_token_ids =
         tokenize_chat(state.template.as_deref(), &state.tokenizer, &call.request)?;
     call.options.sampling = resolve_sampling(&state.tokenizer, &call.options);
+    if let Some(output) = &call.output {
+        call.options.sampling.constraint = Some(state.constraint(output)?);
+    }
     Ok((call, prompt_token_ids))
 }

@@ -3,13 +3,16 @@
 use matou_engine::SamplingParams;
 use serde_json::{Map, Value, json};
 
-use super::{MAX_TOP_LOGPROBS, generation_options, in_range, refuse_unsupported, response_options};
+use super::{
+    MAX_TOP_LOGPROBS, generation_options, in_range, output_grammar, refuse_unsupported,
+    response_options,
+};
 use crate::dialects::openai::wire::{
     ChatCompletionRequest, ChatMessage, Content, ContentPart, FunctionCall, SharedFields, ToolCall,
     UnsupportedFields,
 };
 use crate::error::ApiError;
-use crate::request::{ChatRequest, GenerationOptions, ResponseOptions};
+use crate::request::{ChatRequest, GenerationOptions, OutputGrammar, ResponseOptions};
 
 /// A chat completion that is asked for, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +23,8 @@ pub struct ChatCall {
     pub request: ChatRequest,
     /// How to answer it.
     pub options: GenerationOptions,
+    /// The grammar that the answer has to follow.
+    pub output: Option<OutputGrammar>,
     /// How to send the answer.
     pub response: ResponseOptions,
 }
@@ -40,6 +45,7 @@ pub fn chat_call(
     let mut options = generation_options(shared, defaults)?;
     options.sampling.max_tokens = max_tokens(&wire)?.or(defaults.max_tokens);
     options.sampling.logprobs = logprobs(&wire)?;
+    let output = output_grammar(shared)?;
     let model = wire.model.clone();
     let request = chat_request(wire)?;
     options.text.continues_prompt = request.continue_final_message;
@@ -47,6 +53,7 @@ pub fn chat_call(
         model,
         request,
         options,
+        output,
         response,
     })
 }

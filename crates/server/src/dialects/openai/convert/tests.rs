@@ -333,8 +333,6 @@ fn each_field_that_is_not_supported_is_refused_and_never_skipped() {
             json!([{"type": "function", "function": {"name": "f"}}]),
         ),
         ("tool_choice", json!("required")),
-        ("response_format", json!({"type": "json_object"})),
-        ("guided_json", json!({})),
         ("reasoning_effort", json!("high")),
         ("modalities", json!(["text", "audio"])),
         ("best_of", json!(2)),

@@ -7,6 +7,8 @@
 
 mod request;
 mod response;
+mod structured;
 
 pub use request::*;
 pub use response::*;
+pub use structured::*;
