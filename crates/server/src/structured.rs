@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matou_chat::Tokenizer;
+use matou_chat::reasoning::ReasoningFormat;
 use matou_engine::{ConstraintFactory, OutputConstraint, TokenConstraint};
 use matou_grammar::{Compiler, Constraint, Grammar, GrammarError, Vocabulary, VocabularyToken};
 
@@ -16,20 +17,45 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl AppState {
     /// The constraint of answers that follow `output`, compiled now or taken from the cache. Work
-    /// for [`AppState::compute`].
+    /// for [`AppState::compute`]. If the prompt has opened a block of reasoning, what the model
+    /// thinks is free, and the grammar holds for what comes after.
     ///
     /// # Errors
     ///
     /// 400 for a grammar that cannot be enforced as a whole, naming the keyword and its path; 429
     /// when too many grammars are being compiled.
-    pub fn constraint(&self, output: &OutputGrammar) -> Result<OutputConstraint, ApiError> {
+    pub fn constraint(
+        &self,
+        output: &OutputGrammar,
+        reasoning: Option<ReasoningFormat>,
+    ) -> Result<OutputConstraint, ApiError> {
         let compiler = self.grammars.get_or_init(|| self.grammar_compiler());
         let compiled = match compiler {
             Ok(compiler) => compiler.compile(&output.spec),
             Err(error) => Err(error.clone()),
         };
         let grammar = compiled.map_err(|error| refusal(&output.param, &error))?;
-        Ok(OutputConstraint::new(Arc::new(GrammarFactory(grammar))))
+        let factory = GrammarFactory {
+            grammar,
+            reasoning: reasoning.map(|format| Reasoning {
+                free: self.free_words(),
+                closer: format.closer(),
+                tokenizer: Arc::clone(&self.tokenizer),
+                tail: Vec::new(),
+            }),
+        };
+        Ok(OutputConstraint::new(Arc::new(factory)))
+    }
+
+    /// The mask of all tokens but those that end an answer.
+    fn free_words(&self) -> Vec<u32> {
+        let mut words = vec![u32::MAX; self.engine.model_info().vocab_size.div_ceil(32)];
+        for &id in &self.model.eos_token_ids {
+            if let Some(word) = words.get_mut(id as usize / 32) {
+                *word &= !(1 << (id % 32));
+            }
+        }
+        words
     }
 
     fn grammar_compiler(&self) -> Result<Compiler, GrammarError> {
@@ -73,27 +99,75 @@ fn refusal(param: &str, error: &GrammarError) -> ApiError {
 }
 
 /// A compiled grammar as the engine sees it.
-struct GrammarFactory(Arc<Grammar>);
+struct GrammarFactory {
+    grammar: Arc<Grammar>,
+    reasoning: Option<Reasoning>,
+}
 
 impl ConstraintFactory for GrammarFactory {
     fn start(&self) -> Box<dyn TokenConstraint> {
-        Box::new(GrammarConstraint(self.0.start()))
+        Box::new(GrammarConstraint {
+            constraint: self.grammar.start(),
+            reasoning: self.reasoning.clone(),
+        })
     }
 }
 
-struct GrammarConstraint(Constraint);
+struct GrammarConstraint {
+    constraint: Constraint,
+    /// While the model thinks.
+    reasoning: Option<Reasoning>,
+}
+
+/// A block of reasoning that has not been closed.
+#[derive(Clone)]
+struct Reasoning {
+    /// What may be thought.
+    free: Vec<u32>,
+    closer: &'static str,
+    tokenizer: Arc<Tokenizer>,
+    /// The last bytes, in which the closer may have begun.
+    tail: Vec<u8>,
+}
+
+impl Reasoning {
+    /// Takes what was thought; true if it closes the block.
+    fn is_closed_by(&mut self, token: u32) -> bool {
+        let bytes = self.tokenizer.token_bytes(token).unwrap_or_default();
+        self.tail.extend_from_slice(bytes);
+        let closer = self.closer.as_bytes();
+        let is_closed = self
+            .tail
+            .windows(closer.len())
+            .any(|window| window == closer);
+        let kept = self.tail.len().saturating_sub(closer.len() - 1);
+        self.tail.drain(..kept);
+        is_closed
+    }
+}
 
 impl TokenConstraint for GrammarConstraint {
     fn mask(&mut self) -> Result<&[u32], String> {
-        let mask = self.0.mask().map_err(|error| error.to_string())?;
+        if let Some(reasoning) = &self.reasoning {
+            return Ok(&reasoning.free);
+        }
+        let mask = self.constraint.mask().map_err(|error| error.to_string())?;
         Ok(mask.words())
     }
 
     fn accept(&mut self, token: u32) -> Result<(), String> {
-        self.0.accept(token).map_err(|error| error.to_string())
+        if let Some(reasoning) = &mut self.reasoning {
+            if reasoning.is_closed_by(token) {
+                self.reasoning = None;
+            }
+            return Ok(());
+        }
+        self.constraint
+            .accept(token)
+            .map_err(|error| error.to_string())
     }
 
     fn must_stop(&self) -> bool {
-        self.0.must_stop()
+        self.reasoning.is_none() && self.constraint.must_stop()
     }
 }

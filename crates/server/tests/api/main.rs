@@ -10,4 +10,5 @@ mod service;
 mod spelling;
 mod structured;
 mod support;
+mod tools;
 mod wire;

@@ -72,7 +72,7 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
         .collect();
     call.options.sampling = resolve_sampling(&state.tokenizer, &call.options);
     if let Some(output) = &call.output {
-        call.options.sampling.constraint = Some(state.constraint(output)?);
+        call.options.sampling.constraint = Some(state.constraint(output, None)?);
     }
     let format = CompletionFormat {
         logprobs: call.options.sampling.logprobs.is_some(),

@@ -3,6 +3,7 @@
 use matou_engine::SamplingParams;
 use serde_json::{Map, Value, json};
 
+use super::tools::tool_use;
 use super::{
     MAX_TOP_LOGPROBS, generation_options, in_range, output_grammar, refuse_unsupported,
     response_options,
@@ -13,6 +14,9 @@ use crate::dialects::openai::wire::{
 };
 use crate::error::ApiError;
 use crate::request::{ChatRequest, GenerationOptions, OutputGrammar, ResponseOptions};
+
+/// How long OpenAI lets a model think.
+const REASONING_EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 /// A chat completion that is asked for, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,11 +77,26 @@ pub fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, ApiError
         return Err(ApiError::invalid("continue_final_message", message));
     }
     Ok(ChatRequest {
+        tools: tool_use(&wire)?,
         messages: messages(wire.messages)?,
         add_generation_prompt,
         continue_final_message,
         template_kwargs: wire.chat_template_kwargs.unwrap_or_default(),
+        reasoning_effort: reasoning_effort(wire.reasoning_effort)?,
     })
+}
+
+fn reasoning_effort(effort: Option<String>) -> Result<Option<String>, ApiError> {
+    match effort {
+        Some(effort) if !REASONING_EFFORTS.contains(&effort.as_str()) => {
+            let message = format!(
+                "`reasoning_effort` must be one of {}, got \"{effort}\".",
+                REASONING_EFFORTS.join(", ")
+            );
+            Err(ApiError::invalid("reasoning_effort", message))
+        }
+        fine => Ok(fine),
+    }
 }
 
 fn max_tokens(wire: &ChatCompletionRequest) -> Result<Option<usize>, ApiError> {

@@ -10,6 +10,7 @@ mod sampling;
 mod structured;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod unsupported;
 
 use matou_engine::SamplingParams;

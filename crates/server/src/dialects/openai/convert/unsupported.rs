@@ -6,7 +6,7 @@ use crate::dialects::openai::wire::UnsupportedFields;
 use crate::error::ApiError;
 
 /// Refuses the fields that ask for something this server cannot do. Values that ask for nothing
-/// (`tools: []`, `best_of: 1`, `verbosity: "medium"`) pass.
+/// (`functions: []`, `best_of: 1`, `verbosity: "medium"`) pass.
 ///
 /// # Errors
 ///
@@ -20,16 +20,9 @@ pub fn refuse_unsupported(fields: UnsupportedFields) -> Result<(), ApiError> {
             )),
             _ => Ok(()),
         };
-    refuse("tools", fields.tools, empty)?;
-    refuse("tool_choice", fields.tool_choice, |value| {
-        value == "none" || value == "auto"
-    })?;
     refuse("functions", fields.functions, empty)?;
     refuse("function_call", fields.function_call, |value| {
         value == "none" || value == "auto"
-    })?;
-    refuse("reasoning_effort", fields.reasoning_effort, |effort| {
-        effort == "none"
     })?;
     refuse("verbosity", fields.verbosity, |verbosity| {
         verbosity == "medium"

@@ -8,7 +8,9 @@
 mod request;
 mod response;
 mod structured;
+mod tools;
 
 pub use request::*;
 pub use response::*;
 pub use structured::*;
+pub use tools::*;

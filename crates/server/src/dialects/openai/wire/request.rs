@@ -10,6 +10,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::structured::{ResponseFormat, StructuredOutputs};
+use super::tools::ToolDefinition;
 
 /// `POST /v1/chat/completions`, without the fields of [`SharedFields`].
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -32,6 +33,14 @@ pub struct ChatCompletionRequest {
     pub continue_final_message: Option<bool>,
     /// Further variables of the chat template (vLLM).
     pub chat_template_kwargs: Option<Map<String, Value>>,
+    /// The functions that may be called.
+    pub tools: Option<Vec<ToolDefinition>>,
+    /// Whether and which functions are called: a word or an object.
+    pub tool_choice: Option<Value>,
+    /// Whether several functions may be called at once.
+    pub parallel_tool_calls: Option<bool>,
+    /// How long a reasoning model thinks.
+    pub reasoning_effort: Option<String>,
 }
 
 /// `POST /v1/completions`, without the fields of [`SharedFields`].
@@ -316,11 +325,8 @@ impl<'de> Deserialize<'de> for OneOrMany {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[expect(missing_docs, reason = "documented by the message that refuses each")]
 pub struct UnsupportedFields {
-    pub tools: Option<Value>,
-    pub tool_choice: Option<Value>,
     pub functions: Option<Value>,
     pub function_call: Option<Value>,
-    pub reasoning_effort: Option<Value>,
     pub modalities: Option<Value>,
     pub audio: Option<Value>,
     pub web_search_options: Option<Value>,
