@@ -81,7 +81,22 @@ pub fn answer_grammar(
 /// The same conversation for a template that knows no tools: they are described, calls are the text
 /// that the model wrote, and results are what the user says.
 pub fn in_words(request: &ChatRequest) -> ChatRequest {
-    let mut messages: Vec<Value> = request.messages.iter().map(message_in_words).collect();
+    let mut messages: Vec<Value> = Vec::with_capacity(request.messages.len());
+    let mut after_result = false;
+    for message in &request.messages {
+        let is_result = message["role"] == "tool";
+        let message = message_in_words(message);
+        // Many templates insist on turns that alternate.
+        let joins = (is_result || after_result) && message["role"] == "user";
+        match (messages.last_mut(), message["content"].as_str()) {
+            (Some(last), Some(more)) if joins && last["role"] == "user" => {
+                let before = text_of(&last["content"]);
+                last["content"] = format!("{before}\n\n{more}").into();
+            }
+            _ => messages.push(message),
+        }
+        after_result = is_result;
+    }
     if let Some(tools) = &request.tools {
         introduce(&mut messages, &instruction(tools));
     }
@@ -124,13 +139,7 @@ fn introduce(messages: &mut Vec<Value>, text: &str) {
 
 fn message_in_words(message: &Value) -> Value {
     if message["role"] == "tool" {
-        let content = match &message["content"] {
-            Value::Array(parts) => parts
-                .iter()
-                .filter_map(|part| part["text"].as_str())
-                .collect(),
-            content => content.as_str().unwrap_or_default().to_owned(),
-        };
+        let content = text_of(&message["content"]);
         return json!({"role": "user", "content": format!("Result of the call: {content}")});
     }
     let Some(calls) = message["tool_calls"].as_array() else {
@@ -149,5 +158,56 @@ fn message_in_words(message: &Value) -> Value {
         [call] => call.clone(),
         calls => format!("[{}]", calls.join(", ")),
     };
-    json!({"role": "assistant", "content": calls})
+    let content = match text_of(&message["content"]) {
+        text if text.is_empty() => calls,
+        text => format!("{text}\n{calls}"),
+    };
+    json!({"role": "assistant", "content": content})
+}
+
+/// The text of a message's content, whichever form it has.
+fn text_of(content: &Value) -> String {
+    match content {
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|part| part["text"].as_str())
+            .collect(),
+        content => content.as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+
+    #[test]
+    fn a_history_in_words_keeps_its_text_and_alternates() {
+        let call = json!({"id": "c", "function": {"name": "f", "arguments": "{\"x\":1}"}});
+        let request = ChatRequest {
+            messages: vec![
+                json!({"role": "user", "content": "go"}),
+                json!({"role": "assistant", "content": "Well.", "tool_calls": [call, call]}),
+                json!({"role": "tool", "content": "1"}),
+                json!({"role": "tool", "content": [{"type": "text", "text": "2"}]}),
+                json!({"role": "user", "content": "and?"}),
+            ],
+            add_generation_prompt: true,
+            continue_final_message: false,
+            template_kwargs: Map::new(),
+            tools: None,
+            reasoning_effort: None,
+        };
+        let call = r#"{"name": "f", "arguments": {"x":1}}"#;
+        assert_eq!(
+            in_words(&request).messages,
+            [
+                json!({"role": "user", "content": "go"}),
+                json!({"role": "assistant", "content": format!("Well.\n[{call}, {call}]")}),
+                json!({"role": "user",
+                    "content": "Result of the call: 1\n\nResult of the call: 2\n\nand?"}),
+            ]
+        );
+    }
 }

@@ -43,7 +43,13 @@ pub(crate) fn saying(reply: &str, template: &str) -> TestServer {
     let mut spelled = spell(reply);
     spelled.push(END);
     let model = ScriptedModel::new(tokenizer.vocab_size()).with_reply(&spelled);
-    let (engine, _thread) = Engine::start(Box::new(model), EngineConfig::default()).unwrap();
+    // Room for long templates, a byte a token.
+    let config = EngineConfig {
+        max_model_len: 16_384,
+        num_kv_blocks: 4096,
+        ..EngineConfig::default()
+    };
+    let (engine, _thread) = Engine::start(Box::new(model), config).unwrap();
     let template = ChatTemplate::new(template, tokenizer.template_tokens()).unwrap();
     let model = ModelCard {
         names: vec!["speller".to_owned()],

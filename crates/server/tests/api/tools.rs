@@ -188,6 +188,38 @@ async fn tool_choice_of_a_named_function_calls_that_one() {
 }
 
 #[tokio::test]
+async fn tool_choice_required_is_obeyed_with_every_published_template() {
+    let folder = matou_testkit::fixtures_dir().join("templates");
+    let mut tried = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "jinja")
+        {
+            continue;
+        }
+        let template = std::fs::read_to_string(&path).unwrap();
+        let fields = json!({"tool_choice": "required", "parallel_tool_calls": false});
+        // Where the template opens a block of reasoning, the call comes after it.
+        let (message, reason) = said("Well.</think>No.", &template, fields).await;
+        let calls = calls(&message);
+        let file = path.display();
+        assert_eq!(
+            (calls.len(), reason.as_str()),
+            (1, "tool_calls"),
+            "{file}: {message}"
+        );
+        assert!(
+            ["Ulm", "Kiel"].contains(&calls[0].1["city"].as_str().unwrap()),
+            "{file}"
+        );
+        tried += 1;
+    }
+    assert!(tried > 5);
+}
+
+#[tokio::test]
 async fn tool_choice_allowed_tools_leaves_the_others_out() {
     let fields = json!({"tool_choice": {"type": "allowed_tools", "allowed_tools": {
         "mode": "required", "tools": [{"type": "function", "function": {"name": "time"}}],
