@@ -378,3 +378,26 @@ async fn reasoning_effort_reaches_the_template() {
     assert_eq!(message["content"], "Yes.");
     assert!(message.get("reasoning_content").is_none());
 }
+
+#[tokio::test]
+async fn log_probabilities_of_calls_and_reasoning_are_streamed_whole() {
+    let entries =
+        |choice: &Value| -> usize { choice["logprobs"]["content"].as_array().map_or(0, Vec::len) };
+    let reply = format!("I think.</think>{WEATHER}");
+    for (template, fields) in [
+        (THINKING, json!({"logprobs": true, "tools": null})),
+        (HERMES, json!({"logprobs": true})),
+    ] {
+        let server = saying(&reply, template);
+        let whole = server.post(CHAT, &request(fields.clone())).await.json();
+        let mut fields = fields;
+        fields["stream"] = json!(true);
+        let chunks = server.post(CHAT, &request(fields)).await.chunks();
+        let streamed: usize = chunks
+            .iter()
+            .map(|chunk| entries(&chunk["choices"][0]))
+            .sum();
+        assert_eq!(entries(&whole["choices"][0]), reply.len());
+        assert_eq!(streamed, reply.len());
+    }
+}
