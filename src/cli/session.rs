@@ -161,6 +161,8 @@ impl Session {
             add_generation_prompt: true,
             continue_final_message: false,
             template_kwargs: Map::new(),
+            tools: None,
+            reasoning_effort: None,
         };
         let prompt = tokenize_chat(self.template.as_deref(), &self.tokenizer, &request)?;
         self.generate(prompt, false)

@@ -26,14 +26,16 @@ impl ReasoningFormat {
         prompt.trim_end().ends_with(self.opener())
     }
 
-    fn opener(self) -> &'static str {
+    /// What opens the block.
+    pub fn opener(self) -> &'static str {
         match self {
             Self::Think => "<think>",
             Self::Mistral => "[THINK]",
         }
     }
 
-    fn closer(self) -> &'static str {
+    /// What closes it.
+    pub fn closer(self) -> &'static str {
         match self {
             Self::Think => "</think>",
             Self::Mistral => "[/THINK]",

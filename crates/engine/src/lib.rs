@@ -37,5 +37,8 @@ pub use config::{EngineConfig, EngineError};
 pub use engine::{Engine, EngineThread};
 pub use handle::{EngineHandle, Generation, MAX_N, SubmitError};
 pub use request::{EngineEvent, FinishReason, GenerationError, GenerationRequest, TokenLogprobs};
-pub use sampling::{InvalidParam, MirostatParams, SamplingParams};
+pub use sampling::{
+    ConstraintFactory, InvalidParam, MirostatParams, OutputConstraint, SamplingParams,
+    TokenConstraint,
+};
 pub use stats::{EngineStats, Histogram};

@@ -234,11 +234,18 @@ impl Requests {
     ) {
         let Answer { request, index, .. } = self.answers[&id];
         let request = &self.requests[&request];
-        let Sampled { token_id, logprobs } = sampled;
+        let Sampled {
+            token_id,
+            logprobs,
+            completes,
+        } = sampled;
+        // `ignore_eos` does not go on where a grammar has come to its end.
+        let is_end = request.params.is_stop_token(token_id)
+            || completes && request.params.eos_token_ids.contains(&token_id);
         let num_output_tokens = scheduler.sequence(id).output_token_ids().len();
         let finished = if request.max_output_tokens == 0 {
             Some((FinishReason::Length, None))
-        } else if request.params.is_stop_token(token_id) {
+        } else if is_end {
             Some((FinishReason::Stop, Some(token_id)))
         } else {
             request.send(EngineEvent::Token {
@@ -248,8 +255,12 @@ impl Requests {
             });
             stats.generation_tokens += 1;
             scheduler.append_token(id, token_id);
-            (num_output_tokens + 1 == request.max_output_tokens)
-                .then_some((FinishReason::Length, None))
+            if completes {
+                Some((FinishReason::Stop, None))
+            } else {
+                (num_output_tokens + 1 == request.max_output_tokens)
+                    .then_some((FinishReason::Length, None))
+            }
         };
         if let Some((reason, stop_token)) = finished {
             request.send(EngineEvent::Finished {

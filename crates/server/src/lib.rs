@@ -17,6 +17,7 @@ mod body;
 pub mod dialects;
 mod error;
 pub mod generation;
+pub mod message;
 pub mod metrics;
 pub mod prompt;
 pub mod request;
@@ -25,6 +26,8 @@ mod serve;
 mod service;
 pub mod sse;
 mod state;
+mod structured;
+pub mod tools;
 
 pub use body::JsonBody;
 pub use error::{ApiError, ErrorBody};

@@ -1,13 +1,17 @@
 //! From a request to the token ids the engine computes on. All of it is work for
 //! [`AppState::compute`](crate::AppState::compute).
 
+use matou_chat::tools::ToolFormat;
 use matou_chat::{
-    ChatTemplate, SpecialTokens, TemplateError, TemplateRequest, Tokenizer, TokenizerError,
+    ChatTemplate, RenderedPrompt, SpecialTokens, TemplateError, TemplateRequest, Tokenizer,
+    TokenizerError,
 };
 use matou_engine::SamplingParams;
+use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::request::{ChatRequest, GenerationOptions, PromptInput};
+use crate::tools::{in_words, tool_format};
 
 /// Renders a conversation and tokenises it.
 ///
@@ -21,25 +25,88 @@ pub fn tokenize_chat(
     request: &ChatRequest,
 ) -> Result<Vec<u32>, ApiError> {
     let Some(template) = template else {
-        let message = "This model has no chat template; use /v1/completions with the whole prompt.";
-        return Err(ApiError::unsupported("messages", message));
+        return Err(no_template());
     };
+    tokenize_rendered(tokenizer, &render_chat(template, request)?)
+}
+
+/// What a request for a chat with a model without a template is told.
+pub fn no_template() -> ApiError {
+    let message = "This model has no chat template; use /v1/completions with the whole prompt.";
+    ApiError::unsupported("messages", message)
+}
+
+/// Renders a conversation.
+///
+/// # Errors
+///
+/// 400 when the template refuses the conversation (in the template's own words).
+pub fn render_chat(
+    template: &ChatTemplate,
+    request: &ChatRequest,
+) -> Result<RenderedPrompt, ApiError> {
+    let rewritten;
+    let request = match tool_format(template) {
+        ToolFormat::GenericJson => {
+            rewritten = in_words(request);
+            &rewritten
+        }
+        _ => request,
+    };
+    let kwargs = template_kwargs(template, request)?;
     let rendered = template.render(&TemplateRequest {
         messages: &request.messages,
-        tools: None,
+        tools: request.tools.as_ref().map(|tools| &tools.definitions),
         add_generation_prompt: request.add_generation_prompt,
         continue_final_message: request.continue_final_message,
-        kwargs: &request.template_kwargs,
+        kwargs: &kwargs,
     });
-    let prompt = rendered.map_err(|error| match error {
+    rendered.map_err(|error| match error {
         TemplateError::Request { message, param } => ApiError::invalid(param, message),
         error => {
             let message = format!("The chat template refuses these messages: {error}");
             ApiError::invalid("messages", message)
         }
-    })?;
+    })
+}
+
+/// The further variables of the template, the reasoning effort among them under the name that this
+/// template knows.
+fn template_kwargs(
+    template: &ChatTemplate,
+    request: &ChatRequest,
+) -> Result<Map<String, Value>, ApiError> {
+    let mut kwargs = request.template_kwargs.clone();
+    let Some(effort) = &request.reasoning_effort else {
+        return Ok(kwargs);
+    };
+    let knows = |name: &str| template.source().contains(name);
+    if knows("reasoning_effort") {
+        kwargs
+            .entry("reasoning_effort")
+            .or_insert_with(|| effort.as_str().into());
+    } else if knows("enable_thinking") {
+        kwargs
+            .entry("enable_thinking")
+            .or_insert_with(|| (effort != "none").into());
+    } else if effort != "none" {
+        let message = "`reasoning_effort` is not supported: this model's chat template knows none.";
+        return Err(ApiError::unsupported("reasoning_effort", message));
+    }
+    Ok(kwargs)
+}
+
+/// Tokenises a conversation that was rendered.
+///
+/// # Errors
+///
+/// 400 when the vocabulary cannot express the text.
+pub fn tokenize_rendered(
+    tokenizer: &Tokenizer,
+    prompt: &RenderedPrompt,
+) -> Result<Vec<u32>, ApiError> {
     tokenizer
-        .encode_prompt(&prompt)
+        .encode_prompt(prompt)
         .map_err(|error| cannot_tokenize("messages", &error))
 }
 

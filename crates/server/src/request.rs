@@ -3,7 +3,9 @@
 //! A dialect's converter makes these from its wire types and refuses what it cannot express. What
 //! is here has been checked against the documented ranges; only the engine knows whether it fits.
 
+use matou_chat::tools::Tool;
 use matou_engine::SamplingParams;
+use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value};
 
 /// A conversation to be answered.
@@ -17,6 +19,25 @@ pub struct ChatRequest {
     pub continue_final_message: bool,
     /// Further variables of the template.
     pub template_kwargs: Map<String, Value>,
+    /// The tools that may be called.
+    pub tools: Option<ToolUse>,
+    /// How long a reasoning model is to think; `none` for not at all.
+    pub reasoning_effort: Option<String>,
+}
+
+/// Tools, and what a request demands of calls.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolUse {
+    /// The list of tools as chat templates read it.
+    pub definitions: Value,
+    /// The same tools with the schemas that arguments have to satisfy.
+    pub tools: Vec<Tool>,
+    /// There must be a call.
+    pub required: bool,
+    /// There may be several calls.
+    pub parallel: bool,
+    /// A grammar has to see to it that the schemas are satisfied and that the number is kept.
+    pub is_constrained: bool,
 }
 
 /// A prompt that goes to the model as it is.
@@ -60,6 +81,15 @@ impl Default for GenerationOptions {
             text: TextOptions::default(),
         }
     }
+}
+
+/// A grammar that answers have to follow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputGrammar {
+    /// The field of the request that asks for it.
+    pub param: String,
+    /// What it says.
+    pub spec: GrammarSpec,
 }
 
 /// How generated tokens become text.

@@ -1,12 +1,13 @@
 //! What all requests share: the engine, the text side of the model, limits, and the phase of the
 //! server's life.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{StreamExt, stream};
 use matou_chat::{ChatTemplate, Tokenizer};
 use matou_engine::{EngineHandle, GenerationRequest, SamplingParams, SubmitError};
+use matou_grammar::{Compiler, GrammarError};
 use tokio::sync::{Semaphore, watch};
 use tracing::Span;
 
@@ -32,6 +33,9 @@ pub struct AppState {
     pub limits: Limits,
     /// Where "now" comes from; a test can fix it.
     pub clock: fn() -> SystemTime,
+    /// Compiles and keeps grammars; made for the first request that needs one, as it takes a while
+    /// for a large vocabulary.
+    pub(crate) grammars: OnceLock<Result<Compiler, GrammarError>>,
     admission: Arc<Semaphore>,
     compute: Arc<Semaphore>,
     phase: watch::Sender<Phase>,
@@ -99,6 +103,7 @@ impl AppState {
             model,
             limits: Limits::default(),
             clock: SystemTime::now,
+            grammars: OnceLock::new(),
             admission: Arc::new(Semaphore::new(cores + waiting)),
             compute: Arc::new(Semaphore::new(cores)),
             phase: watch::Sender::new(Phase::Serving),

@@ -108,6 +108,7 @@ pub struct ChatTemplate {
     marking: Marking,
     capabilities: Capabilities,
     has_tool_use: bool,
+    source: String,
 }
 
 /// The name of the template that is used unless another fits better.
@@ -142,6 +143,7 @@ impl ChatTemplate {
             marking: Marking::new(&tokens.control_tokens, source.texts()),
             tokens,
             capabilities: Capabilities::default(),
+            source: source.texts().collect::<Vec<_>>().join("\n"),
             has_tool_use: source.names().any(|name| name == TOOL_USE),
         };
         for (name, text) in source.into_templates()? {
@@ -161,6 +163,12 @@ impl ChatTemplate {
     /// The ChatML template, for a chat with a model that has none of its own.
     pub fn chatml(tokens: TemplateTokens) -> Result<Self, TemplateError> {
         Self::new(CHATML, tokens)
+    }
+
+    /// The text of the template, or of all templates: what a model is shown, such as its
+    /// notation of tool calls, is read from it.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Renders a conversation.

@@ -63,7 +63,7 @@ impl ToolFormat {
     }
 
     /// What may begin calls anywhere in the text.
-    pub(super) fn openers(self) -> &'static [&'static str] {
+    pub fn openers(self) -> &'static [&'static str] {
         match self {
             Self::Hermes | Self::SmolLm => &["<tool_call>"],
             Self::Llama3Json => &["<|python_tag|>"],

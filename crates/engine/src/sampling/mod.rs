@@ -4,7 +4,7 @@
 //!
 //! | | stage | fields of [`SamplingParams`] |
 //! |---|---|---|
-//! | 1 | mask | `allowed_token_ids`, `banned_token_ids`, `min_tokens` |
+//! | 1 | mask | `constraint`, `allowed_token_ids`, `banned_token_ids`, `min_tokens` |
 //! | 2 | bias | `logit_bias` |
 //! | 3 | penalties | `repetition_penalty`, then `presence_penalty` and `frequency_penalty` |
 //! | 4 | DRY | `dry_*` |
@@ -36,6 +36,7 @@ mod params;
 mod penalties;
 mod rng;
 mod sampler;
+mod structured;
 mod temperature;
 #[cfg(test)]
 mod testing;
@@ -44,3 +45,4 @@ mod xtc;
 
 pub use params::{InvalidParam, MirostatParams, SamplingParams};
 pub use sampler::{Context, Sampled, Sampler, Workspace};
+pub use structured::{ConstraintFactory, OutputConstraint, TokenConstraint};

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::structured::OutputConstraint;
+
 /// How tokens are chosen and when to stop. The default samples from the model's distribution as it
 /// is, until a stop token or the end of the context.
 ///
@@ -59,6 +61,9 @@ pub struct SamplingParams {
     pub eos_token_ids: Vec<u32>,
     /// Further tokens that end the answer.
     pub stop_token_ids: Vec<u32>,
+    /// The grammar that the answer follows, if it has to. Where the grammar is complete the answer
+    /// ends, whatever `min_tokens` and `ignore_eos` say.
+    pub constraint: Option<OutputConstraint>,
     /// If given, no other token can be chosen.
     pub allowed_token_ids: Option<Vec<u32>>,
     /// Tokens that cannot be chosen.
@@ -108,6 +113,7 @@ impl Default for SamplingParams {
             ignore_eos: false,
             eos_token_ids: Vec::new(),
             stop_token_ids: Vec::new(),
+            constraint: None,
             allowed_token_ids: None,
             banned_token_ids: Vec::new(),
             seed: None,

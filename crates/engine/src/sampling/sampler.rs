@@ -10,6 +10,7 @@ use super::mirostat::Mirostat;
 use super::params::SamplingParams;
 use super::penalties::Penalties;
 use super::rng::{Draws, PositionRng};
+use super::structured::GrammarMask;
 use super::temperature::Temperature;
 use super::truncation::Truncation;
 use super::xtc::Xtc;
@@ -47,11 +48,14 @@ pub struct Sampled {
     pub token_id: u32,
     /// If [`SamplingParams::logprobs`] asked for them.
     pub logprobs: Option<TokenLogprobs>,
+    /// Whether it completes the answer, as the grammar of [`SamplingParams::constraint`] has it.
+    pub completes: bool,
 }
 
 /// The stages one request uses, and what they remember of one of its answers.
 #[derive(Debug)]
 pub struct Sampler {
+    grammar: Option<GrammarMask>,
     mask: Option<TokenMask>,
     bias: Option<LogitBias>,
     penalties: Option<Penalties>,
@@ -71,6 +75,7 @@ impl Sampler {
     /// [validated](SamplingParams::validate); without a seed, it is 0.
     pub fn new(params: &SamplingParams, index: usize) -> Self {
         Self {
+            grammar: params.constraint.as_ref().map(GrammarMask::start),
             mask: TokenMask::from_params(params),
             bias: LogitBias::from_params(params),
             penalties: Penalties::from_params(params),
@@ -89,7 +94,7 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// When no token is possible.
+    /// When no token is possible, or the grammar cannot be followed.
     pub fn sample(
         &mut self,
         logits: &mut [f32],
@@ -100,10 +105,17 @@ impl Sampler {
             workspace.raw_logits.clear();
             workspace.raw_logits.extend_from_slice(logits);
         }
+        if let Some(grammar) = &mut self.grammar {
+            grammar.apply(logits)?;
+        }
         self.process_logits(logits, context, workspace);
         let token_id = self
             .choose(logits, context, workspace)
             .ok_or_else(|| no_token(logits))?;
+        let completes = match &mut self.grammar {
+            Some(grammar) => grammar.accept(token_id)?,
+            None => false,
+        };
         let Workspace {
             raw_logits,
             candidates,
@@ -112,7 +124,11 @@ impl Sampler {
         let logprobs = self
             .logprobs
             .map(|k| token_logprobs(raw_logits, token_id, k, candidates));
-        Ok(Sampled { token_id, logprobs })
+        Ok(Sampled {
+            token_id,
+            logprobs,
+            completes,
+        })
     }
 
     /// Log-probabilities of a prompt's `token`, given the raw `logits` of the position before it.

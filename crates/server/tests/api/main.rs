@@ -7,5 +7,8 @@ mod completions;
 mod errors;
 mod lifecycle;
 mod service;
+mod spelling;
+mod structured;
 mod support;
+mod tools;
 mod wire;

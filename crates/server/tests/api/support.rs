@@ -124,6 +124,11 @@ pub(crate) fn server_with(
     let mut state = AppState::new(engine, Arc::new(tokenizer), Some(Arc::new(template)), model);
     state.clock = || UNIX_EPOCH + Duration::from_secs(CREATED);
     change(&mut state);
+    serve(state)
+}
+
+/// A server of `state`.
+pub(crate) fn serve(state: AppState) -> TestServer {
     let state = Arc::new(state);
     TestServer {
         app: app(Arc::clone(&state)),

@@ -380,25 +380,6 @@ async fn too_long() {
 }
 
 #[tokio::test]
-async fn tool_choice_and_response_format_are_refused_until_they_are_enforced() {
-    let server = server();
-    let function = json!([{"type": "function", "function": {"name": "f"}}]);
-    let cases = [
-        ("tools", json!({"tools": function})),
-        ("tool_choice", json!({"tool_choice": "required"})),
-        (
-            "response_format",
-            json!({"response_format": {"type": "json_object"}}),
-        ),
-    ];
-    for (field, fields) in cases {
-        let (status, param, code, _) = server.post(CHAT, &count_from_ten(fields)).await.error();
-        assert_eq!((status, param.as_deref()), (400, Some(field)));
-        assert_eq!(code.as_deref(), Some("unsupported_parameter"));
-    }
-}
-
-#[tokio::test]
 async fn seed() {
     let server = server();
     let answer = |seed: i64| {

@@ -4,10 +4,11 @@ use matou_engine::FinishReason;
 
 use super::logprobs;
 use super::wire::{
-    AssistantMessage, ChatChoice, ChatCompletion, Completion, CompletionChoice, Header,
-    PromptTokensDetails, Usage,
+    AssistantMessage, ChatChoice, ChatCompletion, Completion, CompletionChoice,
+    FunctionCallMessage, Header, PromptTokensDetails, ToolCallMessage, Usage,
 };
 use crate::generation::{Collected, TokenUsage};
+use crate::message::{MessageFormat, MessageParser, MessagePart};
 
 /// How a text completion is told beyond its text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +33,7 @@ impl CompletionFormat {
 /// A finished chat completion.
 pub fn chat_completion(
     header: Header,
+    format: &MessageFormat,
     with_logprobs: bool,
     collected: Collected,
 ) -> ChatCompletion {
@@ -39,21 +41,57 @@ pub fn chat_completion(
         .choices
         .into_iter()
         .enumerate()
-        .map(|(index, choice)| ChatChoice {
-            index,
-            logprobs: with_logprobs.then(|| logprobs::chat(&choice.tokens)),
-            message: AssistantMessage {
-                role: "assistant",
-                content: choice.text,
-                refusal: None,
-            },
-            finish_reason: finish_reason(choice.reason),
+        .map(|(index, choice)| {
+            let message = message(format, &choice.text);
+            let finish_reason = match choice.reason {
+                Some(FinishReason::Stop) if !message.tool_calls.is_empty() => "tool_calls",
+                reason => finish_reason(reason),
+            };
+            ChatChoice {
+                index,
+                message,
+                logprobs: with_logprobs.then(|| logprobs::chat(&choice.tokens)),
+                finish_reason,
+            }
         });
     ChatCompletion {
         header,
         choices: choices.collect(),
         usage: collected.usage.into(),
         service_tier: "default",
+    }
+}
+
+/// The message that a text is.
+fn message(format: &MessageFormat, text: &str) -> AssistantMessage {
+    let mut parser = MessageParser::new(format);
+    let mut parts = parser.push(text);
+    parts.extend(parser.finish());
+    let (mut content, mut reasoning) = (String::new(), String::new());
+    let mut tool_calls: Vec<ToolCallMessage> = Vec::new();
+    for part in parts {
+        match part {
+            MessagePart::Reasoning(text) => reasoning.push_str(&text),
+            MessagePart::Text(text) => content.push_str(&text),
+            MessagePart::CallStart { id, name, .. } => tool_calls.push(ToolCallMessage {
+                id,
+                kind: "function",
+                function: FunctionCallMessage {
+                    name,
+                    arguments: String::new(),
+                },
+            }),
+            MessagePart::Arguments { index, fragment } => {
+                tool_calls[index].function.arguments.push_str(&fragment);
+            }
+        }
+    }
+    AssistantMessage {
+        role: "assistant",
+        reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
+        content: (!content.is_empty() || tool_calls.is_empty()).then_some(content),
+        refusal: None,
+        tool_calls,
     }
 }
 

@@ -71,6 +71,9 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
         .map(|input| tokenize_input(&state.tokenizer, input))
         .collect();
     call.options.sampling = resolve_sampling(&state.tokenizer, &call.options);
+    if let Some(output) = &call.output {
+        call.options.sampling.constraint = Some(state.constraint(output, None)?);
+    }
     let format = CompletionFormat {
         logprobs: call.options.sampling.logprobs.is_some(),
         n: call.options.n,

@@ -1,65 +1,132 @@
 //! Streamed answers: generation events to OpenAI's chunks. Pure, so that a recorded stream can be
 //! compared byte by byte.
 
+use matou_engine::FinishReason;
+
 use super::answer::CompletionFormat;
 use super::logprobs;
 use super::wire::{
-    ChatChunkChoice, ChatCompletionChunk, Completion, CompletionChoice, Delta, Header,
+    ChatChunkChoice, ChatCompletionChunk, ChatLogprobs, Completion, CompletionChoice, Delta,
+    FunctionCallDelta, Header, ToolCallDelta,
 };
-use crate::generation::{GenerationEvent, TokenUsage};
+use crate::generation::{GenerationEvent, TokenLogprob, TokenUsage};
+use crate::message::{MessageFormat, MessageParser, MessagePart};
 use crate::sse::{EventEncoder, Frames};
 
-/// Encodes a chat completion: the role once a choice, text as it comes, one chunk with the reason
-/// that it ended, and, if asked for, one without choices that brings the token counts.
+/// Encodes a chat completion: the role once a choice, text, reasoning and calls as they come, one
+/// chunk with the reason that it ended, and, if asked for, one without choices that brings the token
+/// counts.
 pub struct ChatEncoder {
     header: Header,
     logprobs: bool,
     include_usage: bool,
-    /// Whether each choice has told its role.
-    started: Vec<bool>,
+    choices: Vec<ChatChoiceState>,
     usage: TokenUsage,
     failed: bool,
 }
 
+/// How far one choice has been told.
+struct ChatChoiceState {
+    parser: MessageParser,
+    /// Whether it has told its role.
+    started: bool,
+    /// Tokens whose log-probabilities go with the next chunk.
+    tokens: Vec<TokenLogprob>,
+}
+
 impl ChatEncoder {
-    /// For a completion of `n` choices.
-    pub fn new(header: Header, n: usize, logprobs: bool, include_usage: bool) -> Self {
-        let (started, usage) = (vec![false; n], TokenUsage::default());
+    /// For a completion of `n` choices, written in `format`.
+    pub fn new(
+        header: Header,
+        n: usize,
+        format: &MessageFormat,
+        logprobs: bool,
+        include_usage: bool,
+    ) -> Self {
+        let choice = |_| ChatChoiceState {
+            parser: MessageParser::new(format),
+            started: false,
+            tokens: Vec::new(),
+        };
         Self {
             header,
             logprobs,
             include_usage,
-            started,
-            usage,
+            choices: (0..n).map(choice).collect(),
+            usage: TokenUsage::default(),
             failed: false,
         }
     }
 
-    fn chunk(&self, choices: Vec<ChatChunkChoice>, frames: &mut Frames) {
-        let usage = self.include_usage.then_some(None);
-        frames.data(&ChatCompletionChunk {
-            header: &self.header,
-            choices,
-            usage,
-        });
-    }
-
-    fn start(&mut self, index: usize, frames: &mut Frames) {
-        if !std::mem::replace(&mut self.started[index], true) {
+    /// Tells news of a choice, after its role.
+    fn tell(
+        &mut self,
+        index: usize,
+        delta: Delta,
+        finish_reason: Option<&'static str>,
+        frames: &mut Frames,
+    ) {
+        let state = &mut self.choices[index];
+        if !std::mem::replace(&mut state.started, true) {
             let delta = Delta {
                 role: Some("assistant"),
                 content: Some(String::new()),
+                ..Delta::default()
             };
-            self.chunk(
-                vec![ChatChunkChoice {
-                    index,
-                    delta,
-                    logprobs: None,
-                    finish_reason: None,
-                }],
-                frames,
-            );
+            self.chunk(index, delta, None, None, frames);
         }
+        let tokens = std::mem::take(&mut self.choices[index].tokens);
+        let has_logprobs = self.logprobs && (finish_reason.is_none() || !tokens.is_empty());
+        let logprobs = has_logprobs.then(|| logprobs::chat(&tokens));
+        self.chunk(index, delta, logprobs, finish_reason, frames);
+    }
+
+    fn chunk(
+        &self,
+        index: usize,
+        delta: Delta,
+        logprobs: Option<ChatLogprobs>,
+        finish_reason: Option<&'static str>,
+        frames: &mut Frames,
+    ) {
+        frames.data(&ChatCompletionChunk {
+            header: &self.header,
+            choices: vec![ChatChunkChoice {
+                index,
+                delta,
+                logprobs,
+                finish_reason,
+            }],
+            usage: self.include_usage.then_some(None),
+        });
+    }
+}
+
+/// What a part of a message adds to it.
+fn delta(part: MessagePart) -> Delta {
+    let call = |index, id: Option<String>, name, arguments| ToolCallDelta {
+        index,
+        kind: id.is_some().then_some("function"),
+        id,
+        function: FunctionCallDelta { name, arguments },
+    };
+    match part {
+        MessagePart::Reasoning(text) => Delta {
+            reasoning_content: Some(text),
+            ..Delta::default()
+        },
+        MessagePart::Text(text) => Delta {
+            content: Some(text),
+            ..Delta::default()
+        },
+        MessagePart::CallStart { index, id, name } => Delta {
+            tool_calls: vec![call(index, Some(id), Some(name), String::new())],
+            ..Delta::default()
+        },
+        MessagePart::Arguments { index, fragment } => Delta {
+            tool_calls: vec![call(index, None, None, fragment)],
+            ..Delta::default()
+        },
     }
 }
 
@@ -73,34 +140,27 @@ impl EventEncoder for ChatEncoder {
                 text,
                 tokens,
             } => {
-                self.start(index, frames);
-                let delta = Delta {
-                    role: None,
-                    content: Some(text),
-                };
-                let logprobs = self.logprobs.then(|| logprobs::chat(&tokens));
-                self.chunk(
-                    vec![ChatChunkChoice {
-                        index,
-                        delta,
-                        logprobs,
-                        finish_reason: None,
-                    }],
-                    frames,
-                );
+                let choice = &mut self.choices[index];
+                let mut parts = choice.parser.push(&text);
+                choice.tokens.extend(tokens);
+                // Log-probabilities do not wait for the text to be told apart.
+                if parts.is_empty() && !choice.tokens.is_empty() {
+                    parts.push(MessagePart::Text(String::new()));
+                }
+                for part in parts {
+                    self.tell(index, delta(part), None, frames);
+                }
             }
             GenerationEvent::Finished { index, reason, .. } => {
-                self.start(index, frames);
-                let (delta, finish_reason) = (Delta::default(), Some(reason.as_str()));
-                self.chunk(
-                    vec![ChatChunkChoice {
-                        index,
-                        delta,
-                        logprobs: None,
-                        finish_reason,
-                    }],
-                    frames,
-                );
+                for part in self.choices[index].parser.finish() {
+                    self.tell(index, delta(part), None, frames);
+                }
+                let has_calls = self.choices[index].parser.has_calls();
+                let finish_reason = match reason {
+                    FinishReason::Stop if has_calls => "tool_calls",
+                    reason => reason.as_str(),
+                };
+                self.tell(index, Delta::default(), Some(finish_reason), frames);
             }
             GenerationEvent::Failed(error) => {
                 self.failed = true;

@@ -3,13 +3,20 @@
 use matou_engine::SamplingParams;
 use serde_json::{Map, Value, json};
 
-use super::{MAX_TOP_LOGPROBS, generation_options, in_range, refuse_unsupported, response_options};
+use super::tools::tool_use;
+use super::{
+    MAX_TOP_LOGPROBS, generation_options, in_range, output_grammar, refuse_unsupported,
+    response_options,
+};
 use crate::dialects::openai::wire::{
     ChatCompletionRequest, ChatMessage, Content, ContentPart, FunctionCall, SharedFields, ToolCall,
     UnsupportedFields,
 };
 use crate::error::ApiError;
-use crate::request::{ChatRequest, GenerationOptions, ResponseOptions};
+use crate::request::{ChatRequest, GenerationOptions, OutputGrammar, ResponseOptions};
+
+/// How long OpenAI lets a model think.
+const REASONING_EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 /// A chat completion that is asked for, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +27,8 @@ pub struct ChatCall {
     pub request: ChatRequest,
     /// How to answer it.
     pub options: GenerationOptions,
+    /// The grammar that the answer has to follow.
+    pub output: Option<OutputGrammar>,
     /// How to send the answer.
     pub response: ResponseOptions,
 }
@@ -40,6 +49,7 @@ pub fn chat_call(
     let mut options = generation_options(shared, defaults)?;
     options.sampling.max_tokens = max_tokens(&wire)?.or(defaults.max_tokens);
     options.sampling.logprobs = logprobs(&wire)?;
+    let output = output_grammar(shared)?;
     let model = wire.model.clone();
     let request = chat_request(wire)?;
     options.text.continues_prompt = request.continue_final_message;
@@ -47,6 +57,7 @@ pub fn chat_call(
         model,
         request,
         options,
+        output,
         response,
     })
 }
@@ -66,11 +77,26 @@ pub fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, ApiError
         return Err(ApiError::invalid("continue_final_message", message));
     }
     Ok(ChatRequest {
+        tools: tool_use(&wire)?,
         messages: messages(wire.messages)?,
         add_generation_prompt,
         continue_final_message,
         template_kwargs: wire.chat_template_kwargs.unwrap_or_default(),
+        reasoning_effort: reasoning_effort(wire.reasoning_effort)?,
     })
+}
+
+fn reasoning_effort(effort: Option<String>) -> Result<Option<String>, ApiError> {
+    match effort {
+        Some(effort) if !REASONING_EFFORTS.contains(&effort.as_str()) => {
+            let message = format!(
+                "`reasoning_effort` must be one of {}, got \"{effort}\".",
+                REASONING_EFFORTS.join(", ")
+            );
+            Err(ApiError::invalid("reasoning_effort", message))
+        }
+        fine => Ok(fine),
+    }
 }
 
 fn max_tokens(wire: &ChatCompletionRequest) -> Result<Option<usize>, ApiError> {

@@ -3,14 +3,14 @@
 use matou_engine::SamplingParams;
 
 use super::{
-    MAX_TOP_LOGPROBS, count, generation_options, in_range, refuse_unsupported, response_options,
-    token_ids,
+    MAX_TOP_LOGPROBS, count, generation_options, in_range, output_grammar, refuse_unsupported,
+    response_options, token_ids,
 };
 use crate::dialects::openai::wire::{
     CompletionRequest, Prompt, PromptElement, SharedFields, UnsupportedFields,
 };
 use crate::error::ApiError;
-use crate::request::{GenerationOptions, PromptInput, ResponseOptions};
+use crate::request::{GenerationOptions, OutputGrammar, PromptInput, ResponseOptions};
 
 /// Most tokens of a completion that does not say, as at OpenAI.
 const DEFAULT_MAX_TOKENS: usize = 16;
@@ -24,6 +24,8 @@ pub struct CompletionCall {
     pub prompts: Vec<PromptInput>,
     /// How to continue it.
     pub options: GenerationOptions,
+    /// The grammar that each answer has to follow.
+    pub output: Option<OutputGrammar>,
     /// Whether the prompt is part of the answer.
     pub echo: bool,
     /// How to send the answer.
@@ -61,6 +63,7 @@ pub fn completion_call(
         model: wire.model,
         prompts: prompts(wire.prompt, wire.add_special_tokens.unwrap_or(true))?,
         options,
+        output: output_grammar(shared)?,
         echo,
         response,
     })

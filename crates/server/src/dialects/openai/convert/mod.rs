@@ -7,8 +7,10 @@
 mod chat;
 mod completion;
 mod sampling;
+mod structured;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod unsupported;
 
 use matou_engine::SamplingParams;
@@ -16,6 +18,7 @@ use matou_engine::SamplingParams;
 pub use chat::{ChatCall, chat_call, chat_request};
 pub use completion::{CompletionCall, completion_call};
 use sampling::sampling_params;
+use structured::output_grammar;
 pub use unsupported::refuse_unsupported;
 
 use super::wire::SharedFields;

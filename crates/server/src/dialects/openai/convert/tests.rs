@@ -328,14 +328,6 @@ fn each_wrong_type_is_refused_by_the_path_of_its_field() {
 #[test]
 fn each_field_that_is_not_supported_is_refused_and_never_skipped() {
     let cases = [
-        (
-            "tools",
-            json!([{"type": "function", "function": {"name": "f"}}]),
-        ),
-        ("tool_choice", json!("required")),
-        ("response_format", json!({"type": "json_object"})),
-        ("guided_json", json!({})),
-        ("reasoning_effort", json!("high")),
         ("modalities", json!(["text", "audio"])),
         ("best_of", json!(2)),
         ("prompt_logprobs", json!(1)),

@@ -6,7 +6,7 @@ use crate::dialects::openai::wire::UnsupportedFields;
 use crate::error::ApiError;
 
 /// Refuses the fields that ask for something this server cannot do. Values that ask for nothing
-/// (`tools: []`, `best_of: 1`, `response_format: {"type": "text"}`) pass.
+/// (`functions: []`, `best_of: 1`, `verbosity: "medium"`) pass.
 ///
 /// # Errors
 ///
@@ -20,26 +20,9 @@ pub fn refuse_unsupported(fields: UnsupportedFields) -> Result<(), ApiError> {
             )),
             _ => Ok(()),
         };
-    refuse("tools", fields.tools, empty)?;
-    refuse("tool_choice", fields.tool_choice, |value| {
-        value == "none" || value == "auto"
-    })?;
     refuse("functions", fields.functions, empty)?;
     refuse("function_call", fields.function_call, |value| {
         value == "none" || value == "auto"
-    })?;
-    refuse("response_format", fields.response_format, |format| {
-        format["type"] == "text"
-    })?;
-    refuse("structured_outputs", fields.structured_outputs, empty)?;
-    refuse("guided_json", fields.guided_json, never)?;
-    refuse("guided_regex", fields.guided_regex, never)?;
-    refuse("guided_choice", fields.guided_choice, never)?;
-    refuse("guided_grammar", fields.guided_grammar, never)?;
-    refuse("grammar", fields.grammar, |grammar| grammar == "")?;
-    refuse("json_schema", fields.json_schema, never)?;
-    refuse("reasoning_effort", fields.reasoning_effort, |effort| {
-        effort == "none"
     })?;
     refuse("verbosity", fields.verbosity, |verbosity| {
         verbosity == "medium"

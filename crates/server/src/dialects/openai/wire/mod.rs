@@ -7,6 +7,10 @@
 
 mod request;
 mod response;
+mod structured;
+mod tools;
 
 pub use request::*;
 pub use response::*;
+pub use structured::*;
+pub use tools::*;

@@ -9,6 +9,9 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::structured::{ResponseFormat, StructuredOutputs};
+use super::tools::ToolDefinition;
+
 /// `POST /v1/chat/completions`, without the fields of [`SharedFields`].
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct ChatCompletionRequest {
@@ -30,6 +33,14 @@ pub struct ChatCompletionRequest {
     pub continue_final_message: Option<bool>,
     /// Further variables of the chat template (vLLM).
     pub chat_template_kwargs: Option<Map<String, Value>>,
+    /// The functions that may be called.
+    pub tools: Option<Vec<ToolDefinition>>,
+    /// Whether and which functions are called: a word or an object.
+    pub tool_choice: Option<Value>,
+    /// Whether several functions may be called at once.
+    pub parallel_tool_calls: Option<bool>,
+    /// How long a reasoning model thinks.
+    pub reasoning_effort: Option<String>,
 }
 
 /// `POST /v1/completions`, without the fields of [`SharedFields`].
@@ -130,6 +141,23 @@ pub struct SharedFields {
     pub skip_special_tokens: Option<bool>,
     /// Requests with a lower value are served first.
     pub priority: Option<i64>,
+
+    /// The form of the answer.
+    pub response_format: Option<ResponseFormat>,
+    /// The grammar of the answer (vLLM).
+    pub structured_outputs: Option<StructuredOutputs>,
+    /// A JSON schema, or its text (vLLM, older).
+    pub guided_json: Option<Value>,
+    /// A regex for the whole answer (vLLM, older).
+    pub guided_regex: Option<String>,
+    /// The possible answers (vLLM, older).
+    pub guided_choice: Option<Vec<String>>,
+    /// A grammar in GBNF or Lark (vLLM, older).
+    pub guided_grammar: Option<String>,
+    /// A grammar in GBNF or Lark (llama.cpp).
+    pub grammar: Option<String>,
+    /// A JSON schema (llama.cpp).
+    pub json_schema: Option<Value>,
 }
 
 /// Options of a streamed answer.
@@ -297,19 +325,8 @@ impl<'de> Deserialize<'de> for OneOrMany {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[expect(missing_docs, reason = "documented by the message that refuses each")]
 pub struct UnsupportedFields {
-    pub tools: Option<Value>,
-    pub tool_choice: Option<Value>,
     pub functions: Option<Value>,
     pub function_call: Option<Value>,
-    pub response_format: Option<Value>,
-    pub structured_outputs: Option<Value>,
-    pub guided_json: Option<Value>,
-    pub guided_regex: Option<Value>,
-    pub guided_choice: Option<Value>,
-    pub guided_grammar: Option<Value>,
-    pub grammar: Option<Value>,
-    pub json_schema: Option<Value>,
-    pub reasoning_effort: Option<Value>,
     pub modalities: Option<Value>,
     pub audio: Option<Value>,
     pub web_search_options: Option<Value>,

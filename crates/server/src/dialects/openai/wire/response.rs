@@ -51,10 +51,16 @@ pub struct ChatChoice {
 pub struct AssistantMessage {
     /// `assistant`.
     pub role: &'static str,
-    /// The text.
-    pub content: String,
+    /// What the model thought before it answered, if it marks that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// The text; null if there are calls and nothing else.
+    pub content: Option<String>,
     /// Always null: the model refuses in its own words.
     pub refusal: Option<String>,
+    /// The calls, if there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCallMessage>,
 }
 
 /// A chunk of a streamed chat completion.
@@ -89,9 +95,61 @@ pub struct Delta {
     /// `assistant`, in an answer's first chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<&'static str>,
+    /// More reasoning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
     /// More text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// The beginning of a call, or more of its arguments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCallDelta>,
+}
+
+/// A call that the assistant makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ToolCallMessage {
+    /// Names the call; the tool's answer repeats it.
+    pub id: String,
+    /// `function`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The function and its arguments.
+    pub function: FunctionCallMessage,
+}
+
+/// The function of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FunctionCallMessage {
+    /// Name of the function.
+    pub name: String,
+    /// JSON text of an object.
+    pub arguments: String,
+}
+
+/// What a chunk adds to a call: id, type and name come first, then the arguments in fragments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ToolCallDelta {
+    /// Which call of the answer.
+    pub index: usize,
+    /// Names the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `function`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// The function.
+    pub function: FunctionCallDelta,
+}
+
+/// What a chunk adds to the function of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FunctionCallDelta {
+    /// Name of the function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A fragment of the arguments' JSON text.
+    pub arguments: String,
 }
 
 /// Log-probabilities of a chat answer.
