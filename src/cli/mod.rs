@@ -106,7 +106,7 @@ pub enum LogFormat {
 /// Which model, and how it runs.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// Catalogue name, path, or hf:owner/repo[/file][@revision].
+    /// Catalogue name, path, or `hf:owner/repo[/file][@revision]`.
     #[arg(value_name = "MODEL")]
     pub model: Option<String>,
 

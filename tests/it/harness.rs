@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// Nothing in these tests takes longer than this unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A command line of the `matou` under test.
-pub fn matou(args: &[&str]) -> Command {
+pub(crate) fn matou(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_matou"));
     command
         .args(args)
@@ -22,12 +22,12 @@ pub fn matou(args: &[&str]) -> Command {
 }
 
 /// Runs `matou` to its end.
-pub fn run(args: &[&str]) -> Output {
+pub(crate) fn run(args: &[&str]) -> Output {
     matou(args).output().expect("matou starts")
 }
 
 /// The file of the default model, fetched on first use.
-pub fn default_model() -> &'static Path {
+pub(crate) fn default_model() -> &'static Path {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
     MODEL.get_or_init(|| {
         let output = run(&["pull"]);
@@ -42,26 +42,26 @@ pub fn default_model() -> &'static Path {
 }
 
 /// A tiny checkpoint of random weights, whose token 17 is the text ` t17`.
-pub fn tiny_model() -> PathBuf {
+pub(crate) fn tiny_model() -> PathBuf {
     matou_testkit::fixtures_dir().join("checkpoints/llama3.2")
 }
 
 /// A running `matou serve`, killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Where it listens, without a slash at the end.
-    pub url: String,
-    pub client: reqwest::Client,
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Server {
     /// Serves the default model.
-    pub fn start(extra: &[&str]) -> Self {
+    pub(crate) fn start(extra: &[&str]) -> Self {
         Self::start_model(default_model(), extra)
     }
 
     /// Serves the model at `path` on a free port, and waits until it answers.
-    pub fn start_model(path: &Path, extra: &[&str]) -> Self {
+    pub(crate) fn start_model(path: &Path, extra: &[&str]) -> Self {
         let path = path.to_str().expect("a path in UTF-8");
         let mut args = vec!["serve", path, "--port", "0", "--kv-cache-memory", "256MiB"];
         args.extend(extra);
@@ -92,7 +92,7 @@ impl Server {
     }
 
     /// Posts JSON and returns status and parsed body.
-    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let response = self
             .client
             .post(format!("{}{path}", self.url))
@@ -105,7 +105,7 @@ impl Server {
     }
 
     /// Asks a question and returns the answer's text, which must come with status 200.
-    pub async fn chat(&self, body: &Value) -> String {
+    pub(crate) async fn chat(&self, body: &Value) -> String {
         let (status, answer) = self.post("/v1/chat/completions", body).await;
         assert_eq!(status, 200, "{answer}");
         answer["choices"][0]["message"]["content"]
@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// Streams an answer and returns the data lines before `[DONE]`, parsed.
-    pub async fn stream(&self, path: &str, body: &Value) -> Vec<Value> {
+    pub(crate) async fn stream(&self, path: &str, body: &Value) -> Vec<Value> {
         let mut body = body.clone();
         body["stream"] = json!(true);
         let response = self
@@ -144,7 +144,7 @@ impl Server {
     }
 
     /// The value of a gauge or counter of `/metrics`, all its labels summed.
-    pub async fn metric(&self, name: &str) -> f64 {
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = self
             .client
             .get(format!("{}/metrics", self.url))
@@ -166,7 +166,7 @@ impl Server {
     }
 
     /// Waits until a metric fulfils a condition.
-    pub async fn wait_for(&self, name: &str, condition: impl Fn(f64) -> bool) -> f64 {
+    pub(crate) async fn wait_for(&self, name: &str, condition: impl Fn(f64) -> bool) -> f64 {
         let start = Instant::now();
         loop {
             let value = self.metric(name).await;
@@ -179,7 +179,7 @@ impl Server {
     }
 
     /// Sends a signal by name, as `kill` does.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])
             .status();
@@ -187,7 +187,7 @@ impl Server {
     }
 
     /// Waits for the process to end by itself.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
@@ -208,7 +208,7 @@ impl Drop for Server {
 }
 
 /// Runs a command with an endless-loop guard and returns (success, stdout, stderr).
-pub fn finish(mut command: Command) -> (bool, String, String) {
+pub(crate) fn finish(mut command: Command) -> (bool, String, String) {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
