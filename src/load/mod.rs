@@ -79,7 +79,7 @@ pub fn load(files: ModelFiles, options: &ModelOptions) -> Result<LoadedModel> {
     let load_options = LoadOptions {
         device: options.device.into(),
         dtype: options.dtype.into(),
-        threads: options.threads.map(usize::from),
+        threads: options.threads.map(usize::from).or_else(physical_cores),
         progress: progress(),
         ..LoadOptions::default()
     };
@@ -161,6 +161,13 @@ impl LoadedModel {
             ..limits
         })
     }
+}
+
+/// Cores that this process may use, hardware threads of one core counted once: kernels keep a core's
+/// arithmetic busy with one.
+fn physical_cores() -> Option<usize> {
+    let usable = std::thread::available_parallelism().ok()?.get();
+    Some(sysinfo::System::physical_core_count().map_or(usable, |cores| cores.clamp(1, usable)))
 }
 
 /// Memory that can be had without swapping, in bytes.

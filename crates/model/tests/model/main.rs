@@ -4,5 +4,5 @@
 mod gguf;
 mod harness;
 mod hostile;
+mod oracle;
 mod parity;
-mod real_model;
