@@ -156,6 +156,7 @@ fn lower_crates_do_not_know_higher_ones() {
                 "candle",
                 "axum",
             ],
+            "grammar" => &["matou-", "candle", "axum", "tokio"],
             "hub" => &[
                 "matou-kernels",
                 "matou-model",
