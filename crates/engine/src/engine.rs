@@ -125,9 +125,10 @@ impl EngineLoop {
         self.scheduler
             .set_prefill_limit(self.pacer.prefill_limit(self.scheduler.num_running()));
         let step = self.scheduler.schedule();
+        self.count(&step);
         if step.sequences.is_empty() {
             // All requests were cancelled.
-            return self.publish(&step);
+            return self.publish();
         }
         let started = Instant::now();
         self.requests
@@ -154,7 +155,7 @@ impl EngineLoop {
             step.num_prefill_tokens,
             (now - started).as_secs_f64(),
         );
-        self.publish(&step);
+        self.publish();
     }
 
     /// Takes in what the handles have sent; sleeps if there is nothing to do. Returns false when
@@ -186,20 +187,26 @@ impl EngineLoop {
         {
             panic!("the KV cache is inconsistent: {fault}");
         }
-        self.publish(&Step::default());
+        self.publish();
     }
 
-    fn publish(&self, step: &Step) {
+    /// Counts a step before its events are sent: who has seen an event finds it counted.
+    fn count(&self, step: &Step) {
         let mut stats = self.shared.stats();
-        stats.running = self.scheduler.num_running();
-        stats.waiting = self.scheduler.num_waiting();
-        stats.kv_blocks_used = self.scheduler.pool().num_in_use();
-        stats.kv_blocks_cached = self.scheduler.pool().num_cached();
         stats.preemptions += step.num_preempted as u64;
         if !step.sequences.is_empty() {
             stats.steps += 1;
             stats.batch_size.observe(step.sequences.len() as f64);
             stats.step_tokens.observe(step.num_tokens() as f64);
         }
+    }
+
+    /// Shows how things stand between two steps.
+    fn publish(&self) {
+        let mut stats = self.shared.stats();
+        stats.running = self.scheduler.num_running();
+        stats.waiting = self.scheduler.num_waiting();
+        stats.kv_blocks_used = self.scheduler.pool().num_in_use();
+        stats.kv_blocks_cached = self.scheduler.pool().num_cached();
     }
 }
