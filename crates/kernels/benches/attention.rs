@@ -71,6 +71,7 @@ struct Setup {
 impl Setup {
     fn new(
         shape: &Shape,
+        dtype: KvDtype,
         layers: usize,
         requests: usize,
         query_len: usize,
@@ -86,7 +87,6 @@ impl Setup {
         let k: Vec<f32> = (0..4096 + kv).map(|i| (i as f32 * 0.3).cos()).collect();
         let slots: Vec<u32> = (0..(requests * blocks * BLOCK_SIZE) as u32).collect();
         let pools = (0..layers).map(|_| {
-            let dtype = KvDtype::F16;
             let mut pool = KvPool::new(requests * blocks, shape.kv_heads, shape.head_dim, dtype)
                 .expect("room for the cache");
             for slot in &slots {
@@ -149,11 +149,14 @@ fn decode(c: &mut Criterion) {
         (&SMOLLM2_135M, 8, 512),
         (&LLAMA_3_1_8B, 1, 4096),
     ] {
-        let mut setup = Setup::new(shape, shape.layers, requests, 1, depth);
-        let bytes = 2 * 2 * shape.kv_heads * shape.head_dim * depth * requests * shape.layers;
-        group.throughput(Throughput::Bytes(bytes as u64));
-        let id = BenchmarkId::new(shape.name, format!("{requests}x{depth}"));
-        group.bench_function(id, |b| b.iter(|| setup.run(&ctx)));
+        for dtype in [KvDtype::F16, KvDtype::Q8] {
+            let mut setup = Setup::new(shape, dtype, shape.layers, requests, 1, depth);
+            let blocks = requests * depth.div_ceil(BLOCK_SIZE) * shape.layers;
+            let bytes = KvPool::bytes(blocks, shape.kv_heads, shape.head_dim, dtype);
+            group.throughput(Throughput::Bytes(bytes as u64));
+            let id = BenchmarkId::new(shape.name, format!("{requests}x{depth} {dtype:?}"));
+            group.bench_function(id, |b| b.iter(|| setup.run(&ctx)));
+        }
     }
 }
 
@@ -167,7 +170,7 @@ fn prompt(c: &mut Criterion) {
         (&LLAMA_3_1_8B, 0),
     ] {
         const TOKENS: usize = 512;
-        let mut setup = Setup::new(shape, 1, 1, TOKENS, depth + TOKENS);
+        let mut setup = Setup::new(shape, KvDtype::F16, 1, 1, TOKENS, depth + TOKENS);
         let pairs = TOKENS * depth + TOKENS * (TOKENS + 1) / 2;
         let multiply_adds = 2 * pairs * shape.heads * shape.head_dim;
         group.throughput(Throughput::Elements(multiply_adds as u64));

@@ -11,6 +11,8 @@ pub enum KvCacheDtype {
     /// 16-bit floats: half the memory.
     #[default]
     F16,
+    /// 8-bit integers with a scale for each 32: a little over a quarter. On the CPU only.
+    Q8,
 }
 
 /// What a loaded model is, for admission, logs and `/v1/models`.

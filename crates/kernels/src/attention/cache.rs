@@ -5,6 +5,8 @@
 //!   block   head 0 │ head 1 │ …                      one for each key-value head
 //!   head    keys   [head_dim, 16]                    position fastest
 //!           values [16, head_dim rounded up to 16]   dimension fastest
+//!           scales of keys, then of values, f16      position fastest; only in 8 bits
+//!                  [head_dim / 32 rounded up, 16]
 //! ```
 //!
 //! The keys are transposed so that the scores of sixteen positions fill the lanes of a vector and no
@@ -14,6 +16,7 @@
 use half::f16;
 
 use super::Rows;
+use super::element::{Element, GROUP, groups};
 use crate::dispatch::Isa;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 use crate::{AllocError, HugeBuffer};
@@ -28,47 +31,31 @@ pub enum KvDtype {
     F32,
     /// 16 bits, rounded to nearest.
     F16,
+    /// 8 bits, with an f16 scale for each 32 elements of a head.
+    Q8,
 }
 
 impl KvDtype {
+    /// Bytes of an element.
     fn size(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 => 2,
+            Self::Q8 => 1,
+        }
+    }
+
+    /// Bytes of the scales of one head of a block.
+    fn scale_bytes(self, head_dim: usize) -> usize {
+        match self {
+            Self::F32 | Self::F16 => 0,
+            Self::Q8 => 2 * groups(head_dim) * size_of::<[f16; BLOCK_SIZE]>(),
         }
     }
 }
 
-/// A type that caches hold.
-pub(super) trait Element: bytemuck::Pod + Send + Sync {
-    fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F32;
-    fn store<S: Simd>(simd: S, to: &mut [Self; LANES], value: S::F32);
-}
-
-impl Element for f32 {
-    #[inline(always)]
-    fn load<S: Simd>(simd: S, from: &[f32; LANES]) -> S::F32 {
-        simd.load(from)
-    }
-    #[inline(always)]
-    fn store<S: Simd>(simd: S, to: &mut [f32; LANES], value: S::F32) {
-        simd.store(to, value);
-    }
-}
-
-impl Element for f16 {
-    #[inline(always)]
-    fn load<S: Simd>(simd: S, from: &[f16; LANES]) -> S::F32 {
-        simd.load_f16(from)
-    }
-    #[inline(always)]
-    fn store<S: Simd>(simd: S, to: &mut [f16; LANES], value: S::F32) {
-        simd.store_f16(to, value);
-    }
-}
-
 /// The paged cache of one layer: blocks of sixteen positions, for each of them and each key-value
-/// head the keys transposed, then the values.
+/// head the keys transposed, then the values, then the scales of both.
 pub struct KvPool {
     memory: HugeBuffer,
     shape: CacheShape,
@@ -80,6 +67,8 @@ pub(super) struct CacheShape {
     pub(super) num_blocks: usize,
     pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
+    /// Vectors that the scales of a head of a block take.
+    scale_vectors: usize,
 }
 
 impl CacheShape {
@@ -88,9 +77,9 @@ impl CacheShape {
         self.head_dim.div_ceil(LANES)
     }
 
-    /// Vectors of one head of a block: `head_dim` of keys, sixteen rows of values.
+    /// Vectors of one head of a block: `head_dim` of keys, sixteen rows of values, scales.
     fn head_vectors(self) -> usize {
-        self.head_dim + BLOCK_SIZE * self.value_vectors()
+        self.head_dim + BLOCK_SIZE * self.value_vectors() + self.scale_vectors
     }
 
     fn first_vector(self, block: usize, head: usize) -> usize {
@@ -117,6 +106,7 @@ impl KvPool {
                 num_blocks,
                 kv_heads,
                 head_dim,
+                scale_vectors: dtype.scale_bytes(head_dim) / (LANES * dtype.size()),
             },
             dtype,
         })
@@ -128,6 +118,7 @@ impl KvPool {
         head_dim
             .saturating_add(value_row)
             .saturating_mul(BLOCK_SIZE * dtype.size())
+            .saturating_add(dtype.scale_bytes(head_dim))
             .saturating_mul(kv_heads)
             .saturating_mul(num_blocks)
     }
@@ -141,6 +132,7 @@ impl KvPool {
         match self.dtype {
             KvDtype::F32 => self.write_as::<f32>(slots, k, v),
             KvDtype::F16 => self.write_as::<f16>(slots, k, v),
+            KvDtype::Q8 => self.write_as::<i8>(slots, k, v),
         }
     }
 
@@ -197,18 +189,27 @@ impl<E: Element> Kernel for WriteHead<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (keys, values) = self.cache.split_at_mut(self.k.len());
-        let mut lanes = [E::zeroed(); LANES];
-        for (k, keys) in self.k.chunks(LANES).zip(keys.chunks_mut(LANES)) {
-            E::store(simd, &mut lanes, simd.load_partial(k, 0.0));
-            for (key, lane) in keys.iter_mut().zip(lanes) {
-                key[self.offset] = lane;
+        let (head_dim, value_row) = (self.k.len(), self.v.len().div_ceil(LANES));
+        let (keys, rest) = self.cache.split_at_mut(head_dim);
+        let (values, scales) = rest.split_at_mut(BLOCK_SIZE * value_row);
+        let scales: &mut [[f16; BLOCK_SIZE]] = bytemuck::cast_slice_mut(scales);
+        let values = &mut values[self.offset * value_row..(self.offset + 1) * value_row];
+        let mut lanes = [[E::zeroed(); LANES]; GROUP / LANES];
+        for (group, k) in self.k.chunks(GROUP).enumerate() {
+            let scale = E::encode(simd, k, &mut lanes);
+            let keys = &mut keys[group * GROUP..][..k.len()];
+            for (key, lane) in keys.iter_mut().zip(lanes.as_flattened()) {
+                key[self.offset] = *lane;
+            }
+            if E::SCALED {
+                scales[group][self.offset] = scale;
             }
         }
-        let row = values.len() / BLOCK_SIZE;
-        let values = &mut values[self.offset * row..(self.offset + 1) * row];
-        for (v, values) in self.v.chunks(LANES).zip(values) {
-            E::store(simd, values, simd.load_partial(v, 0.0));
+        for (group, v) in self.v.chunks(GROUP).enumerate() {
+            let scale = E::encode(simd, v, &mut values[group * (GROUP / LANES)..]);
+            if E::SCALED {
+                scales[groups(head_dim) + group][self.offset] = scale;
+            }
         }
     }
 }
@@ -220,13 +221,55 @@ pub(super) struct CacheView<'a, E> {
     pub(super) shape: CacheShape,
 }
 
+/// One head of a block.
+pub(super) struct Head<'a, E> {
+    /// `head_dim` vectors, a lane for each position.
+    pub(super) keys: &'a [[E; LANES]],
+    /// A row of [`CacheShape::value_vectors`] for each position.
+    pub(super) values: &'a [[E; LANES]],
+    /// The scales of each [`GROUP`] of key dimensions, a lane for each position; empty if there are
+    /// none.
+    pub(super) key_scales: &'a [[f16; BLOCK_SIZE]],
+    /// The same for values.
+    pub(super) value_scales: &'a [[f16; BLOCK_SIZE]],
+}
+
+// Not derived: that would ask the same of `E`.
+impl<E> Clone for Head<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Head<'_, E> {}
+
+impl<E> Default for Head<'_, E> {
+    fn default() -> Self {
+        Self {
+            keys: &[],
+            values: &[],
+            key_scales: &[],
+            value_scales: &[],
+        }
+    }
+}
+
 impl<'a, E: Element> CacheView<'a, E> {
-    /// The keys (`head_dim` vectors, a lane for each position) and values (sixteen rows of
-    /// `value_vectors`) of one head of a block.
     #[inline(always)]
-    pub(super) fn head(&self, block: u32, head: usize) -> (&'a [[E; LANES]], &'a [[E; LANES]]) {
-        let first = self.shape.first_vector(block as usize, head);
-        self.memory[first..first + self.shape.head_vectors()].split_at(self.shape.head_dim)
+    pub(super) fn head(&self, block: u32, head: usize) -> Head<'a, E> {
+        let shape = self.shape;
+        let first = shape.first_vector(block as usize, head);
+        let vectors = &self.memory[first..first + shape.head_vectors()];
+        let (keys, rest) = vectors.split_at(shape.head_dim);
+        let (values, scales) = rest.split_at(BLOCK_SIZE * shape.value_vectors());
+        let scales: &[[f16; BLOCK_SIZE]] = bytemuck::cast_slice(scales);
+        let (key_scales, value_scales) = scales.split_at(scales.len() / 2);
+        Head {
+            keys,
+            values,
+            key_scales,
+            value_scales,
+        }
     }
 }
 
@@ -242,23 +285,43 @@ mod tests {
             let slots = [3, 16, 47, 31, 0];
             let k = noise(slots.len() * stride, 1);
             let v = noise(slots.len() * stride, 2);
+            let all = k.iter().chain(&v);
+            let largest = all.fold(0.0f32, |largest, x| largest.max(x.abs()));
             let rows = |data| Rows { data, stride };
             let mut pool = KvPool::new(3, kv_heads, head_dim, KvDtype::F32).unwrap();
             let mut half = KvPool::new(3, kv_heads, head_dim, KvDtype::F16).unwrap();
-            pool.write(&slots, rows(&k), rows(&v));
-            half.write(&slots, rows(&k), rows(&v));
+            let mut q8 = KvPool::new(3, kv_heads, head_dim, KvDtype::Q8).unwrap();
+            for pool in [&mut pool, &mut half, &mut q8] {
+                pool.write(&slots, rows(&k), rows(&v));
+            }
             for (token, slot) in slots.iter().enumerate() {
                 for head in 0..kv_heads {
                     let offset = *slot as usize % 16;
-                    let (keys, values) = pool.view::<f32>().head(slot / 16, head);
-                    let (half_keys, half_values) = half.view::<f16>().head(slot / 16, head);
+                    let exact = pool.view::<f32>().head(slot / 16, head);
+                    let half = half.view::<f16>().head(slot / 16, head);
+                    let q8 = q8.view::<i8>().head(slot / 16, head);
                     for dim in 0..head_dim {
                         let element = token * stride + head * head_dim + dim;
                         let value = offset * head_dim.div_ceil(16) + dim / 16;
-                        assert_eq!(keys[dim][offset], k[element]);
-                        assert_eq!(values[value][dim % 16], v[element]);
-                        assert_eq!(half_keys[dim][offset], f16::from_f32(k[element]));
-                        assert_eq!(half_values[value][dim % 16], f16::from_f32(v[element]));
+                        assert_eq!(exact.keys[dim][offset], k[element]);
+                        assert_eq!(exact.values[value][dim % 16], v[element]);
+                        assert_eq!(half.keys[dim][offset], f16::from_f32(k[element]));
+                        assert_eq!(half.values[value][dim % 16], f16::from_f32(v[element]));
+                        let scale = |scales: &[[f16; 16]]| scales[dim / 32][offset].to_f32();
+                        let key = f32::from(q8.keys[dim][offset]) * scale(q8.key_scales);
+                        let value = f32::from(q8.values[value][dim % 16]) * scale(q8.value_scales);
+                        // Half a step of scales that are at most 1/127 of the largest number.
+                        let bound = 0.51 / 127.0 * largest;
+                        assert!(
+                            (key - k[element]).abs() < bound,
+                            "{key}, not {}",
+                            k[element]
+                        );
+                        assert!(
+                            (value - v[element]).abs() < bound,
+                            "{value}, not {}",
+                            v[element]
+                        );
                     }
                 }
             }
@@ -267,11 +330,13 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_pool() {
-        for dtype in [KvDtype::F32, KvDtype::F16] {
+        for dtype in [KvDtype::F32, KvDtype::F16, KvDtype::Q8] {
             let pool = KvPool::new(5, 3, 72, dtype).unwrap();
             assert_eq!(pool.memory.len(), KvPool::bytes(5, 3, 72, dtype));
         }
         assert_eq!(KvPool::bytes(1, 8, 64, KvDtype::F16), 16 * 8 * 64 * 2 * 2);
+        // 64 bytes and two scales for each key and value.
+        assert_eq!(KvPool::bytes(1, 8, 64, KvDtype::Q8), 16 * 8 * 2 * (64 + 4));
     }
 
     #[test]

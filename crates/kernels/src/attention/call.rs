@@ -10,7 +10,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::cache::{CacheView, Element, KvPool};
+use super::cache::{CacheView, KvPool};
+use super::element::Element;
 use super::products::ChunkScores;
 use super::tile::{AttendSplit, Merge, STATE_HEAD, Tile, finish};
 use super::{AttentionParams, PagedBatch, Rows};

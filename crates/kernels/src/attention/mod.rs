@@ -3,12 +3,14 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `cache` | keys and values in blocks of sixteen positions |
+//! | `element` | the types that they are kept in |
 //! | `products` | the two matrix products, in registers |
 //! | `tile` | the online softmax of a few queries, and why its bits never change |
 //! | `call` | the work of a batch, cut into tasks |
 
 mod cache;
 mod call;
+mod element;
 mod products;
 #[cfg(test)]
 mod tests;
@@ -93,6 +95,7 @@ pub fn paged_attention(
     match pool.dtype() {
         KvDtype::F32 => attend::<f32>(ctx, params, q, pool, batch, out),
         KvDtype::F16 => attend::<f16>(ctx, params, q, pool, batch, out),
+        KvDtype::Q8 => attend::<i8>(ctx, params, q, pool, batch, out),
     }
 }
 

@@ -10,7 +10,8 @@
 //! Each element of a result is one chain of multiply-adds in ascending order (of dimension or
 //! position), so it does not matter which queries and columns share a tile. A tile of M = 6 and N = 4
 //! keeps 24 `zmm` accumulators, 4 operands and a broadcast in 32 registers, and does 24 multiply-adds
-//! for 10 loads.
+//! for 10 loads. Elements in 8 bits cost a conversion and a multiplication by their scale on top, per
+//! load, not per multiply-add.
 //!
 //! The blocks of a request are 4 KiB here and there, too short for the CPU's own prefetchers. So
 //! while the scores read the keys they prefetch the values, and while the weighted sum reads those it
@@ -18,7 +19,8 @@
 
 use std::ops::Range;
 
-use super::cache::{BLOCK_SIZE, Element};
+use super::cache::BLOCK_SIZE;
+use super::element::{Element, GROUP};
 use super::tile::{CHUNK_BLOCKS, Chunk, STATE_HEAD};
 use crate::simd::{LANES, Simd};
 
@@ -80,18 +82,28 @@ fn score_tile<S: Simd, E: Element, const M: usize, const N: usize>(
     for (m, row) in rows.iter_mut().enumerate() {
         *row = &queries[m * head_dim..(m + 1) * head_dim];
     }
-    let mut keys = [chunk.keys[0]; N];
+    let mut keys = [chunk.heads[0].keys; N];
     let mut values = keys;
+    let mut key_scales = [chunk.heads[0].key_scales; N];
     for n in 0..N {
-        keys[n] = &chunk.keys[first_block + n][..head_dim];
-        values[n] = &chunk.values[first_block + n][..head_dim];
+        let head = &chunk.heads[first_block + n];
+        keys[n] = &head.keys[..head_dim];
+        values[n] = &head.values[..head_dim];
+        key_scales[n] = head.key_scales;
     }
     let mut sums = [[simd.splat(0.0); N]; M];
+    let mut scale = [simd.splat(1.0); N];
     for dim in 0..head_dim {
         let mut operand = [simd.splat(0.0); N];
         for n in 0..N {
             operand[n] = E::load(simd, &keys[n][dim]);
             simd.prefetch(&values[n][dim]);
+            if E::SCALED {
+                if dim % GROUP == 0 {
+                    scale[n] = simd.load_f16(&key_scales[n][dim / GROUP]);
+                }
+                operand[n] = simd.mul(operand[n], scale[n]);
+            }
         }
         for m in 0..M {
             let query = simd.splat(rows[m][dim]);
@@ -167,7 +179,15 @@ fn sum_tile<S: Simd, E: Element, const M: usize, const N: usize>(
         let start = block * BLOCK_SIZE;
         let first = positions.start.saturating_sub(start);
         let last = (positions.end - start).min(BLOCK_SIZE);
-        let (values, next_keys) = (chunk.values[block], chunk.next_keys[block]);
+        let (head, next_keys) = (&chunk.heads[block], chunk.next_keys[block]);
+        // A position's scale for each vector of the tile.
+        let mut scales = [[1.0; BLOCK_SIZE]; N];
+        if E::SCALED {
+            for n in 0..N {
+                let group = (column + n) * LANES / GROUP;
+                simd.store(&mut scales[n], simd.load_f16(&head.value_scales[group]));
+            }
+        }
         for offset in first..last {
             let first = offset * columns + column;
             for n in (0..N).step_by(CACHE_LINE / size_of::<[E; LANES]>()) {
@@ -175,10 +195,13 @@ fn sum_tile<S: Simd, E: Element, const M: usize, const N: usize>(
                     simd.prefetch(keys);
                 }
             }
-            let values = &values[first..first + N];
+            let values = &head.values[first..first + N];
             let mut operand = [simd.splat(0.0); N];
             for n in 0..N {
                 operand[n] = E::load(simd, &values[n]);
+                if E::SCALED {
+                    operand[n] = simd.mul(operand[n], simd.splat(scales[n][offset]));
+                }
             }
             for m in 0..M {
                 let weight = simd.splat(weights[m][block][offset]);

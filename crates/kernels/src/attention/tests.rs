@@ -9,6 +9,7 @@ use crate::testing::{contexts, noise};
 
 const F32: KvDtype = KvDtype::F32;
 const F16: KvDtype = KvDtype::F16;
+const Q8: KvDtype = KvDtype::Q8;
 
 fn params(heads: usize, kv_heads: usize, head_dim: usize) -> AttentionParams {
     AttentionParams {
@@ -41,24 +42,32 @@ impl Sequence {
     /// Dense attention in f64 to what a cache of `dtype` holds.
     fn reference(&self, params: &AttentionParams, dtype: KvDtype) -> Vec<f64> {
         let (dim, group) = (params.head_dim, params.group());
-        let cached = |x: f32| match dtype {
-            KvDtype::F32 => f64::from(x),
-            KvDtype::F16 => f16::from_f32(x).to_f64(),
+        // Position j of the key or value head that begins at column `at` of a row.
+        let cached = |j: usize, at: usize| -> Vec<f64> {
+            let head = &self.qkv[j * self.stride + at..][..dim];
+            match dtype {
+                KvDtype::F32 => head.iter().map(|x| f64::from(*x)).collect(),
+                KvDtype::F16 => head.iter().map(|x| f16::from_f32(*x).to_f64()).collect(),
+                KvDtype::Q8 => head.chunks(32).flat_map(eight_bits).collect(),
+            }
         };
+        let heads = |first: usize| -> Vec<Vec<Vec<f64>>> {
+            let columns = (first..).step_by(dim).take(params.kv_heads);
+            columns
+                .map(|at| (0..self.len).map(|j| cached(j, at)).collect())
+                .collect()
+        };
+        let keys = heads(params.heads * dim);
+        let values = heads((params.heads + params.kv_heads) * dim);
         let mut out = Vec::new();
         for position in 0..self.len {
             let first = (position + 1).saturating_sub(params.sliding_window.unwrap_or(usize::MAX));
             for head in 0..params.heads {
                 let query = &self.qkv[position * self.stride + head * dim..][..dim];
-                let key_at = (params.heads + head / group) * dim;
-                let value_at = (params.heads + params.kv_heads + head / group) * dim;
+                let (keys, values) = (&keys[head / group], &values[head / group]);
                 let score = |j: usize| {
-                    let key = &self.qkv[j * self.stride + key_at..][..dim];
-                    let dot: f64 = query
-                        .iter()
-                        .zip(key)
-                        .map(|(q, k)| f64::from(*q) * cached(*k))
-                        .sum();
+                    let products = query.iter().zip(&keys[j]).map(|(q, k)| f64::from(*q) * k);
+                    let dot: f64 = products.sum();
                     let score = dot * f64::from(params.scale);
                     params
                         .softcap
@@ -67,14 +76,26 @@ impl Sequence {
                 let weights: Vec<f64> = (first..=position).map(|j| score(j).exp()).collect();
                 let sum: f64 = weights.iter().sum();
                 out.extend((0..dim).map(|d| {
-                    let value = |j: usize| cached(self.qkv[j * self.stride + value_at + d]);
-                    let weighted = (first..=position).zip(&weights).map(|(j, w)| w * value(j));
+                    let weighted = (first..=position)
+                        .zip(&weights)
+                        .map(|(j, w)| w * values[j][d]);
                     weighted.sum::<f64>() / sum
                 }));
             }
         }
         out
     }
+}
+
+/// A group as 8 bits hold it.
+fn eight_bits(group: &[f32]) -> Vec<f64> {
+    let largest = group.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    let scale = f16::from_f32(largest / 127.0).to_f32();
+    let steps = 1.0 / scale;
+    group
+        .iter()
+        .map(|x| f64::from((x * steps).round_ties_even().clamp(-127.0, 127.0)) * f64::from(scale))
+        .collect()
 }
 
 /// Runs sequences through a cache with shuffled blocks, step by step.
@@ -221,7 +242,7 @@ fn every_head_size_and_group_agrees_with_dense_attention() {
     for (heads, kv_heads, head_dim) in shapes {
         let params = params(heads, kv_heads, head_dim);
         let sequence = Sequence::new(&params, 90, 1);
-        for dtype in [F32, F16] {
+        for dtype in [F32, F16, Q8] {
             let reference = sequence.reference(&params, dtype);
             for ctx in isa_contexts() {
                 for chunk in [90, 1] {
@@ -285,7 +306,7 @@ fn soft_caps_agree_with_dense_attention() {
 
 #[test]
 fn chunks_and_threads_do_not_change_a_bit() {
-    for (window, dtype) in [(None, F16), (Some(600), F32), (Some(70), F16)] {
+    for (window, dtype) in [(None, F16), (Some(600), F32), (Some(70), F16), (None, Q8)] {
         let params = AttentionParams {
             sliding_window: window,
             ..params(6, 2, 24)
@@ -333,11 +354,13 @@ fn avx2_and_avx512_give_the_same_bits() {
     let params = params(6, 2, 40);
     let sequence = Sequence::new(&params, 300, 8);
     let fused = &isa_contexts()[1..];
-    let outs: Vec<_> = fused
-        .iter()
-        .map(|ctx| run_alone(ctx, params, F16, &sequence, 300))
-        .collect();
-    assert!(outs.windows(2).all(|pair| pair[0] == pair[1]));
+    for dtype in [F16, Q8] {
+        let outs: Vec<_> = fused
+            .iter()
+            .map(|ctx| run_alone(ctx, params, dtype, &sequence, 300))
+            .collect();
+        assert!(outs.windows(2).all(|pair| pair[0] == pair[1]));
+    }
 }
 
 #[test]

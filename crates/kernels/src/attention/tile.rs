@@ -19,7 +19,8 @@
 use std::ops::Range;
 
 use super::AttentionParams;
-use super::cache::{BLOCK_SIZE, CacheView, Element};
+use super::cache::{BLOCK_SIZE, CacheView, Head};
+use super::element::Element;
 use super::products::{ChunkScores, add_weighted_values, scores};
 use crate::simd::{Kernel, LANES, Simd, exp, sigmoid};
 
@@ -80,19 +81,18 @@ impl<E: Element> Tile<'_, E> {
     fn chunk(&self, start: usize, span: &Range<usize>) -> Chunk<'_, E> {
         let mut chunk = Chunk {
             start,
-            keys: Default::default(),
-            values: Default::default(),
+            heads: Default::default(),
             next_keys: Default::default(),
         };
         let first = span.start.max(start) / BLOCK_SIZE;
         let last = span.end.div_ceil(BLOCK_SIZE);
         for block in first..last.min(start / BLOCK_SIZE + 2 * CHUNK_BLOCKS) {
-            let (keys, values) = self.cache.head(self.block_table[block], self.kv_head);
+            let head = self.cache.head(self.block_table[block], self.kv_head);
             let i = block - start / BLOCK_SIZE;
             if i < CHUNK_BLOCKS {
-                (chunk.keys[i], chunk.values[i]) = (keys, values);
+                chunk.heads[i] = head;
             } else {
-                chunk.next_keys[i - CHUNK_BLOCKS] = keys;
+                chunk.next_keys[i - CHUNK_BLOCKS] = head.keys;
             }
         }
         chunk
@@ -102,8 +102,7 @@ impl<E: Element> Tile<'_, E> {
 /// Four blocks of keys and values, from a position that is a multiple of 64.
 pub(super) struct Chunk<'a, E> {
     start: usize,
-    pub(super) keys: [&'a [[E; LANES]]; CHUNK_BLOCKS],
-    pub(super) values: [&'a [[E; LANES]]; CHUNK_BLOCKS],
+    pub(super) heads: [Head<'a, E>; CHUNK_BLOCKS],
     /// The keys of the chunk after this, if it is to be read, for prefetching.
     pub(super) next_keys: [&'a [[E; LANES]]; CHUNK_BLOCKS],
 }

@@ -68,6 +68,7 @@ pub(crate) trait Simd: Copy {
     fn splat(self, value: f32) -> Self::F32;
     fn load(self, from: &[f32; LANES]) -> Self::F32;
     fn load_f16(self, from: &[f16; LANES]) -> Self::F32;
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F32;
     fn store(self, to: &mut [f32; LANES], value: Self::F32);
     /// Rounds to nearest, ties to even.
     fn store_f16(self, to: &mut [f16; LANES], value: Self::F32);
@@ -216,6 +217,10 @@ impl Simd for ScalarLanes {
             *lane = widen(*half);
         }
         lanes
+    }
+    #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F32 {
+        from.map(f32::from)
     }
     #[inline(always)]
     fn store(self, to: &mut [f32; LANES], value: Self::F32) {

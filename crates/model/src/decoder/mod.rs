@@ -89,7 +89,8 @@ impl LanguageModel for Decoder {
         let layer_bytes = match &self.compute {
             Compute::Kernels(_) => KvPool::bytes(1, kv_heads, head_dim, kernel_type(dtype)),
             Compute::Candle { .. } => {
-                2 * BLOCK_SIZE * kv_heads * head_dim * tensor_type(dtype).size_in_bytes()
+                let bytes = tensor_type(dtype).map_or(1, |dtype| dtype.size_in_bytes());
+                2 * BLOCK_SIZE * kv_heads * head_dim * bytes
             }
         };
         layers * layer_bytes
@@ -107,7 +108,10 @@ impl LanguageModel for Decoder {
                 Box::new(CpuBackend::new(cpu.clone(), shape, kernel_type(dtype))?)
             }
             Compute::Candle { device, .. } => {
-                let backend = TensorBackend::new(device, shape, tensor_type(dtype))
+                let dtype = tensor_type(dtype).ok_or_else(|| {
+                    ModelError::KvCache("in 8 bits it works on the CPU only; use f16".to_owned())
+                })?;
+                let backend = TensorBackend::new(device, shape, dtype)
                     .map_err(|error| ModelError::KvCache(error.to_string()))?;
                 Box::new(backend)
             }
@@ -199,13 +203,16 @@ fn kernel_type(dtype: KvCacheDtype) -> KvDtype {
     match dtype {
         KvCacheDtype::F32 => KvDtype::F32,
         KvCacheDtype::F16 => KvDtype::F16,
+        KvCacheDtype::Q8 => KvDtype::Q8,
     }
 }
 
-fn tensor_type(dtype: KvCacheDtype) -> DType {
+/// The type of a cache in candle's tensors, which know no scaled integers.
+fn tensor_type(dtype: KvCacheDtype) -> Option<DType> {
     match dtype {
-        KvCacheDtype::F32 => DType::F32,
-        KvCacheDtype::F16 => DType::F16,
+        KvCacheDtype::F32 => Some(DType::F32),
+        KvCacheDtype::F16 => Some(DType::F16),
+        KvCacheDtype::Q8 => None,
     }
 }
 
