@@ -122,8 +122,8 @@ impl EngineLoop {
     fn step(&mut self) {
         self.requests
             .cancel_abandoned(&mut self.scheduler, &mut self.shared.stats());
-        self.scheduler
-            .set_prefill_limit(self.pacer.prefill_limit(self.scheduler.num_running()));
+        let prefill_limit = self.pacer.prefill_limit(self.scheduler.num_decoding());
+        self.scheduler.set_prefill_limit(prefill_limit);
         let step = self.scheduler.schedule();
         self.count(&step);
         if step.sequences.is_empty() {
@@ -151,7 +151,7 @@ impl EngineLoop {
             ),
         }
         self.pacer.observe(
-            step.num_tokens(),
+            step.num_tokens() - step.num_prefill_tokens,
             step.num_prefill_tokens,
             (now - started).as_secs_f64(),
         );

@@ -152,31 +152,42 @@ impl Scheduler {
         self.kv_cache.pool()
     }
 
-    /// Limits the prompt tokens of a step in which others decode.
+    /// Sequences that run and have one token to compute.
+    pub(crate) fn num_decoding(&self) -> usize {
+        let decodes = |rank: &&Rank| self.sequence(rank.id).num_pending_tokens() == 1;
+        self.running.iter().filter(decodes).count()
+    }
+
+    /// Limits the prompt tokens of a step in which others decode; prompts do not advance beside them
+    /// while it is zero.
     pub(crate) fn set_prefill_limit(&mut self, tokens: usize) {
-        self.prefill_limit = tokens.max(1);
+        self.prefill_limit = tokens;
     }
 
     /// Chooses what the next step computes, and allocates the blocks for it.
     pub(crate) fn schedule(&mut self) -> Step {
         let mut step = Step::default();
-        let mut budget = self.prefill_budget();
-        let all_running_fit = self.schedule_running(&mut step, &mut budget);
-        if all_running_fit {
-            self.schedule_waiting(&mut step, &mut budget);
+        self.fill(&mut step, self.prefill_limit);
+        if step.sequences.is_empty() {
+            // Whoever decodes found no blocks, so nobody has to wait for prompts.
+            self.fill(&mut step, usize::MAX);
         }
         step
     }
 
-    fn prefill_budget(&self) -> PrefillBudget {
-        let decoding = self
-            .running
-            .iter()
-            .filter(|rank| self.sequence(rank.id).num_pending_tokens() == 1)
-            .count();
+    fn fill(&mut self, step: &mut Step, prefill_limit: usize) {
+        let mut budget = self.prefill_budget(prefill_limit);
+        let all_running_fit = self.schedule_running(step, &mut budget);
+        if all_running_fit {
+            self.schedule_waiting(step, &mut budget);
+        }
+    }
+
+    fn prefill_budget(&self, prefill_limit: usize) -> PrefillBudget {
+        let decoding = self.num_decoding();
         let unreserved = self.config.max_num_batched_tokens - decoding;
         let tokens = if decoding > 0 {
-            unreserved.min(self.prefill_limit)
+            unreserved.min(prefill_limit)
         } else {
             unreserved
         };

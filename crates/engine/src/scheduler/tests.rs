@@ -286,7 +286,7 @@ fn the_pool_stays_whole_through_100_000_random_operations() {
                     let id = live.swap_remove(random.below(live.len() as u64) as usize);
                     scheduler.remove(id);
                 }
-                3 => scheduler.set_prefill_limit(1 + random.below(30) as usize),
+                3 => scheduler.set_prefill_limit(random.below(30) as usize),
                 _ => {
                     let step = scheduler.schedule();
                     scheduler.check_integrity().unwrap();
