@@ -121,7 +121,7 @@ impl EngineLoop {
     /// One step: each sequence in it advances by its share of the token budget.
     fn step(&mut self) {
         self.requests
-            .cancel_abandoned(&mut self.scheduler, &mut self.shared.stats());
+            .end_unwanted(&mut self.scheduler, &mut self.shared.stats());
         let prefill_limit = self.pacer.prefill_limit(self.scheduler.num_decoding());
         self.scheduler.set_prefill_limit(prefill_limit);
         let step = self.scheduler.schedule();

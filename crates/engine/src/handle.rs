@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Only requests that can be computed get through: what is wrong with one is found here, on the
-//! caller's thread. Dropping a [`Generation`] closes its channel, which the engine sees before its
-//! next step; dropping the last [`EngineHandle`] closes the other, and the engine ends when its
+//! caller's thread. Dropping a [`Generation`] closes its channel, and [`Generation::stop`] sets a
+//! flag: the engine sees both before its next step. Dropping the last [`EngineHandle`] closes the other, and the engine ends when its
 //! requests have.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -105,8 +105,27 @@ pub(crate) enum Command {
 pub(crate) struct Submission {
     pub(crate) request: GenerationRequest,
     pub(crate) events: UnboundedSender<EngineEvent>,
+    pub(crate) stopped: StopFlags,
     pub(crate) ticket: QueueTicket,
     pub(crate) submitted: Instant,
+}
+
+/// Which answers of a request its client has had enough of.
+#[derive(Debug, Clone)]
+pub(crate) struct StopFlags(Arc<[AtomicBool]>);
+
+impl StopFlags {
+    fn new(n: usize) -> Self {
+        Self((0..n).map(|_| AtomicBool::new(false)).collect())
+    }
+
+    fn set(&self, index: usize) {
+        self.0[index].store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_set(&self, index: usize) -> bool {
+        self.0[index].load(Ordering::Acquire)
+    }
 }
 
 /// A place in the queue, given back on drop.
@@ -177,13 +196,16 @@ impl EngineHandle {
         let ticket = self.queue_ticket()?;
         request.params.seed.get_or_insert_with(random_seed);
         let (events, receiver) = unbounded_channel();
+        let stopped = StopFlags::new(request.n);
         let generation = Generation {
             events: receiver,
+            stopped: stopped.clone(),
             unfinished: request.n,
         };
         let submission = Submission {
             request,
             events,
+            stopped,
             ticket,
             submitted: Instant::now(),
         };
@@ -301,6 +323,7 @@ fn random_seed() -> u64 {
 #[derive(Debug)]
 pub struct Generation {
     events: UnboundedReceiver<EngineEvent>,
+    stopped: StopFlags,
     unfinished: usize,
 }
 
@@ -325,6 +348,16 @@ impl Generation {
         }
         let event = self.events.blocking_recv();
         Some(self.account(event))
+    }
+
+    /// Ends one of the answers within one step, as complete: it has met a stop string, say. Its
+    /// remaining events still come, the last a [`EngineEvent::Finished`].
+    ///
+    /// # Panics
+    ///
+    /// When the request has no answer `index`.
+    pub fn stop(&self, index: usize) {
+        self.stopped.set(index);
     }
 
     /// Keeps the promise of a terminal event even if the engine's thread dies.

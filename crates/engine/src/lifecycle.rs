@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!            ┌─ stop token, max_tokens ───────────► Finished, sequence removed
-//!  Token ... ┼─ client gone (channel closed) ─────► all answers removed, nobody listens
+//!  Token ... ┼─ stopped by its client ────────────► Finished, sequence removed
+//!            ┼─ client gone (channel closed) ─────► all answers removed, nobody listens
 //!            └─ failed step, no token possible ───► Failed, all answers removed
 //! ```
 
@@ -14,7 +15,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::handle::{QueueTicket, Submission};
+use crate::handle::{QueueTicket, StopFlags, Submission};
 use crate::model_runner::{Samplers, SequenceOutput};
 use crate::request::{EngineEvent, FinishReason, GenerationError, TokenLogprobs};
 use crate::sampling::{Sampled, Sampler, SamplingParams};
@@ -29,15 +30,21 @@ type RequestKey = SequenceId;
 struct ActiveRequest {
     request_id: String,
     events: UnboundedSender<EngineEvent>,
+    stopped: StopFlags,
     params: SamplingParams,
     num_prompt_tokens: usize,
     max_output_tokens: usize,
     /// Answers that have not ended.
     sequences: Vec<SequenceId>,
+    n: usize,
+    num_output_tokens: usize,
     submitted: Instant,
+    /// When its first step began.
+    started: Option<Instant>,
+    /// When its first token came, and with it the end of its prompt.
+    first_token: Option<Instant>,
     /// Held until the first step.
     ticket: Option<QueueTicket>,
-    prompt_sent: bool,
     prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
 }
 
@@ -45,6 +52,30 @@ impl ActiveRequest {
     fn send(&self, event: EngineEvent) {
         // A client that has gone away is noticed before the next step.
         let _ = self.events.send(event);
+    }
+
+    /// Counts and times a request all of whose answers are complete.
+    fn count(&self, now: Instant, stats: &mut EngineStats) {
+        let seconds = |since: Option<Instant>| since.map(|since| (now - since).as_secs_f64());
+        let times = [
+            (&mut stats.e2e_latency, Some(self.submitted)),
+            (&mut stats.inference_time, self.started),
+            (&mut stats.decode_time, self.first_token),
+        ];
+        for (histogram, since) in times {
+            seconds(since)
+                .into_iter()
+                .for_each(|s| histogram.observe(s));
+        }
+        let numbers = [
+            (&mut stats.request_prompt_tokens, self.num_prompt_tokens),
+            (&mut stats.request_generation_tokens, self.num_output_tokens),
+            (&mut stats.request_max_tokens, self.max_output_tokens),
+            (&mut stats.request_n, self.n),
+        ];
+        for (histogram, number) in numbers {
+            histogram.observe(number as f64);
+        }
     }
 }
 
@@ -85,6 +116,7 @@ impl Requests {
         let Submission {
             request,
             events,
+            stopped,
             ticket,
             submitted,
         } = submission;
@@ -121,13 +153,17 @@ impl Requests {
         let active = ActiveRequest {
             request_id: request.request_id,
             events,
+            stopped,
             num_prompt_tokens,
             max_output_tokens: params
                 .max_tokens
                 .map_or(longest, |max_tokens| max_tokens.min(longest)),
+            n: request.n,
+            num_output_tokens: 0,
             submitted,
+            started: None,
+            first_token: None,
             ticket: Some(ticket),
-            prompt_sent: false,
             prompt_logprobs: params
                 .prompt_logprobs
                 .map(|_| vec![None; num_prompt_tokens]),
@@ -137,13 +173,14 @@ impl Requests {
         self.requests.insert(active.sequences[0], active);
     }
 
-    /// Ends the requests whose clients have gone away.
-    pub(crate) fn cancel_abandoned(&mut self, scheduler: &mut Scheduler, stats: &mut EngineStats) {
-        let abandoned = self
-            .requests
-            .iter()
-            .filter(|(_, request)| request.events.is_closed());
-        for key in abandoned.map(|(key, _)| *key).collect::<Vec<_>>() {
+    /// Ends what clients want no more of: answers that they stopped, and all answers of those who
+    /// have gone away.
+    pub(crate) fn end_unwanted(&mut self, scheduler: &mut Scheduler, stats: &mut EngineStats) {
+        // In this order: who stops an answer and then goes away has stopped it.
+        let is_gone = |request: &ActiveRequest| request.events.is_closed();
+        let gone: Vec<RequestKey> = keys_where(&self.requests, is_gone);
+        self.end_stopped(scheduler, stats);
+        for key in gone {
             if let Some(request) = self.remove(key, scheduler) {
                 request
                     .sequences
@@ -151,6 +188,22 @@ impl Requests {
                     .for_each(|_| stats.count_finished(FinishReason::Aborted));
                 tracing::debug!(request_id = request.request_id, "request cancelled");
             }
+        }
+    }
+
+    fn end_stopped(&mut self, scheduler: &mut Scheduler, stats: &mut EngineStats) {
+        let is_stopped = |answer: &Answer| {
+            let request = self.requests.get(&answer.request);
+            request.is_some_and(|request| request.stopped.is_set(answer.index))
+        };
+        for id in keys_where(&self.answers, is_stopped) {
+            self.end_answer(
+                id,
+                (FinishReason::Stop, None),
+                scheduler,
+                Instant::now(),
+                stats,
+            );
         }
     }
 
@@ -164,6 +217,7 @@ impl Requests {
             if let Some(request) = request
                 && request.ticket.take().is_some()
             {
+                request.started = Some(now);
                 stats
                     .queue_time
                     .observe((now - request.submitted).as_secs_f64());
@@ -198,19 +252,21 @@ impl Requests {
             let Some(sampled) = output.sampled else {
                 continue;
             };
-            if !request.prompt_sent {
+            if request.first_token.is_none() {
                 let cached_tokens = scheduler.sequence(output.id).num_cached_tokens.unwrap_or(0);
                 let logprobs = request.prompt_logprobs.take();
                 request.send(EngineEvent::Prompt {
                     cached_tokens,
                     logprobs,
                 });
-                request.prompt_sent = true;
+                request.first_token = Some(now);
                 stats.prompt_tokens += request.num_prompt_tokens as u64;
                 stats.cached_tokens += cached_tokens as u64;
                 stats
                     .time_to_first_token
                     .observe((now - request.submitted).as_secs_f64());
+                let started = request.started.unwrap_or(request.submitted);
+                stats.prefill_time.observe((now - started).as_secs_f64());
             }
             if let Some(last) = answer.last_token.replace(now) {
                 stats
@@ -233,7 +289,10 @@ impl Requests {
         stats: &mut EngineStats,
     ) {
         let Answer { request, index, .. } = self.answers[&id];
-        let request = &self.requests[&request];
+        let request = self
+            .requests
+            .get_mut(&request)
+            .expect("an answer's request lives as long as the answer");
         let Sampled {
             token_id,
             logprobs,
@@ -253,6 +312,7 @@ impl Requests {
                 token_id,
                 logprobs,
             });
+            request.num_output_tokens += 1;
             stats.generation_tokens += 1;
             scheduler.append_token(id, token_id);
             if completes {
@@ -262,36 +322,36 @@ impl Requests {
                     .then_some((FinishReason::Length, None))
             }
         };
-        if let Some((reason, stop_token)) = finished {
-            request.send(EngineEvent::Finished {
-                index,
-                reason,
-                stop_token,
-            });
-            stats.count_finished(reason);
-            self.finish_answer(id, scheduler, now, stats);
+        if let Some(end) = finished {
+            self.end_answer(id, end, scheduler, now, stats);
         }
     }
 
-    fn finish_answer(
+    /// Ends one answer for the reason, and with the stop token, of `end`.
+    fn end_answer(
         &mut self,
         id: SequenceId,
+        (reason, stop_token): (FinishReason, Option<u32>),
         scheduler: &mut Scheduler,
         now: Instant,
         stats: &mut EngineStats,
     ) {
-        scheduler.remove(id);
         let Some(answer) = self.answers.remove(&id) else {
             return;
         };
         let Some(request) = self.requests.get_mut(&answer.request) else {
             return;
         };
+        request.send(EngineEvent::Finished {
+            index: answer.index,
+            reason,
+            stop_token,
+        });
+        stats.count_finished(reason);
+        scheduler.remove(id);
         request.sequences.retain(|sequence| *sequence != id);
         if request.sequences.is_empty() {
-            stats
-                .e2e_latency
-                .observe((now - request.submitted).as_secs_f64());
+            request.count(now, stats);
             tracing::debug!(request_id = request.request_id, "request finished");
             self.requests.remove(&answer.request);
         }
@@ -335,4 +395,12 @@ impl Requests {
         }
         Some(request)
     }
+}
+
+/// The keys of the values for which `holds`.
+fn keys_where<K: Copy, V>(map: &HashMap<K, V>, holds: impl Fn(&V) -> bool) -> Vec<K> {
+    map.iter()
+        .filter(|(_, value)| holds(value))
+        .map(|(key, _)| *key)
+        .collect()
 }

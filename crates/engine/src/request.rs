@@ -72,7 +72,9 @@ pub struct TokenLogprobs {
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FinishReason {
-    /// The model chose a stop token.
+    /// The model chose a stop token, or the client had all it wanted ([`Generation::stop`]).
+    ///
+    /// [`Generation::stop`]: crate::Generation::stop
     Stop,
     /// `max_tokens` or the context length was reached.
     Length,

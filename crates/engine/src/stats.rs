@@ -14,6 +14,12 @@ pub const TOKEN_SECONDS: &[f64] = &[
     5.0,
 ];
 
+/// Bounds for the length of a prompt or an answer, in tokens.
+pub const TOKENS: &[f64] = &[
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0,
+    20_000.0, 50_000.0, 100_000.0,
+];
+
 /// Bounds for numbers of tokens or sequences in a step.
 pub const BATCH_SIZES: &[f64] = &[
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0,
@@ -88,6 +94,20 @@ pub struct EngineStats {
     pub inter_token_latency: Histogram,
     /// Seconds from submission to the end of the request.
     pub e2e_latency: Histogram,
+    /// Seconds from the first step to the first token.
+    pub prefill_time: Histogram,
+    /// Seconds from the first token to the end of the request.
+    pub decode_time: Histogram,
+    /// Seconds from the first step to the end of the request.
+    pub inference_time: Histogram,
+    /// Prompt tokens of a request that has ended.
+    pub request_prompt_tokens: Histogram,
+    /// Tokens generated for a request that has ended, over all its answers.
+    pub request_generation_tokens: Histogram,
+    /// Tokens that a request allowed for each of its answers.
+    pub request_max_tokens: Histogram,
+    /// Answers that a request wanted.
+    pub request_n: Histogram,
     /// Sequences in a step.
     pub batch_size: Histogram,
     /// Tokens in a step.
@@ -113,6 +133,13 @@ impl EngineStats {
             time_to_first_token: Histogram::new(REQUEST_SECONDS),
             inter_token_latency: Histogram::new(TOKEN_SECONDS),
             e2e_latency: Histogram::new(REQUEST_SECONDS),
+            prefill_time: Histogram::new(REQUEST_SECONDS),
+            decode_time: Histogram::new(REQUEST_SECONDS),
+            inference_time: Histogram::new(REQUEST_SECONDS),
+            request_prompt_tokens: Histogram::new(TOKENS),
+            request_generation_tokens: Histogram::new(TOKENS),
+            request_max_tokens: Histogram::new(TOKENS),
+            request_n: Histogram::new(BATCH_SIZES),
             batch_size: Histogram::new(BATCH_SIZES),
             step_tokens: Histogram::new(BATCH_SIZES),
         }

@@ -124,6 +124,41 @@ impl Page {
                 &stats.e2e_latency,
             ),
             (
+                "request_prefill_time_seconds",
+                "Time from the first step to a token.",
+                &stats.prefill_time,
+            ),
+            (
+                "request_decode_time_seconds",
+                "Time from the first token to the end.",
+                &stats.decode_time,
+            ),
+            (
+                "request_inference_time_seconds",
+                "Time from the first step to the end.",
+                &stats.inference_time,
+            ),
+            (
+                "request_prompt_tokens",
+                "Prompt tokens of a request.",
+                &stats.request_prompt_tokens,
+            ),
+            (
+                "request_generation_tokens",
+                "Tokens generated for a request.",
+                &stats.request_generation_tokens,
+            ),
+            (
+                "request_params_max_tokens",
+                "Tokens that a request allows an answer.",
+                &stats.request_max_tokens,
+            ),
+            (
+                "request_params_n",
+                "Answers that a request wants.",
+                &stats.request_n,
+            ),
+            (
                 "iteration_num_requests",
                 "Sequences in a step.",
                 &stats.batch_size,

@@ -166,6 +166,52 @@ fn dropping_a_generation_stops_the_work_within_a_step() {
 }
 
 #[test]
+fn a_stopped_answer_ends_within_a_step_and_its_siblings_go_on() {
+    let model = model().with_latency(Duration::from_millis(2), Duration::ZERO);
+    let engine = TestEngine::start(model, EngineConfig::default());
+    let mut two = request(&[1; 40], 60, SamplingParams::default());
+    two.n = 2;
+    let mut generation = engine.submit(two);
+    let mut lens = [0; 2];
+    let mut reasons = [None; 2];
+    while let Some(event) = generation.blocking_next() {
+        match event {
+            EngineEvent::Token { index, .. } => {
+                lens[index] += 1;
+                if lens[1] == 3 {
+                    generation.stop(1);
+                }
+            }
+            EngineEvent::Finished { index, reason, .. } => reasons[index] = Some(reason),
+            EngineEvent::Prompt { .. } => {}
+            EngineEvent::Failed { error } => panic!("{error}"),
+        }
+    }
+    assert_eq!(
+        reasons,
+        [Some(FinishReason::Length), Some(FinishReason::Stop)]
+    );
+    assert_eq!(lens[0], 60);
+    assert!(lens[1] <= 5, "{} tokens after three were enough", lens[1]);
+    engine.wait_until_idle();
+    assert_eq!(engine.handle().stats().finished, [1, 1, 0]);
+}
+
+#[test]
+fn an_answer_stopped_by_a_client_that_then_leaves_counts_as_stopped() {
+    let model = model().with_latency(Duration::from_millis(2), Duration::ZERO);
+    let engine = TestEngine::start(model, EngineConfig::default());
+    for _ in 0..20 {
+        let mut generation = engine.submit(request(&[1; 40], 2000, SamplingParams::greedy()));
+        generation.blocking_next();
+        generation.stop(0);
+        drop(generation);
+    }
+    engine.wait_until_idle();
+    assert_eq!(engine.handle().stats().finished, [20, 0, 0]);
+}
+
+#[test]
 fn dropping_a_generation_stops_a_prompt_halfway() {
     let model = model().with_latency(Duration::from_millis(5), Duration::ZERO);
     let steps = model.steps();
@@ -362,6 +408,17 @@ fn times_and_tokens_are_counted() {
         (3, 3, 3)
     );
     assert_eq!(stats.inter_token_latency.count(), 57);
+    let (prefill, decode, whole) = (
+        &stats.prefill_time,
+        &stats.decode_time,
+        &stats.inference_time,
+    );
+    assert_eq!((prefill.count(), decode.count(), whole.count()), (3, 3, 3));
+    assert!((prefill.sum + decode.sum - whole.sum).abs() < 1e-6);
+    assert_eq!(stats.request_prompt_tokens.sum, 30.0);
+    assert_eq!(stats.request_generation_tokens.sum, 60.0);
+    assert_eq!(stats.request_max_tokens.sum, 60.0);
+    assert_eq!(stats.request_n.sum, 3.0);
     assert_eq!((stats.steps, stats.batch_size.count()), (60, 60));
 }
 

@@ -8,8 +8,8 @@
 //!
 //! Text is final when it is emitted. A token's log-probability travels with the event that
 //! completes the token's text, so that text and log-probabilities of a stream stay together, and
-//! what a stop string cuts off is cut from both. A stop string ends its choice here; when all
-//! choices have ended, the engine's request is dropped, which cancels it.
+//! what a stop string cuts off is cut from both. A stop string ends its choice here, and the engine
+//! is told; when all choices have ended, the engine's request is dropped.
 
 mod choice;
 
@@ -190,6 +190,10 @@ impl TextGeneration {
                 let logprob =
                     logprobs.map(|logprobs| describe(&self.tokenizer, token_id, Some(&logprobs)));
                 let news = self.choices[index].push(token_id, logprob);
+                if let (Some(_), Some(generation)) = (&news.end, &self.generation) {
+                    // A stop string was met, of which the engine knows nothing.
+                    generation.stop(index);
+                }
                 self.tell(index, news);
             }
             Some(EngineEvent::Finished {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::to_bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use matou_engine::EngineConfig;
+use matou_engine::{EngineConfig, FinishReason};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -66,7 +66,11 @@ async fn a_stop_string_stops_the_engine_too() {
     let body = server.open(CHAT, &request).await;
     to_bytes(body, usize::MAX).await.unwrap();
     server.idle().await;
-    assert!(server.state.engine.stats().generation_tokens < 20);
+    let stats = server.state.engine.stats();
+    assert!(stats.generation_tokens < 20);
+    // It counts as an answer, not as a client that went away.
+    assert_eq!(stats.finished[FinishReason::Stop as usize], 1);
+    assert_eq!(stats.finished[FinishReason::Aborted as usize], 0);
 }
 
 #[tokio::test]

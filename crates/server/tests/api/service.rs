@@ -102,6 +102,13 @@ async fn metrics_have_vllms_names() {
         format!("matou:inter_token_latency_seconds_count{{{labels}}} 2"),
         format!("matou:e2e_request_latency_seconds_count{{{labels}}} 1"),
         format!("matou:request_queue_time_seconds_count{{{labels}}} 1"),
+        format!("matou:request_prefill_time_seconds_count{{{labels}}} 1"),
+        format!("matou:request_decode_time_seconds_count{{{labels}}} 1"),
+        format!("matou:request_inference_time_seconds_count{{{labels}}} 1"),
+        format!("matou:request_prompt_tokens_sum{{{labels}}} 2"),
+        format!("matou:request_generation_tokens_sum{{{labels}}} 3"),
+        format!("matou:request_params_max_tokens_sum{{{labels}}} 3"),
+        format!("matou:request_params_n_sum{{{labels}}} 1"),
     ];
     for sample in samples {
         assert!(
