@@ -6,6 +6,7 @@ use matou_engine::{
     Engine, EngineConfig, EngineEvent, EngineHandle, EngineThread, FinishReason, Generation,
     GenerationRequest, SamplingParams, TokenLogprobs,
 };
+use matou_model::LanguageModel;
 use matou_testkit::scripted::ScriptedModel;
 
 /// A running engine.
@@ -16,7 +17,11 @@ pub(crate) struct TestEngine {
 
 impl TestEngine {
     pub(crate) fn start(model: ScriptedModel, config: EngineConfig) -> Self {
-        let (handle, thread) = Engine::start(Box::new(model), config).expect("the engine starts");
+        Self::start_boxed(Box::new(model), config)
+    }
+
+    pub(crate) fn start_boxed(model: Box<dyn LanguageModel>, config: EngineConfig) -> Self {
+        let (handle, thread) = Engine::start(model, config).expect("the engine starts");
         Self { handle, thread }
     }
 

@@ -6,6 +6,9 @@
 use std::time::Duration;
 
 use matou_engine::{EngineConfig, GenerationRequest, MirostatParams, SamplingParams};
+use matou_kernels::Isa;
+use matou_model::{KvCacheDtype, LanguageModel, LoadOptions, WeightFiles};
+use matou_testkit::fixtures_dir;
 use matou_testkit::scripted::ScriptedModel;
 
 use crate::common::{Answer, TestEngine, answer, request};
@@ -14,13 +17,15 @@ const NUM_REQUESTS: usize = 200;
 
 /// Greedy and sampled requests, with all kinds of stages, prompts that share beginnings, and
 /// several answers to some.
-fn load() -> Vec<GenerationRequest> {
-    (0..NUM_REQUESTS).map(mixed_request).collect()
+fn load(vocab_size: u32) -> Vec<GenerationRequest> {
+    (0..NUM_REQUESTS)
+        .map(|i| mixed_request(i, vocab_size))
+        .collect()
 }
 
-fn mixed_request(i: usize) -> GenerationRequest {
+fn mixed_request(i: usize, vocab_size: u32) -> GenerationRequest {
     let stem = (0..(i % 7) as u32 * 12).map(|token| token + 40);
-    let own = (0..1 + (i * 13) as u32 % 60).map(|token| (token * 7 + i as u32) % 300);
+    let own = (0..1 + (i * 13) as u32 % 60).map(|token| (token * 7 + i as u32) % vocab_size);
     let prompt: Vec<u32> = stem.chain(own).collect();
     let seeded = SamplingParams {
         seed: Some(i as u64 / 2),
@@ -80,24 +85,24 @@ fn mixed_request(i: usize) -> GenerationRequest {
 /// Answers to the load, submitted in the given order, by request.
 fn replay(config: EngineConfig, order: impl Iterator<Item = usize>) -> Vec<Vec<Answer>> {
     let model = ScriptedModel::new(300);
-    replay_on(model, config, order, NUM_REQUESTS)
+    replay_on(Box::new(model), config, order, NUM_REQUESTS)
 }
 
 /// Keeps up to `in_flight` requests going at a time.
 fn replay_on(
-    model: ScriptedModel,
+    model: Box<dyn LanguageModel>,
     config: EngineConfig,
     order: impl Iterator<Item = usize>,
     in_flight: usize,
 ) -> Vec<Vec<Answer>> {
-    let engine = TestEngine::start(
+    let load = load(model.info().vocab_size as u32);
+    let engine = TestEngine::start_boxed(
         model,
         EngineConfig {
             max_queue_len: NUM_REQUESTS,
             ..config
         },
     );
-    let load = load();
     let order: Vec<usize> = order.collect();
     let mut answers = vec![Vec::new(); NUM_REQUESTS];
     for group in order.chunks(in_flight) {
@@ -122,7 +127,12 @@ fn alone() -> Vec<Vec<Answer>> {
         max_num_seqs: 1,
         ..EngineConfig::default()
     };
-    replay_on(ScriptedModel::new(300), config, 0..NUM_REQUESTS, 1)
+    replay_on(
+        Box::new(ScriptedModel::new(300)),
+        config,
+        0..NUM_REQUESTS,
+        1,
+    )
 }
 
 #[test]
@@ -165,7 +175,12 @@ fn answers_do_not_depend_on_batch_order_budget_cache_or_preemption() {
         expected,
         "in small steps"
     );
-    let few = replay_on(ScriptedModel::new(300), roomy.clone(), shuffled.clone(), 5);
+    let few = replay_on(
+        Box::new(ScriptedModel::new(300)),
+        roomy.clone(),
+        shuffled.clone(),
+        5,
+    );
     assert_eq!(few, expected, "five at a time");
     let tiny_pool = EngineConfig {
         num_kv_blocks: 14,
@@ -197,7 +212,7 @@ fn hardly_any_blocks_means_preemption() {
         ..EngineConfig::default()
     };
     let engine = TestEngine::start(ScriptedModel::new(300), config);
-    let generations: Vec<_> = load()
+    let generations: Vec<_> = load(300)
         .into_iter()
         .map(|request| engine.submit(request))
         .collect();
@@ -212,14 +227,19 @@ fn answers_do_not_depend_on_the_speed_of_steps() {
     let slow =
         ScriptedModel::new(300).with_latency(Duration::from_micros(300), Duration::from_micros(10));
     assert_eq!(
-        replay_on(slow, EngineConfig::default(), 0..NUM_REQUESTS, NUM_REQUESTS),
+        replay_on(
+            Box::new(slow),
+            EngineConfig::default(),
+            0..NUM_REQUESTS,
+            NUM_REQUESTS
+        ),
         alone()
     );
 }
 
 #[test]
 fn a_sliding_window_changes_nothing_but_what_is_visible() {
-    let model = || ScriptedModel::new(300).with_sliding_window(20);
+    let model = || Box::new(ScriptedModel::new(300).with_sliding_window(20));
     let one = EngineConfig {
         enable_prefix_caching: false,
         max_num_seqs: 1,
@@ -308,4 +328,58 @@ fn without_a_seed_every_request_draws_its_own() {
             .clone()
     };
     assert_ne!(tokens(), tokens());
+}
+
+/// A real model with random weights in the formats of `file`.
+fn real_model(file: &str, isa: Isa, threads: usize) -> Box<dyn LanguageModel> {
+    let weights = WeightFiles::Gguf(fixtures_dir().join("gguf").join(file));
+    let options = LoadOptions {
+        threads: Some(threads),
+        isa: Some(isa),
+        ..LoadOptions::default()
+    };
+    matou_model::load(&weights, &options).expect("the fixture loads")
+}
+
+/// What of a model's own computation must not matter: the threads that share it, and where the
+/// engine cuts batches. On every instruction set, in integer and in float formats.
+#[test]
+fn a_real_model_answers_alike_on_any_number_of_threads_in_any_batch() {
+    let best = Isa::preferred();
+    for isa in Isa::available() {
+        compare_real_answers("llama-k256-q4_k_m.gguf", isa, KvCacheDtype::F16);
+    }
+    compare_real_answers("llama3.2-q8_0.gguf", best, KvCacheDtype::Q8);
+    compare_real_answers("llama3.2-f32.gguf", best, KvCacheDtype::F32);
+}
+
+fn compare_real_answers(file: &str, isa: Isa, kv_cache_dtype: KvCacheDtype) {
+    let config = EngineConfig {
+        kv_cache_dtype,
+        max_model_len: 256,
+        ..EngineConfig::default()
+    };
+    let alone = EngineConfig {
+        enable_prefix_caching: false,
+        max_num_seqs: 1,
+        ..config.clone()
+    };
+    let tight = EngineConfig {
+        num_kv_blocks: 20,
+        max_num_seqs: 24,
+        max_num_batched_tokens: 40,
+        ..config.clone()
+    };
+    let in_order = 0..NUM_REQUESTS;
+    let shuffled = in_order.clone().map(|i| i * 73 % NUM_REQUESTS);
+    let on = |threads| real_model(file, isa, threads);
+    let name = format!("{file} with {}", isa.name());
+
+    let expected = replay_on(on(1), alone, in_order.clone(), 1);
+    let all_at_once = replay_on(on(2), config.clone(), in_order, NUM_REQUESTS);
+    assert_eq!(all_at_once, expected, "{name}: two threads, all at once");
+    let few = replay_on(on(1), config, shuffled.clone(), 5);
+    assert_eq!(few, expected, "{name}: one thread, five at a time");
+    let preempted = replay_on(on(3), tight, shuffled, NUM_REQUESTS);
+    assert_eq!(preempted, expected, "{name}: three threads, few blocks");
 }
