@@ -122,8 +122,10 @@ impl EngineLoop {
     fn step(&mut self) {
         self.requests
             .end_unwanted(&mut self.scheduler, &mut self.shared.stats());
-        let prefill_limit = self.pacer.prefill_limit(self.scheduler.num_decoding());
-        self.scheduler.set_prefill_limit(prefill_limit);
+        let streams = self.scheduler.num_decoding();
+        let prompts = self.scheduler.num_running() + self.scheduler.num_waiting() - streams;
+        self.scheduler
+            .set_prefill_limit(self.pacer.prefill_limit(streams, prompts));
         let step = self.scheduler.schedule();
         self.count(&step);
         if step.sequences.is_empty() {

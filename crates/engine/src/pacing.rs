@@ -9,6 +9,9 @@
 //!   0                                    1                                 FACTOR
 //! ```
 //!
+//! Where more requests wait for their first token than streams for their next, the spare time grows
+//! by as much: a lone stream does not hold up a full queue.
+//!
 //! Both are measured from the steps themselves: the cost of a prompt token includes the attention to
 //! what is before it, which on a CPU is most of the cost once a context is a few thousand tokens long.
 //! The result is a handful of tokens a step on a CPU, hundreds on a GPU.
@@ -16,8 +19,9 @@
 //! Where a prompt is cut does not change any result, so timing may decide it.
 
 /// Longest step with prompt tokens, as a multiple of the same step without. The promise is 2; the
-/// rest is left to noise.
-const FACTOR: f64 = 1.75;
+/// rest is left to noise. Reading a long context costs the same for one prompt token as for eight,
+/// so the last tenths are worth more to a prompt than the first.
+const FACTOR: f64 = 1.9;
 /// A step without prompt tokens is run at least this often, so that what it takes stays known: the
 /// streams' contexts grow. Costs a thirtieth of the prompt's speed.
 const PROBE_INTERVAL: usize = 32;
@@ -78,9 +82,10 @@ impl PrefillPacer {
         }));
     }
 
-    /// Prompt tokens that a step in which `streams` sequences decode may carry. Zero now and then,
-    /// but never twice without a step that is measured in between.
-    pub(crate) fn prefill_limit(&self, streams: usize) -> usize {
+    /// Prompt tokens that a step in which `streams` sequences decode may carry, when `prompts` others
+    /// are being read or wait for it. Zero now and then, but never twice without a step that is
+    /// measured in between.
+    pub(crate) fn prefill_limit(&self, streams: usize, prompts: usize) -> usize {
         if streams == 0 {
             return usize::MAX;
         }
@@ -93,7 +98,8 @@ impl PrefillPacer {
         if self.mixed_steps >= interval {
             return 0;
         }
-        let spare = (FACTOR - 1.0) * decode.seconds;
+        let share = (prompts as f64 / streams as f64).max(1.0);
+        let spare = (FACTOR - 1.0) * share * decode.seconds;
         let tokens = self.token_seconds.map_or(1.0, |cost| spare / cost);
         (tokens as usize).max(1)
     }
@@ -125,7 +131,7 @@ mod tests {
             let mut ratios = Vec::new();
             let mut position = 0;
             while position < prompt {
-                let tokens = pacer.prefill_limit(streams).min(prompt - position);
+                let tokens = pacer.prefill_limit(streams, 1).min(prompt - position);
                 let seconds = self.step(streams, tokens, position);
                 pacer.observe(streams, tokens, seconds);
                 position += tokens;
@@ -181,10 +187,25 @@ mod tests {
         let [machine, ..] = MACHINES;
         let mut pacer = PrefillPacer::default();
         machine.read(&mut pacer, 4, 500);
-        let before = pacer.prefill_limit(4);
+        let before = pacer.prefill_limit(4, 1);
         pacer.observe(4, before, 1.0);
         machine.read(&mut pacer, 4, 100);
-        assert!(pacer.prefill_limit(4) * 2 >= before);
+        assert!(pacer.prefill_limit(4, 1) * 2 >= before);
+    }
+
+    #[test]
+    fn a_full_queue_counts_for_more_than_a_lone_stream() {
+        let [machine, ..] = MACHINES;
+        let mut pacer = PrefillPacer::default();
+        machine.read(&mut pacer, 1, 500);
+        let (alone, queue) = (pacer.prefill_limit(1, 1), pacer.prefill_limit(1, 64));
+        assert!(
+            queue >= 50 * alone,
+            "{queue} tokens for 64, {alone} for one"
+        );
+        let mut pacer = PrefillPacer::default();
+        machine.read(&mut pacer, 64, 500);
+        assert_eq!(pacer.prefill_limit(64, 64), pacer.prefill_limit(64, 1));
     }
 
     #[test]
@@ -202,6 +223,6 @@ mod tests {
 
     #[test]
     fn nothing_is_held_back_where_nobody_decodes() {
-        assert_eq!(PrefillPacer::default().prefill_limit(0), usize::MAX);
+        assert_eq!(PrefillPacer::default().prefill_limit(0, 1), usize::MAX);
     }
 }
