@@ -3,7 +3,12 @@
 //! The protocol is that of llama-bench: *prompt processing* (`pp512`) reads a prompt and computes the
 //! logits of its last token; *token generation* (`tg64`) feeds one given token a step to each of
 //! `--batch` sequences, which already hold `--depth` tokens, and computes the logits of every one.
+//!
+//! Beside each figure stands the share that it is of what the machine can do at most, measured right
+//! after it: for prompts the multiply-adds with weights a second, for generation the bytes read from
+//! memory, which are all weights and the sequences' keys and values at each step.
 
+use std::fmt;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -57,6 +62,82 @@ struct Figure {
     /// Median of `runs`.
     tokens_per_s: f64,
     runs: Vec<f64>,
+    #[serde(flatten)]
+    roof: Option<Roof>,
+}
+
+/// How a figure compares with what the machine can do at most.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Roof {
+    /// Of generation: memory.
+    Memory {
+        bytes_per_step: u64,
+        bytes_per_s: f64,
+        peak_bytes_per_s: f64,
+        share: f64,
+    },
+    /// Of prompts: arithmetic.
+    Arithmetic {
+        macs_per_token: u64,
+        macs_per_s: f64,
+        peak_macs_per_s: f64,
+        share: f64,
+    },
+}
+
+impl Roof {
+    fn memory(bytes_per_step: u64, steps_per_s: f64, peak_bytes_per_s: f64) -> Self {
+        let bytes_per_s = bytes_per_step as f64 * steps_per_s;
+        Self::Memory {
+            bytes_per_step,
+            bytes_per_s,
+            peak_bytes_per_s,
+            share: bytes_per_s / peak_bytes_per_s,
+        }
+    }
+
+    fn arithmetic(macs_per_token: u64, tokens_per_s: f64, peak_macs_per_s: f64) -> Self {
+        let macs_per_s = macs_per_token as f64 * tokens_per_s;
+        Self::Arithmetic {
+            macs_per_token,
+            macs_per_s,
+            peak_macs_per_s,
+            share: macs_per_s / peak_macs_per_s,
+        }
+    }
+}
+
+impl fmt::Display for Roof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const GIGA: f64 = 1e9;
+        match *self {
+            Self::Memory {
+                bytes_per_step,
+                peak_bytes_per_s,
+                share,
+                ..
+            } => write!(
+                f,
+                "{:.0} % of {:.1} GB/s ({:.3} GB a step)",
+                100.0 * share,
+                peak_bytes_per_s / GIGA,
+                bytes_per_step as f64 / GIGA,
+            ),
+            Self::Arithmetic {
+                macs_per_token,
+                peak_macs_per_s,
+                share,
+                ..
+            } => write!(
+                f,
+                "{:.0} % of {:.0} G MAC/s ({:.3} G a token)",
+                100.0 * share,
+                peak_macs_per_s / GIGA,
+                macs_per_token as f64 / GIGA,
+            ),
+        }
+    }
 }
 
 impl Figure {
@@ -75,6 +156,7 @@ impl Figure {
             test,
             tokens_per_s: round(median),
             runs: runs.iter().copied().map(round).collect(),
+            roof: None,
         }
     }
 }
@@ -95,16 +177,22 @@ pub async fn run(args: BenchArgs) -> Result<()> {
         .with_context(|| format!("no room for {sequences} sequences of {longest} tokens"))?;
     if !args.json {
         println!("{}", loaded.describe());
-        println!("{:<24} {:>12}   runs", "test", "tokens/s");
+        println!("{:<24} {:>12}   runs and roof", "test", "tokens/s");
     }
+    let block_bytes = loaded
+        .model
+        .kv_block_bytes(args.model.options.kv_cache_dtype.into());
     let mut bench = Bench {
         model: loaded.model.as_mut(),
         blocks_per_sequence: longest.div_ceil(BLOCK_SIZE),
+        kv_token_bytes: (block_bytes / BLOCK_SIZE) as u64,
         max_num_batched_tokens: args.max_num_batched_tokens,
     };
     if args.prompt > 0 {
         let runs = bench.prompt(args.prompt, args.reps)?;
-        report(&Figure::new(format!("pp{}", args.prompt), &runs), args.json)?;
+        let mut figure = Figure::new(format!("pp{}", args.prompt), &runs);
+        figure.roof = bench.arithmetic_roof(figure.tokens_per_s);
+        report(&figure, args.json)?;
     }
     if args.generate > 0 {
         for &batch in &args.batch {
@@ -119,10 +207,10 @@ pub async fn run(args: BenchArgs) -> Result<()> {
             } else {
                 String::new()
             };
-            report(
-                &Figure::new(format!("tg{}{depth}{side}", args.generate), &runs),
-                args.json,
-            )?;
+            let mut figure = Figure::new(format!("tg{}{depth}{side}", args.generate), &runs);
+            let positions = (args.depth + args.generate / 2) * batch;
+            figure.roof = bench.memory_roof(figure.tokens_per_s / batch as f64, positions);
+            report(&figure, args.json)?;
         }
     }
     Ok(())
@@ -134,10 +222,13 @@ fn report(figure: &Figure, json: bool) -> Result<()> {
     } else {
         let runs: Vec<_> = figure.runs.iter().map(|run| format!("{run:.1}")).collect();
         println!(
-            "{:<24} {:>12.2}   {}",
+            "{:<24} {:>12.2}   {}{}",
             figure.test,
             figure.tokens_per_s,
-            runs.join(" ")
+            runs.join(" "),
+            figure
+                .roof
+                .map_or_else(String::new, |roof| format!(" · {roof}")),
         );
     }
     Ok(())
@@ -146,10 +237,37 @@ fn report(figure: &Figure, json: bool) -> Result<()> {
 struct Bench<'a> {
     model: &'a mut dyn LanguageModel,
     blocks_per_sequence: usize,
+    /// Bytes of the keys and values of a token.
+    kv_token_bytes: u64,
     max_num_batched_tokens: usize,
 }
 
 impl Bench<'_> {
+    /// How reading a prompt compares with the machine's arithmetic.
+    fn arithmetic_roof(&self, tokens_per_s: f64) -> Option<Roof> {
+        let macs = self.model.token_cost()?.layers.macs;
+        let roofs = self.model.measure_roofs()?;
+        let is_float = matches!(
+            self.model.info().quantization.as_str(),
+            "F32" | "F16" | "BF16"
+        );
+        let peak = if is_float {
+            roofs.f32_macs
+        } else {
+            roofs.int8_macs
+        };
+        Some(Roof::arithmetic(macs, tokens_per_s, peak))
+    }
+
+    /// How generating compares with the machine's memory, `positions` being attended to in a step.
+    fn memory_roof(&self, steps_per_s: f64, positions: usize) -> Option<Roof> {
+        let cost = self.model.token_cost()?;
+        let weights = (cost.layers + cost.head).bytes;
+        let bytes = weights + self.kv_token_bytes * positions as u64;
+        let roofs = self.model.measure_roofs()?;
+        Some(Roof::memory(bytes, steps_per_s, roofs.read_bandwidth))
+    }
+
     /// Tokens per second of reading a prompt, one figure a repetition, after a warm-up.
     fn prompt(&mut self, tokens: usize, reps: usize) -> Result<Vec<f64>> {
         self.read_prompt(tokens, 0)?;
@@ -224,6 +342,17 @@ impl Bench<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_roof_is_shown_with_the_share_of_it() {
+        let memory = Roof::memory(800_000_000, 40.0, 40e9);
+        assert_eq!(memory.to_string(), "80 % of 40.0 GB/s (0.800 GB a step)");
+        let arithmetic = Roof::arithmetic(1_000_000_000, 200.0, 400e9);
+        assert_eq!(
+            arithmetic.to_string(),
+            "50 % of 400 G MAC/s (1.000 G a token)"
+        );
+    }
 
     #[test]
     fn a_figure_is_the_median_of_its_runs() {

@@ -18,6 +18,7 @@ use crate::lifecycle::Requests;
 use crate::model_runner::ModelRunner;
 use crate::pacing::PrefillPacer;
 use crate::scheduler::{Scheduler, SchedulerConfig, Step};
+use crate::stats::EngineStats;
 
 /// Most bytes of logits that prompt log-probabilities may take in a step.
 const PROMPT_LOGITS_BYTES: usize = 64 << 20;
@@ -130,7 +131,7 @@ impl EngineLoop {
         self.count(&step);
         if step.sequences.is_empty() {
             // All requests were cancelled.
-            return self.publish();
+            return self.publish(&mut self.shared.stats());
         }
         let started = Instant::now();
         self.requests
@@ -139,25 +140,26 @@ impl EngineLoop {
             .runner
             .execute(&step, &self.scheduler, &mut self.requests);
         let now = Instant::now();
+        // Held until all is said: who has seen an event finds the gauges as they are after it.
+        let mut stats = self.shared.stats();
         match outputs {
             Ok(outputs) => {
                 self.scheduler.complete(&step);
                 self.requests
-                    .update(outputs, &mut self.scheduler, now, &mut self.shared.stats());
+                    .update(outputs, &mut self.scheduler, now, &mut stats);
             }
-            Err(error) => self.requests.fail_step(
-                &step,
-                &error,
-                &mut self.scheduler,
-                &mut self.shared.stats(),
-            ),
+            Err(error) => {
+                self.requests
+                    .fail_step(&step, &error, &mut self.scheduler, &mut stats);
+            }
         }
+        self.publish(&mut stats);
+        drop(stats);
         self.pacer.observe(
             step.num_tokens() - step.num_prefill_tokens,
             step.num_prefill_tokens,
             (now - started).as_secs_f64(),
         );
-        self.publish();
     }
 
     /// Takes in what the handles have sent; sleeps if there is nothing to do. Returns false when
@@ -189,7 +191,7 @@ impl EngineLoop {
         {
             panic!("the KV cache is inconsistent: {fault}");
         }
-        self.publish();
+        self.publish(&mut self.shared.stats());
     }
 
     /// Counts a step before its events are sent: who has seen an event finds it counted.
@@ -204,8 +206,7 @@ impl EngineLoop {
     }
 
     /// Shows how things stand between two steps.
-    fn publish(&self) {
-        let mut stats = self.shared.stats();
+    fn publish(&self, stats: &mut EngineStats) {
         stats.running = self.scheduler.num_running();
         stats.waiting = self.scheduler.num_waiting();
         stats.kv_blocks_used = self.scheduler.pool().num_in_use();

@@ -1,5 +1,6 @@
 //! The one trait between the engine and whatever computes logits.
 
+use crate::cost::{Roofs, TokenCost};
 use crate::error::ModelError;
 use crate::forward_batch::{ForwardBatch, Logits};
 
@@ -52,6 +53,17 @@ pub trait LanguageModel: Send {
 
     /// Bytes a block of [`BLOCK_SIZE`](crate::BLOCK_SIZE) tokens takes over all layers.
     fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize;
+
+    /// What a token costs in products with weights, if that is known.
+    fn token_cost(&self) -> Option<TokenCost> {
+        None
+    }
+
+    /// Measures what the machine can do at most, with this model's threads; `None` where only the
+    /// device itself could tell.
+    fn measure_roofs(&self) -> Option<Roofs> {
+        None
+    }
 
     /// (Re)allocates the KV cache. Called before the first [`forward`](Self::forward).
     ///

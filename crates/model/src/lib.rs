@@ -14,6 +14,7 @@
 mod attention;
 mod compute;
 mod config;
+mod cost;
 mod decoder;
 mod error;
 mod families;
@@ -26,6 +27,7 @@ mod registry;
 mod validate;
 mod weights;
 
+pub use cost::{Roofs, TokenCost, WeightCost};
 pub use error::ModelError;
 pub use forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
 pub use language_model::{KvCacheDtype, LanguageModel, ModelInfo};

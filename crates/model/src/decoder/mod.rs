@@ -18,6 +18,7 @@ use matou_kernels::attention::{KvDtype, KvPool};
 
 use crate::attention::{AttentionBackend, CacheShape, CpuBackend, TensorBackend};
 use crate::compute::{Compute, into_vec, read, write};
+use crate::cost::{Roofs, TokenCost};
 use crate::error::{ModelError, Result};
 use crate::forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
 use crate::language_model::{KvCacheDtype, LanguageModel, ModelInfo};
@@ -94,6 +95,21 @@ impl LanguageModel for Decoder {
             }
         };
         layers * layer_bytes
+    }
+
+    fn token_cost(&self) -> Option<TokenCost> {
+        let layer = |layer: &DecoderLayer| {
+            let attention = layer.attention.qkv.cost()? + layer.attention.output.cost()?;
+            Some(attention + layer.feed_forward.cost()?)
+        };
+        Some(TokenCost {
+            layers: self.layers.iter().map(layer).sum::<Option<_>>()?,
+            head: self.head.cost()?,
+        })
+    }
+
+    fn measure_roofs(&self) -> Option<Roofs> {
+        Roofs::measure(&self.compute)
     }
 
     fn allocate_kv_cache(&mut self, num_blocks: usize, dtype: KvCacheDtype) -> Result<()> {

@@ -6,6 +6,7 @@ use matou_kernels::vector::softmax;
 
 use super::Linear;
 use crate::compute::{Compute, read};
+use crate::cost::WeightCost;
 use crate::error::Result;
 use crate::loader::Loader;
 
@@ -25,6 +26,17 @@ pub(crate) enum FeedForward {
 }
 
 impl FeedForward {
+    /// What a token costs, where the kernels compute it.
+    pub(crate) fn cost(&self) -> Option<WeightCost> {
+        match self {
+            Self::Dense(mlp) => mlp.cost(),
+            Self::Sparse(moe) => {
+                let experts = moe.experts.first()?.cost()? * moe.experts_per_token as u64;
+                Some(moe.router.cost()? + experts)
+            }
+        }
+    }
+
     /// `[tokens, hidden]` to the same; the input is used up.
     pub(crate) fn forward(&self, x: Tensor) -> Result<Tensor> {
         match self {
@@ -59,6 +71,10 @@ impl Mlp {
             intermediate_size,
             activation,
         }
+    }
+
+    fn cost(&self) -> Option<WeightCost> {
+        Some(self.gate_up.cost()? + self.down.cost()?)
     }
 
     fn forward(&self, x: Tensor) -> Result<Tensor> {

@@ -8,6 +8,7 @@ use matou_kernels::activation::add;
 use matou_kernels::{Format, PackedMatrix, matmul};
 
 use crate::compute::{Compute, Cpu, read, write};
+use crate::cost::WeightCost;
 use crate::error::Result;
 use crate::loader::Loader;
 
@@ -104,6 +105,18 @@ impl Linear {
             bias: None,
             split_input: false,
         })
+    }
+
+    /// What a token costs, where the kernels compute it.
+    pub(crate) fn cost(&self) -> Option<WeightCost> {
+        let Weight::Packed { matrices, .. } = &self.weight else {
+            return None;
+        };
+        let cost = |matrix: &Arc<PackedMatrix>| WeightCost {
+            bytes: matrix.bytes() as u64,
+            macs: (matrix.rows() * matrix.cols()) as u64,
+        };
+        Some(matrices.iter().map(cost).sum())
     }
 
     /// `[tokens, columns]` to `[tokens, Σ rows]`.
