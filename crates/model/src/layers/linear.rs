@@ -244,7 +244,7 @@ fn candle_type(format: Format) -> Option<GgmlDType> {
         Format::Q4K => GgmlDType::Q4K,
         Format::Q5K => GgmlDType::Q5K,
         Format::Q6K => GgmlDType::Q6K,
-        Format::F32 | Format::F16 | Format::Bf16 | Format::Iq4Nl | Format::Iq4Xs => return None,
+        _ => return None,
     })
 }
 
