@@ -43,6 +43,7 @@ pub(super) fn new(clock: Clock) -> Environment<'static> {
     environment.set_fuel(Some(MAX_STEPS));
     environment.set_recursion_limit(MAX_RECURSION);
     environment.add_filter("tojson", tojson);
+    environment.add_filter("from_json", from_json);
     environment.add_function("raise_exception", |words: String| -> Result<Value, Error> {
         let error = Error::new(
             ErrorKind::InvalidOperation,
@@ -105,6 +106,15 @@ fn tojson(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
     }
     let value = serde_json::to_value(value).map_err(|error| not_json(error.to_string()))?;
     Ok(json::to_string(&value, &style))
+}
+
+/// The value that JSON text stands for, and any other text or value as it is. No template of
+/// transformers has this; those of [`super::mistral`] do.
+fn from_json(value: Value) -> Value {
+    let parsed = value
+        .as_str()
+        .and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    parsed.map_or(value, |parsed| Value::from(Serde(parsed)))
 }
 
 /// Python's `datetime.strftime`.
