@@ -257,7 +257,7 @@ pub(super) fn read_tq1_0(bytes: &[u8], block: &mut Block) {
         let mut power = 1u8;
         for _ in 0..digits {
             for (byte, code) in run.iter().zip(&mut codes) {
-                *code = (u16::from(byte.wrapping_mul(power)) * 3 >> 8) as u8;
+                *code = ((u16::from(byte.wrapping_mul(power)) * 3) >> 8) as u8;
             }
             power = power.wrapping_mul(3);
         }
