@@ -9,6 +9,7 @@ use super::rope::RawRope;
 use super::{ModelConfig, invalid};
 use crate::error::{ModelError, Result};
 use crate::registry;
+use crate::weights::Method;
 
 /// The fields that matter, as written. `None` stands for both missing and `null`.
 #[derive(Deserialize)]
@@ -41,6 +42,7 @@ struct RawConfig {
     partial_rotary_factor: Option<f64>,
     rope_scaling: Option<Value>,
     rope_parameters: Option<Value>,
+    original_max_position_embeddings: Option<f64>,
     num_local_experts: Option<usize>,
     num_experts_per_tok: Option<usize>,
     embedding_multiplier: Option<f32>,
@@ -79,10 +81,17 @@ impl TokenIds {
 
 impl ModelConfig {
     /// Reads `config.json` of a folder, and `generation_config.json` where there is one: its set of
-    /// end tokens is the one that generation goes by.
-    pub(crate) fn from_folder(folder: &Path) -> Result<Self> {
+    /// end tokens is the one that generation goes by. Also says how the weights were quantised.
+    pub(crate) fn from_folder(folder: &Path) -> Result<(Self, Option<Method>)> {
         let path = folder.join("config.json");
-        let raw: RawConfig = read_json(&path)?;
+        let json: Value = read_json(&path)?;
+        let method = Method::from_config(&path, &json)?;
+        let json = text_part(json);
+        let raw: RawConfig =
+            serde_json::from_value(json).map_err(|error| ModelError::InvalidFile {
+                path: path.clone(),
+                message: error.to_string(),
+            })?;
         let mut config = raw.into_config(&path)?;
         let generation = folder.join("generation_config.json");
         if generation.exists()
@@ -90,11 +99,36 @@ impl ModelConfig {
         {
             config.eos_token_ids = ids.into_vec();
         }
-        config.validate(&path)
+        Ok((config.validate(&path)?, method))
     }
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+/// The config of the text part of a model that sees as well; others as they are.
+fn text_part(mut json: Value) -> Value {
+    let composite = json["architectures"][0].as_str();
+    let Some(composite) = composite.and_then(|name| name.strip_suffix("ForConditionalGeneration"))
+    else {
+        return json;
+    };
+    let kind = json["text_config"]["model_type"].as_str();
+    let architecture = match (composite, kind) {
+        ("Mistral3" | "Llava", Some("mistral")) => "MistralForCausalLM",
+        ("Mistral3", Some("ministral3")) => "Ministral3ForCausalLM",
+        ("Gemma3", Some("gemma3_text")) => "Gemma3ForCausalLM",
+        _ => return json,
+    };
+    let mut text = json["text_config"].take();
+    // Both levels may have the tokens, and whether the head is tied.
+    for field in ["tie_word_embeddings", "bos_token_id", "eos_token_id"] {
+        if text[field].is_null() {
+            text[field] = json[field].take();
+        }
+    }
+    text["architectures"] = serde_json::json!([architecture]);
+    text
+}
+
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = std::fs::read(path).map_err(|source| ModelError::Io {
         path: path.to_owned(),
         source,
@@ -225,6 +259,9 @@ impl RawConfig {
             let mut raw: RawRope = serde_json::from_value(value.clone())
                 .map_err(|error| invalid(path, "rope_scaling", error.to_string()))?;
             raw.partial_rotary_factor = raw.partial_rotary_factor.or(self.partial_rotary_factor);
+            raw.original_max_position_embeddings = raw
+                .original_max_position_embeddings
+                .or(self.original_max_position_embeddings);
             Ok(raw)
         };
         let stated = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
@@ -274,6 +311,24 @@ mod tests {
 
     fn windows(config: &ModelConfig) -> Vec<Option<usize>> {
         (0..4).map(|layer| config.layer_window(layer)).collect()
+    }
+
+    #[test]
+    fn the_text_part_of_a_model_that_sees_is_a_config_of_its_own() {
+        let text = text_part(json!({
+            "architectures": ["Mistral3ForConditionalGeneration"],
+            "eos_token_id": 7,
+            "text_config": {"model_type": "ministral3", "hidden_size": 8, "tie_word_embeddings": true},
+            "tie_word_embeddings": false,
+        }));
+        assert_eq!(text["architectures"], json!(["Ministral3ForCausalLM"]));
+        assert_eq!(
+            (&text["hidden_size"], &text["eos_token_id"]),
+            (&json!(8), &json!(7))
+        );
+        assert_eq!(text["tie_word_embeddings"], json!(true));
+        let unknown = json!({"architectures": ["IdeficsForConditionalGeneration"]});
+        assert_eq!(text_part(unknown.clone()), unknown);
     }
 
     #[test]
@@ -333,6 +388,7 @@ mod tests {
         let end_tokens = || {
             ModelConfig::from_folder(folder.path())
                 .unwrap()
+                .0
                 .eos_token_ids
         };
         assert_eq!(end_tokens(), [2]);
