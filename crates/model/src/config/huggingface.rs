@@ -85,7 +85,10 @@ impl ModelConfig {
     pub(crate) fn from_folder(folder: &Path) -> Result<(Self, Option<Method>)> {
         let path = folder.join("config.json");
         let json: Value = read_json(&path)?;
-        let method = Method::from_config(&path, &json)?;
+        let method = match Method::from_config(&path, &json)? {
+            None => older_method(folder)?,
+            method => method,
+        };
         let json = text_part(json);
         let raw: RawConfig =
             serde_json::from_value(json).map_err(|error| ModelError::InvalidFile {
@@ -101,6 +104,24 @@ impl ModelConfig {
         }
         Ok((config.validate(&path)?, method))
     }
+}
+
+/// How the weights were quantised, in the file of its own that older tools wrote.
+fn older_method(folder: &Path) -> Result<Option<Method>> {
+    for (file, method) in [
+        ("quantize_config.json", "gptq"),
+        ("quant_config.json", "awq"),
+    ] {
+        let path = folder.join(file);
+        if path.exists() {
+            let mut json: Value = read_json(&path)?;
+            if let Value::Object(fields) = &mut json {
+                fields.insert("quant_method".to_owned(), method.into());
+            }
+            return Method::from_config(&path, &serde_json::json!({"quantization_config": json}));
+        }
+    }
+    Ok(None)
 }
 
 /// The config of the text part of a model that sees as well; others as they are.

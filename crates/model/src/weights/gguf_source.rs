@@ -160,17 +160,20 @@ impl TensorSource for GgufSource {
     }
 
     fn tensors(&self) -> Result<Vec<TensorInfo>> {
-        self.file
-            .tensors()
-            .map(|(name, tensor)| {
-                let (format, _) = self.file.data(name, tensor)?;
-                Ok(TensorInfo {
+        let mut tensors = Vec::new();
+        for (name, tensor) in self.file.tensors() {
+            match self.file.data(name, tensor) {
+                Ok((format, _)) => tensors.push(TensorInfo {
                     name: name.to_owned(),
                     shape: tensor.shape().to_vec(),
                     format,
-                })
-            })
-            .collect()
+                }),
+                // Perhaps of no use; if it is, loading says so.
+                Err(ModelError::UnsupportedTensorType { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(tensors)
     }
 }
 

@@ -216,6 +216,8 @@ impl PrequantizedSource {
         if float8::is_scale(name) {
             return Ok(None);
         }
-        Ok(Some(plain(raw.shape, float_format(name, raw.dtype)?)))
+        // What is of another type may be of no use; if it is, loading says so.
+        let format = float_format(name, raw.dtype).ok();
+        Ok(format.map(|format| plain(raw.shape, format)))
     }
 }

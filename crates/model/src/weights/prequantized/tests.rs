@@ -116,3 +116,44 @@ fn parts_that_do_not_fit_each_other_are_refused() {
     let message = spoilt(&[8, 64], &[5, 64], &[5, 8], 0);
     assert!(message.contains("5 groups of 64 inputs"), "{message}");
 }
+
+#[test]
+fn the_method_may_stand_in_a_file_of_its_own() {
+    let temporary = tempfile::tempdir().unwrap();
+    let target = temporary.path();
+    fs::copy(
+        folder("gptq").join("model.safetensors"),
+        target.join("model.safetensors"),
+    )
+    .unwrap();
+    let config = fs::read(folder("gptq").join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    let method = config["quantization_config"].take();
+    fs::write(target.join("config.json"), config.to_string()).unwrap();
+    let method_of = |folder| ModelConfig::from_folder(folder).unwrap().1;
+    assert_eq!(method_of(target), None);
+    fs::write(target.join("quantize_config.json"), method.to_string()).unwrap();
+    let expected = Method::Gptq {
+        zeros_less_one: true,
+    };
+    assert_eq!(method_of(target), Some(expected));
+}
+
+#[test]
+fn methods_that_are_not_supported_are_named() {
+    let refuse = |config: serde_json::Value| {
+        let config = serde_json::json!({"quantization_config": config});
+        Method::from_config(std::path::Path::new("config.json"), &config)
+            .unwrap_err()
+            .to_string()
+    };
+    let message = refuse(serde_json::json!({"quant_method": "gptq", "bits": 3}));
+    assert!(message.contains("gptq of 3 bits"), "{message}");
+    let message = refuse(serde_json::json!({"quant_method": "bitsandbytes"}));
+    assert!(
+        message.contains("bitsandbytes") && message.contains("fp8"),
+        "{message}"
+    );
+    let message = refuse(serde_json::json!({"quant_method": "awq", "bits": 4, "version": "gemv"}));
+    assert!(message.contains("gemv"), "{message}");
+}
