@@ -110,7 +110,8 @@ fn hugging_face(repo: &str, files: &[String]) -> Result<Choice, SourceError> {
     };
     // Mistral publishes the same weights a second time, in its own layout: they are taken where
     // that is all there is.
-    let is_mistral = !(has("config.json") && !weights(false).is_empty()) && has("params.json");
+    let is_hugging_face = has("config.json") && !weights(false).is_empty();
+    let is_mistral = !is_hugging_face && has("params.json");
     let weights = weights(is_mistral);
     if !(has("config.json") || is_mistral) || weights.is_empty() {
         return Err(SourceError::NotFound(format!(
