@@ -106,8 +106,9 @@ impl<'a> Loader<'a> {
         columns: usize,
     ) -> Result<TensorView<'a>> {
         let view = self.view(name, &[rows, columns])?;
-        let stored = view.packed_as.unwrap_or(view.format);
-        let format = self.target.format(name, stored, columns);
+        let format = self
+            .target
+            .format_of(name, view.format, view.packed_as, columns);
         if format == view.format {
             return Ok(view);
         }

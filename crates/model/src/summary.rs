@@ -83,7 +83,7 @@ impl ModelSummary {
                 summary.weight_bytes += 4 * weights;
                 continue;
             }
-            let format = target.format(&tensor.name, tensor.format, columns);
+            let format = target.format_of(&tensor.name, tensor.format, tensor.packed_as, columns);
             let bytes = PackedMatrix::packed_bytes(format, rows, columns).ok_or_else(too_large)?;
             summary.weight_bytes += bytes as u64;
             *formats.entry(format.name()).or_default() += weights;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::huggingface::read_json;
+use super::folder::read_json;
 use super::{Llama4Scaling, ModelConfig, RopeParameters, RopeScaling, invalid};
 use crate::error::Result;
 

@@ -4,6 +4,7 @@
 //! Field names are Hugging Face's. Fields that only some families have are optional, or hold the
 //! value that makes them do nothing.
 
+mod folder;
 mod gguf;
 mod huggingface;
 mod mistral;

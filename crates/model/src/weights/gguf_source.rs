@@ -167,6 +167,7 @@ impl TensorSource for GgufSource {
                     name: name.to_owned(),
                     shape: tensor.shape().to_vec(),
                     format,
+                    packed_as: None,
                 }),
                 // Perhaps of no use; if it is, loading says so.
                 Err(ModelError::UnsupportedTensorType { .. }) => {}

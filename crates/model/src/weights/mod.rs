@@ -48,8 +48,10 @@ pub(crate) struct TensorInfo {
     pub(crate) name: String,
     /// Dimensions, slowest first.
     pub(crate) shape: Vec<usize>,
-    /// The format it is packed in unless told otherwise.
+    /// As in [`TensorView`].
     pub(crate) format: Format,
+    /// As in [`TensorView`].
+    pub(crate) packed_as: Option<Format>,
 }
 
 /// Weights of one model, by the names they have on Hugging Face.

@@ -232,6 +232,7 @@ impl TensorSource for SafetensorsSource {
                 Ok(TensorInfo {
                     format: float_format(&name, info.dtype)?,
                     shape: info.shape.clone(),
+                    packed_as: None,
                     name,
                 })
             })

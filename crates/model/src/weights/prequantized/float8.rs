@@ -13,6 +13,9 @@ use crate::error::Result;
 /// What the scale of `weight` may be called: DeepSeek's and Qwen's, compressed-tensors', Mistral's.
 const SCALES: [&str; 3] = ["weight_scale_inv", "weight_scale", "qscale_weight"];
 
+/// What the weights are packed as unless told otherwise.
+pub(super) const PACKED_AS: Format = Format::Q8_0;
+
 /// Whether a tensor is the scale of another, of weights or of activations.
 pub(super) fn is_scale(name: &str) -> bool {
     let part = name.rsplit('.').next().unwrap_or_default();
@@ -59,7 +62,7 @@ pub(super) fn dequantize(
         format: Format::F32,
         shape: vec![rows, columns],
         bytes: bytes.into(),
-        packed_as: Some(Format::Q8_0),
+        packed_as: Some(PACKED_AS),
     })
 }
 

@@ -194,9 +194,13 @@ impl PrequantizedSource {
             name: name.to_owned(),
             shape: shape.to_vec(),
             format,
+            packed_as: None,
         };
         if raw.dtype == Dtype::F8_E4M3 {
-            return Ok(Some(plain(raw.shape, Format::Q8_0)));
+            return Ok(Some(TensorInfo {
+                packed_as: Some(float8::PACKED_AS),
+                ..plain(raw.shape, Format::F32)
+            }));
         }
         if let Some(method) = &self.method
             && let Some((module, part)) = name.rsplit_once('.')
@@ -211,6 +215,7 @@ impl PrequantizedSource {
                 name: format!("{}.weight", module.name),
                 shape: shape.to_vec(),
                 format,
+                packed_as: None,
             }));
         }
         if float8::is_scale(name) {
