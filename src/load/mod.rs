@@ -222,13 +222,14 @@ fn physical_cores() -> Option<usize> {
     Some(sysinfo::System::physical_core_count().map_or(usable, |cores| cores.clamp(1, usable)))
 }
 
-/// Memory that can be had without swapping, in bytes.
+/// Memory that can be had without swapping, in bytes: what a container's limit leaves beside its
+/// processes, since files that it has read give way.
 fn free_memory() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
-    let limit = system
-        .cgroup_limits()
-        .map_or(u64::MAX, |limits| limits.free_memory);
+    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| {
+        limits.total_memory.saturating_sub(limits.rss)
+    });
     system.available_memory().min(limit)
 }
 
