@@ -137,7 +137,8 @@ pub(super) fn without_generation_tags(source: &str) -> String {
     while let Some(start) = rest.find("{%") {
         let (before, tag) = rest.split_at(start);
         output.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        // Behind the opening, whose last character could be taken for the closing's first.
+        let Some(end) = tag[2..].find("%}").map(|end| end + 2) else {
             rest = tag;
             break;
         };
@@ -176,6 +177,13 @@ mod tests {
     #[track_caller]
     fn assert_renders(source: &str, expected: &str) {
         assert_eq!(render_source(source).unwrap(), expected, "{source}");
+    }
+
+    #[test]
+    fn a_tag_whose_opening_looks_like_its_closing_is_left_alone() {
+        for source in ["{%}- endfor %}", "{%}", "{%", "a{%}b{% c %}"] {
+            assert_eq!(without_generation_tags(source), source);
+        }
     }
 
     #[test]
