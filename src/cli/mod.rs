@@ -7,12 +7,13 @@ pub mod pull;
 pub mod run;
 pub mod serve;
 mod session;
+pub mod show;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use matou_model::{DeviceChoice, KvCacheDtype};
+use matou_model::{DeviceChoice, KvCacheDtype, Quantization};
 use tracing_subscriber::EnvFilter;
 
 /// Run Llama- and Mistral-family models on your own machine, behind an
@@ -55,6 +56,8 @@ pub enum Command {
     Pull(pull::PullArgs),
     /// List the models that have a name, and which are on this machine.
     List(list::ListArgs),
+    /// Show what a model is and what memory it takes, without loading it.
+    Show(show::ShowArgs),
     /// Measure tokens per second, by llama-bench's protocol.
     Bench(bench::BenchArgs),
 }
@@ -68,6 +71,7 @@ impl Command {
             Self::Run(args) => run::run(args).await,
             Self::Pull(args) => pull::run(args).await,
             Self::List(args) => list::run(args).await,
+            Self::Show(args) => show::run(args).await,
             Self::Bench(args) => bench::run(args).await,
         }
     }
@@ -134,6 +138,10 @@ pub struct ModelOptions {
     /// Type of unquantised weights; auto keeps the file's own.
     #[arg(long, value_enum, default_value_t = Dtype::Auto, help_heading = "Model")]
     pub dtype: Dtype,
+
+    /// Pack unquantised weights as they load: q8_0, q6_k, q5_k_m, q4_k_m, q4_0 and others.
+    #[arg(long, value_name = "FORMAT", help_heading = "Model")]
+    pub quantize: Option<Quantization>,
 
     /// Threads that compute [default: physical cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Model")]

@@ -13,16 +13,20 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use matou_engine::{EngineConfig, SamplingParams};
 use matou_hub::{Catalogue, HubOptions, ModelFiles};
-use matou_model::{GgufFile, LanguageModel, LoadOptions, WeightFiles};
-use tracing::warn;
+use matou_model::{GgufFile, LanguageModel, LoadOptions, ModelSummary, Quantization, WeightFiles};
+use tracing::{info, warn};
 
 pub use text::TextSide;
 
-use crate::cli::ModelOptions;
+use crate::cli::{Device, ModelOptions};
+use crate::fit;
 use crate::kv_plan::{self, KvNeeds, human_bytes};
 
 /// Weights of less than this load before a progress bar could be read.
 const PROGRESS_FROM_BYTES: u64 = 1 << 30;
+
+/// Tokens that there must be room for, where nobody says how long contexts are to be.
+const SHORTEST_CONTEXT: usize = 512;
 
 /// A model in memory, without its KV cache, and what belongs to it.
 pub struct LoadedModel {
@@ -60,29 +64,46 @@ pub fn catalogue(options: &ModelOptions) -> Result<Catalogue> {
     Ok(Catalogue::load(options.models.as_deref())?)
 }
 
-/// Loads a model from its files.
-pub fn load(files: ModelFiles, options: &ModelOptions) -> Result<LoadedModel> {
-    let (weights, text) = if files.is_gguf {
-        let gguf = GgufFile::open(&files.weights)?;
-        (
-            WeightFiles::Gguf(files.weights.clone()),
-            TextSide::from_gguf(&gguf),
-        )
+/// What the model crate calls these files.
+pub fn weight_files(files: &ModelFiles) -> WeightFiles {
+    if files.is_gguf {
+        WeightFiles::Gguf(files.weights.clone())
     } else {
-        (
-            WeightFiles::HuggingFace(files.weights.clone()),
-            TextSide::from_folder(&files.weights),
-        )
+        WeightFiles::HuggingFace(files.weights.clone())
+    }
+}
+
+/// The tokenizer and the template of a model.
+pub fn text_side(files: &ModelFiles) -> Result<TextSide> {
+    let text = if files.is_gguf {
+        TextSide::from_gguf(&GgufFile::open(&files.weights)?)
+    } else {
+        TextSide::from_folder(&files.weights)
     };
-    let text =
-        text.with_context(|| format!("cannot use the tokenizer of {}", files.weights.display()))?;
-    let load_options = LoadOptions {
+    text.with_context(|| format!("cannot use the tokenizer of {}", files.weights.display()))
+}
+
+/// How the weights are loaded.
+pub fn load_options(options: &ModelOptions) -> LoadOptions {
+    LoadOptions {
         device: options.device.into(),
         dtype: options.dtype.into(),
+        quantize: options.quantize,
+        context_length: options.max_model_len,
         threads: options.threads.map(usize::from).or_else(physical_cores),
-        progress: progress(),
         ..LoadOptions::default()
+    }
+}
+
+/// Loads a model from its files, if it fits into memory.
+pub fn load(files: ModelFiles, options: &ModelOptions) -> Result<LoadedModel> {
+    let weights = weight_files(&files);
+    let text = text_side(&files)?;
+    let load_options = LoadOptions {
+        progress: progress(),
+        ..load_options(options)
     };
+    check_fit(&weights, &load_options, options)?;
     let model = matou_model::load(&weights, &load_options)?;
     Ok(LoadedModel {
         name: files.name,
@@ -163,6 +184,37 @@ impl LoadedModel {
     }
 }
 
+/// Says what memory a model will take, and refuses it where that is more than there is. On a GPU, the
+/// memory is another.
+fn check_fit(weights: &WeightFiles, load: &LoadOptions, options: &ModelOptions) -> Result<()> {
+    if !matches!(options.device, Device::Auto | Device::Cpu) {
+        return Ok(());
+    }
+    let summary = ModelSummary::read(weights, load)?;
+    // Without a length of its own, a context is made as long as memory allows.
+    let tokens = options.max_model_len.unwrap_or(SHORTEST_CONTEXT);
+    let tokens = tokens.min(summary.max_position_embeddings);
+    let quantized = Quantization::names().filter_map(|name| {
+        let quantize = name.parse().ok();
+        let load = LoadOptions {
+            quantize,
+            ..load_options(options)
+        };
+        let summary = ModelSummary::read(weights, &load).ok()?;
+        Some((name.to_owned(), summary.weight_bytes))
+    });
+    let dtype = options.kv_cache_dtype.into();
+    // The names begin with the coarsest.
+    let needs = fit::check(&summary, dtype, tokens, free_memory(), quantized.rev())?;
+    info!(
+        "memory: {} for weights, {} for the keys and values of {tokens} tokens, about {} to work in",
+        human_bytes(needs.weights),
+        human_bytes(needs.kv_cache),
+        human_bytes(needs.working)
+    );
+    Ok(())
+}
+
 /// Cores that this process may use, hardware threads of one core counted once: kernels keep a core's
 /// arithmetic busy with one.
 fn physical_cores() -> Option<usize> {
@@ -170,13 +222,14 @@ fn physical_cores() -> Option<usize> {
     Some(sysinfo::System::physical_core_count().map_or(usable, |cores| cores.clamp(1, usable)))
 }
 
-/// Memory that can be had without swapping, in bytes.
+/// Memory that can be had without swapping, in bytes: what a container's limit leaves beside its
+/// processes, since files that it has read give way.
 fn free_memory() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
-    let limit = system
-        .cgroup_limits()
-        .map_or(u64::MAX, |limits| limits.free_memory);
+    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| {
+        limits.total_memory.saturating_sub(limits.rss)
+    });
     system.available_memory().min(limit)
 }
 

@@ -38,6 +38,47 @@ fn list_shows_the_default_model() {
 }
 
 #[test]
+fn show_tells_what_a_model_is_without_loading_it() {
+    let tiny = tiny_model();
+    let tiny = tiny.to_str().expect("UTF-8");
+    let shown = stdout(&["show", tiny]);
+    for part in [
+        "LlamaForCausalLM: 2 layers",
+        "F32 100.0 %",
+        "</s> (2)",
+        "512 tokens",
+    ] {
+        assert!(shown.contains(part), "{part:?} is not in {shown}");
+    }
+    let quantized = stdout(&["show", tiny, "--quantize", "q8_0"]);
+    assert!(quantized.contains("Q8_0 100.0 %"), "{quantized}");
+}
+
+#[test]
+fn a_checkpoint_is_quantised_as_it_loads() {
+    let tiny = tiny_model();
+    let tiny = tiny.to_str().expect("UTF-8");
+    let question = [
+        "run",
+        "-m",
+        tiny,
+        " t17",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "4",
+    ];
+    let answer = stdout(&[&question[..], &["--quantize", "q8_0"]].concat());
+    assert!(!answer.trim().is_empty());
+    let output = run(&[&question[..], &["--quantize", "q9"]].concat());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && message.contains("q4_k_m"),
+        "{message}"
+    );
+}
+
+#[test]
 fn bench_prints_a_json_line_a_figure() {
     let tiny = tiny_model();
     let lines = stdout(&[

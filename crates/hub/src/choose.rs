@@ -6,17 +6,21 @@ use crate::model_ref::shard_names;
 /// The quantisation to take when a repository offers many: the usual balance of size and quality.
 const PREFERRED: &str = "Q4_K_M";
 
-/// Files that a folder in Hugging Face layout needs besides weights.
-const COMPANIONS: [&str; 9] = [
+/// Files that a folder needs besides weights, in Hugging Face's layout or in Mistral's.
+const COMPANIONS: [&str; 13] = [
     "config.json",
+    "params.json",
     "generation_config.json",
     "tokenizer.json",
+    "tekken.json",
+    "added_tokens.json",
     "tokenizer_config.json",
     "tokenizer.model",
     "special_tokens_map.json",
     "chat_template.jinja",
     "chat_template.json",
     INDEX,
+    "consolidated.safetensors.index.json",
 ];
 
 /// Names the shards of safetensors weights.
@@ -96,21 +100,39 @@ fn is_preferred(file: &str) -> bool {
 
 fn hugging_face(repo: &str, files: &[String]) -> Result<Choice, SourceError> {
     let has = |name: &str| files.iter().any(|file| file == name);
-    // Mistral publishes the same weights a second time, in its own layout, as `consolidated*`.
-    let weights = |file: &&String| {
-        file.ends_with(".safetensors") && !file.contains('/') && !file.starts_with("consolidated")
+    let weights = |consolidated: bool| -> Vec<String> {
+        let weights = |file: &&String| {
+            file.ends_with(".safetensors")
+                && !file.contains('/')
+                && file.starts_with("consolidated") == consolidated
+        };
+        files.iter().filter(weights).cloned().collect()
     };
-    let weights: Vec<String> = files.iter().filter(weights).cloned().collect();
-    if !has("config.json") || weights.is_empty() {
+    // Mistral publishes the same weights a second time, in its own layout: they are taken where
+    // that is all there is.
+    let is_hugging_face = has("config.json") && !weights(false).is_empty();
+    let is_mistral = !is_hugging_face && has("params.json");
+    let weights = weights(is_mistral);
+    if !(has("config.json") || is_mistral) || weights.is_empty() {
         return Err(SourceError::NotFound(format!(
-            "{repo} holds no model that matou can read (neither a .gguf file nor config.json with .safetensors)"
+            "{repo} holds no model that matou can read (neither a .gguf file nor config.json or params.json with .safetensors)"
         )));
     }
+    let wanted = |name: &&&str| has(name) && (!is_mistral || **name != INDEX);
+    let foreign = |name: &&&str| is_mistral || !name.starts_with("consolidated");
     let companions = COMPANIONS
         .iter()
-        .filter(|name| has(name))
+        .filter(wanted)
+        .filter(foreign)
         .map(|name| (*name).to_owned());
-    Ok(Choice::HuggingFace(companions.chain(weights).collect()))
+    // Mistral's SentencePiece models have the version of their chat format behind the name.
+    let versioned = files
+        .iter()
+        .filter(|file| file.contains(".model.v") && !file.contains('/'))
+        .cloned();
+    Ok(Choice::HuggingFace(
+        companions.chain(versioned).chain(weights).collect(),
+    ))
 }
 
 #[cfg(test)]
@@ -129,6 +151,32 @@ mod tests {
 
     fn gguf(files: &[&str]) -> Choice {
         Choice::Gguf(files.iter().map(|file| (*file).to_owned()).collect())
+    }
+
+    #[test]
+    fn mistrals_layout_is_taken_where_there_is_no_other() {
+        let files = |files: &[&str]| match chosen(files).unwrap() {
+            Choice::HuggingFace(files) => files,
+            Choice::Gguf(_) => panic!("no GGUF file was there"),
+        };
+        let own = ["params.json", "tekken.json", "consolidated.safetensors"];
+        assert_eq!(files(&own), own);
+        let versioned = files(&[
+            "params.json",
+            "tokenizer.model.v3",
+            "consolidated.safetensors",
+        ]);
+        assert!(versioned.contains(&"tokenizer.model.v3".to_owned()));
+        let both = files(&[
+            "config.json",
+            "consolidated.safetensors",
+            "model.safetensors",
+            "params.json",
+            "tekken.json",
+        ]);
+        assert!(both.contains(&"model.safetensors".to_owned()));
+        assert!(!both.iter().any(|file| file.starts_with("consolidated")));
+        assert!(chosen(&["params.json", "tekken.json"]).is_err());
     }
 
     #[test]

@@ -321,7 +321,7 @@ fn resolve_path(path: &Path) -> Result<ModelFiles, HubError> {
             candidates.join(", ")
         ))),
         Err(_) => Err(wrong(
-            "the folder holds no model (neither a .gguf file nor config.json with .safetensors)",
+            "the folder holds no model (neither a .gguf file nor config.json or params.json with .safetensors)",
         )),
     }
 }

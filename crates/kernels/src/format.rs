@@ -38,11 +38,31 @@ pub enum Format {
     Iq4Nl,
     /// [`Format::Iq4Nl`] in super-blocks of 256, a 6-bit scale for each 32.
     Iq4Xs,
+    /// Entries of a codebook of eight ternary weights, shifted by an eighth, a scale for each 32.
+    Iq1S,
+    /// [`Format::Iq1S`] with a shift for each 8 and a scale for each 16.
+    Iq1M,
+    /// Entries of a codebook of eight magnitudes, with signs and a scale for each 32.
+    Iq2Xxs,
+    /// [`Format::Iq2Xxs`] with a larger codebook and a scale for each 16.
+    Iq2Xs,
+    /// [`Format::Iq2Xs`] with a still larger codebook.
+    Iq2S,
+    /// Entries of a codebook of four magnitudes, with signs and a scale for each 32.
+    Iq3Xxs,
+    /// [`Format::Iq3Xxs`] with a larger codebook.
+    Iq3S,
+    /// Ternary weights, five in a byte, a scale for each 256.
+    Tq1_0,
+    /// Ternary weights, four in a byte, a scale for each 256.
+    Tq2_0,
+    /// 4-bit floats, a power of two for each 32.
+    Mxfp4,
 }
 
 impl Format {
     /// Every format, in the order of the enum: what tests and benchmarks iterate over.
-    pub const ALL: [Format; 15] = [
+    pub const ALL: [Format; 25] = [
         Format::F32,
         Format::F16,
         Format::Bf16,
@@ -58,6 +78,16 @@ impl Format {
         Format::Q6K,
         Format::Iq4Nl,
         Format::Iq4Xs,
+        Format::Iq1S,
+        Format::Iq1M,
+        Format::Iq2Xxs,
+        Format::Iq2Xs,
+        Format::Iq2S,
+        Format::Iq3Xxs,
+        Format::Iq3S,
+        Format::Tq1_0,
+        Format::Tq2_0,
+        Format::Mxfp4,
     ];
 
     /// The format of a `ggml_type` number as found in a GGUF tensor table; `None` if it is not
@@ -76,9 +106,19 @@ impl Format {
             12 => Format::Q4K,
             13 => Format::Q5K,
             14 => Format::Q6K,
+            16 => Format::Iq2Xxs,
+            17 => Format::Iq2Xs,
+            18 => Format::Iq3Xxs,
+            19 => Format::Iq1S,
             20 => Format::Iq4Nl,
+            21 => Format::Iq3S,
+            22 => Format::Iq2S,
             23 => Format::Iq4Xs,
+            29 => Format::Iq1M,
             30 => Format::Bf16,
+            34 => Format::Tq1_0,
+            35 => Format::Tq2_0,
+            39 => Format::Mxfp4,
             _ => return None,
         })
     }
@@ -92,10 +132,9 @@ impl Format {
             | Format::Q5_0
             | Format::Q5_1
             | Format::Q8_0
-            | Format::Iq4Nl => 32,
-            Format::Q2K | Format::Q3K | Format::Q4K | Format::Q5K | Format::Q6K | Format::Iq4Xs => {
-                256
-            }
+            | Format::Iq4Nl
+            | Format::Mxfp4 => 32,
+            _ => 256,
         }
     }
 
@@ -115,6 +154,16 @@ impl Format {
             Format::Q5K => 4 + 12 + 32 + 128,
             Format::Q6K => 128 + 64 + 16 + 2,
             Format::Iq4Xs => 2 + 2 + 4 + 128,
+            Format::Iq1S => 2 + 32 + 16,
+            Format::Iq1M => 32 + 16 + 8,
+            Format::Iq2Xxs => 2 + 64,
+            Format::Iq2Xs => 2 + 64 + 8,
+            Format::Iq2S => 2 + 32 + 32 + 8 + 8,
+            Format::Iq3Xxs => 2 + 64 + 32,
+            Format::Iq3S => 2 + 64 + 8 + 32 + 4,
+            Format::Tq1_0 => 48 + 4 + 2,
+            Format::Tq2_0 => 64 + 2,
+            Format::Mxfp4 => 1 + 16,
         }
     }
 
@@ -145,6 +194,16 @@ impl Format {
             Format::Q6K => "Q6_K",
             Format::Iq4Nl => "IQ4_NL",
             Format::Iq4Xs => "IQ4_XS",
+            Format::Iq1S => "IQ1_S",
+            Format::Iq1M => "IQ1_M",
+            Format::Iq2Xxs => "IQ2_XXS",
+            Format::Iq2Xs => "IQ2_XS",
+            Format::Iq2S => "IQ2_S",
+            Format::Iq3Xxs => "IQ3_XXS",
+            Format::Iq3S => "IQ3_S",
+            Format::Tq1_0 => "TQ1_0",
+            Format::Tq2_0 => "TQ2_0",
+            Format::Mxfp4 => "MXFP4",
         }
     }
 }

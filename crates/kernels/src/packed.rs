@@ -120,6 +120,14 @@ impl PackedMatrix {
         })
     }
 
+    /// Bytes that a matrix takes once packed; `None` if its columns are not a whole number of blocks,
+    /// or on overflow.
+    pub fn packed_bytes(format: Format, rows: usize, cols: usize) -> Option<usize> {
+        format.row_bytes(cols)?;
+        let strips = rows.div_ceil(STRIP_ROWS);
+        strips.checked_mul(layout(format).strip_bytes(cols))
+    }
+
     /// Rows: the outputs of the product.
     pub fn rows(&self) -> usize {
         self.rows

@@ -23,7 +23,9 @@ mod language_model;
 mod layers;
 mod load;
 mod loader;
+mod quantize;
 mod registry;
+mod summary;
 mod validate;
 mod weights;
 
@@ -33,4 +35,6 @@ pub use forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
 pub use language_model::{KvCacheDtype, LanguageModel, ModelInfo};
 pub use load::{DeviceChoice, Dtype, LoadOptions, WeightFiles, load};
 pub use loader::Progress;
+pub use quantize::Quantization;
+pub use summary::ModelSummary;
 pub use weights::{GgufArray, GgufFile, GgufMetadata, GgufTensor, GgufValue};

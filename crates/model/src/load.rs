@@ -1,27 +1,31 @@
 //! From files on disk to a model that runs.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use candle_core::{DType, Device};
-use matou_kernels::{Context, Format, Isa};
+use matou_kernels::{Context, Isa};
 
 use crate::compute::{Compute, Cpu};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, PARAMS_FILE};
 use crate::decoder::Decoder;
 use crate::error::{ModelError, Result};
 use crate::language_model::LanguageModel;
 use crate::loader::{Loader, Progress};
+use crate::quantize::{Quantization, Target};
 use crate::registry;
-use crate::weights::{GgufFile, GgufSource, SafetensorsSource, TensorSource};
+use crate::weights::{
+    CONSOLIDATED, GgufFile, GgufSource, HUGGING_FACE, MistralSource, PrequantizedSource,
+    SafetensorsSource, TensorSource,
+};
 
 /// The files of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WeightFiles {
     /// A GGUF file, or the first of its shards.
     Gguf(PathBuf),
-    /// A folder with `config.json` and safetensors.
+    /// A folder with `config.json` and safetensors, or with Mistral's `params.json` and its.
     HuggingFace(PathBuf),
 }
 
@@ -63,6 +67,11 @@ pub struct LoadOptions {
     pub device: DeviceChoice,
     /// Element type of what is not quantised. (On the CPU, activations are f32 in any case.)
     pub dtype: Dtype,
+    /// What unquantised matrices are packed into as they load; nothing if `None`.
+    pub quantize: Option<Quantization>,
+    /// Longest context that there will be; the model's own if `None`. Decides how models rotate
+    /// that do it in one way for short contexts and in another for long ones.
+    pub context_length: Option<usize>,
     /// CPU threads; as many as the machine has if `None`.
     pub threads: Option<usize>,
     /// CPU instruction set; `MATOU_ISA`, or the best there is, if `None`.
@@ -76,6 +85,7 @@ impl fmt::Debug for LoadOptions {
         f.debug_struct("LoadOptions")
             .field("device", &self.device)
             .field("dtype", &self.dtype)
+            .field("quantize", &self.quantize)
             .field("threads", &self.threads)
             .field("isa", &self.isa.as_ref().map(Isa::name))
             .finish_non_exhaustive()
@@ -89,6 +99,29 @@ impl fmt::Debug for LoadOptions {
 /// When files are missing or corrupt, a tensor is missing or has the wrong shape or an unsupported
 /// type, the architecture is unknown, or the device is not there. Each error names what it is about.
 pub fn load(weights: &WeightFiles, options: &LoadOptions) -> Result<Box<dyn LanguageModel>> {
+    let (config, source) = open(weights, options)?;
+    let architecture = registry::architecture(&config)?;
+    let target = Target::new(options, &config);
+    let loader = Loader::new(
+        source.as_ref(),
+        compute(options)?,
+        target,
+        options.progress.as_deref(),
+    );
+    Ok(Box::new(Decoder::load(&config, &architecture, &loader)?))
+}
+
+/// The config of a model, and where its weights are.
+pub(crate) fn open(
+    weights: &WeightFiles,
+    options: &LoadOptions,
+) -> Result<(ModelConfig, Box<dyn TensorSource>)> {
+    let (mut config, source) = open_files(weights)?;
+    config.settle_context(options.context_length);
+    Ok((config, source))
+}
+
+fn open_files(weights: &WeightFiles) -> Result<(ModelConfig, Box<dyn TensorSource>)> {
     match weights {
         WeightFiles::Gguf(path) => {
             let file = GgufFile::open(path)?;
@@ -99,30 +132,28 @@ pub fn load(weights: &WeightFiles, options: &LoadOptions) -> Result<Box<dyn Lang
                 config.num_attention_heads,
                 config.num_key_value_heads,
             );
-            load_decoder(&config, &source, options)
+            Ok((config, Box::new(source)))
         }
-        WeightFiles::HuggingFace(folder) => {
-            let config = ModelConfig::from_folder(folder)?;
-            load_decoder(&config, &SafetensorsSource::open(folder)?, options)
-        }
+        WeightFiles::HuggingFace(folder) => open_folder(folder),
     }
 }
 
-fn load_decoder(
-    config: &ModelConfig,
-    source: &dyn TensorSource,
-    options: &LoadOptions,
-) -> Result<Box<dyn LanguageModel>> {
-    let architecture = registry::architecture(config)?;
-    let compute = compute(options)?;
-    let dense_format = match options.dtype {
-        Dtype::Auto => None,
-        Dtype::F32 => Some(Format::F32),
-        Dtype::F16 => Some(Format::F16),
-        Dtype::Bf16 => Some(Format::Bf16),
-    };
-    let loader = Loader::new(source, compute, dense_format, options.progress.as_deref());
-    Ok(Box::new(Decoder::load(config, &architecture, &loader)?))
+/// Hugging Face's layout, or Mistral's where that is all there is.
+fn open_folder(folder: &Path) -> Result<(ModelConfig, Box<dyn TensorSource>)> {
+    let has_config = folder.join("config.json").exists();
+    if folder.join(PARAMS_FILE).exists() && !(has_config && HUGGING_FACE.exist_in(folder)) {
+        let config = ModelConfig::from_params(folder)?;
+        let files = SafetensorsSource::open(folder, CONSOLIDATED)?;
+        let source = MistralSource::new(
+            Box::new(PrequantizedSource::new(files, None)),
+            config.num_attention_heads,
+            config.num_key_value_heads,
+        );
+        return Ok((config, Box::new(source)));
+    }
+    let (config, method) = ModelConfig::from_folder(folder)?;
+    let files = SafetensorsSource::open(folder, HUGGING_FACE)?;
+    Ok((config, Box::new(PrequantizedSource::new(files, method))))
 }
 
 fn compute(options: &LoadOptions) -> Result<Compute> {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use matou_kernels::{Format, PackedMatrix, dequantize};
+use matou_kernels::{PackedMatrix, dequantize};
 
 use crate::compute::Compute;
 use crate::error::{ModelError, Result};
+use crate::quantize::{Target, convert};
 use crate::weights::{TensorSource, TensorView};
 
 /// Called with the bytes loaded so far and the bytes in all.
@@ -18,8 +19,8 @@ pub type Progress = dyn Fn(u64, u64) + Send + Sync;
 pub(crate) struct Loader<'a> {
     source: &'a dyn TensorSource,
     compute: Compute,
-    /// Format that unquantised matrices are converted to; as stored if `None`.
-    dense_format: Option<Format>,
+    /// What matrices are converted to.
+    target: Target,
     progress: Option<&'a Progress>,
     /// Bytes of all tensors in the files.
     total_bytes: u64,
@@ -53,13 +54,13 @@ impl<'a> Loader<'a> {
     pub(crate) fn new(
         source: &'a dyn TensorSource,
         compute: Compute,
-        dense_format: Option<Format>,
+        target: Target,
         progress: Option<&'a Progress>,
     ) -> Self {
         Self {
             source,
             compute,
-            dense_format,
+            target,
             progress,
             total_bytes: source.total_bytes(),
             tally: RefCell::default(),
@@ -97,7 +98,7 @@ impl<'a> Loader<'a> {
         Ok(Arc::new(packed))
     }
 
-    /// A matrix in its stored encoding, its shape checked.
+    /// A matrix in the encoding it is to have, its shape checked.
     pub(crate) fn matrix_view(
         &self,
         name: &str,
@@ -105,12 +106,18 @@ impl<'a> Loader<'a> {
         columns: usize,
     ) -> Result<TensorView<'a>> {
         let view = self.view(name, &[rows, columns])?;
-        match self.dense_format {
-            Some(format) if is_dense(view.format) && view.format != format => {
-                converted(name, &view, format)
-            }
-            _ => Ok(view),
+        let format = self
+            .target
+            .format_of(name, view.format, view.packed_as, columns);
+        if format == view.format {
+            return Ok(view);
         }
+        let bytes = convert(&view, format).map_err(|error| pack_error(name, error))?;
+        Ok(TensorView {
+            format,
+            bytes: bytes.into(),
+            ..view
+        })
     }
 
     /// A matrix as a dense tensor.
@@ -163,35 +170,10 @@ impl<'a> Loader<'a> {
     }
 }
 
-fn is_dense(format: Format) -> bool {
-    format.block_size() == 1
-}
-
 fn dequantized(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
     let mut values = vec![0.0; view.shape.iter().product()];
     dequantize(view.format, &view.bytes, &mut values).map_err(|error| pack_error(name, error))?;
     Ok(values)
-}
-
-/// The same values in another dense format.
-fn converted<'a>(name: &str, view: &TensorView<'_>, format: Format) -> Result<TensorView<'a>> {
-    let values = dequantized(name, view)?;
-    let bytes: Vec<u8> = match format {
-        Format::F16 => values
-            .iter()
-            .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
-            .collect(),
-        Format::Bf16 => values
-            .iter()
-            .flat_map(|&v| half::bf16::from_f32(v).to_le_bytes())
-            .collect(),
-        _ => values.iter().flat_map(|&v| v.to_le_bytes()).collect(),
-    };
-    Ok(TensorView {
-        format,
-        shape: view.shape.clone(),
-        bytes: bytes.into(),
-    })
 }
 
 fn pack_error(name: &str, error: impl std::fmt::Display) -> ModelError {

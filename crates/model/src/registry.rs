@@ -15,8 +15,8 @@ struct Family {
 
 #[rustfmt::skip]
 const FAMILIES: &[Family] = &[
-    Family { huggingface: &["LlamaForCausalLM", "LLaMAForCausalLM"], gguf: &["llama"], architecture: llama_or_mixtral },
-    Family { huggingface: &["MistralForCausalLM", "MinistralForCausalLM", "Ministral3ForCausalLM"], gguf: &[], architecture: llama::architecture },
+    Family { huggingface: &["LlamaForCausalLM", "LLaMAForCausalLM", "YiForCausalLM"], gguf: &["llama"], architecture: llama_or_mixtral },
+    Family { huggingface: &["MistralForCausalLM", "MinistralForCausalLM", "Ministral3ForCausalLM"], gguf: &["mistral3"], architecture: llama_or_mixtral },
     Family { huggingface: &["SmolLM3ForCausalLM"], gguf: &["smollm3"], architecture: llama::architecture },
     Family { huggingface: &["MixtralForCausalLM"], gguf: &[], architecture: mixtral::architecture },
     Family { huggingface: &["GraniteForCausalLM"], gguf: &["granite"], architecture: granite::architecture },

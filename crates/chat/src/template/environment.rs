@@ -43,6 +43,7 @@ pub(super) fn new(clock: Clock) -> Environment<'static> {
     environment.set_fuel(Some(MAX_STEPS));
     environment.set_recursion_limit(MAX_RECURSION);
     environment.add_filter("tojson", tojson);
+    environment.add_filter("from_json", from_json);
     environment.add_function("raise_exception", |words: String| -> Result<Value, Error> {
         let error = Error::new(
             ErrorKind::InvalidOperation,
@@ -107,6 +108,15 @@ fn tojson(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
     Ok(json::to_string(&value, &style))
 }
 
+/// The value that JSON text stands for, and any other text or value as it is. No template of
+/// transformers has this; those of [`super::mistral`] do.
+fn from_json(value: Value) -> Value {
+    let parsed = value
+        .as_str()
+        .and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    parsed.map_or(value, |parsed| Value::from(Serde(parsed)))
+}
+
 /// Python's `datetime.strftime`.
 fn strftime(now: DateTime<Local>, format: &str) -> Result<String, Error> {
     let items: Vec<Item<'_>> = StrftimeItems::new(format).collect();
@@ -127,7 +137,8 @@ pub(super) fn without_generation_tags(source: &str) -> String {
     while let Some(start) = rest.find("{%") {
         let (before, tag) = rest.split_at(start);
         output.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        // Behind the opening, whose last character could be taken for the closing's first.
+        let Some(end) = tag[2..].find("%}").map(|end| end + 2) else {
             rest = tag;
             break;
         };
@@ -166,6 +177,13 @@ mod tests {
     #[track_caller]
     fn assert_renders(source: &str, expected: &str) {
         assert_eq!(render_source(source).unwrap(), expected, "{source}");
+    }
+
+    #[test]
+    fn a_tag_whose_opening_looks_like_its_closing_is_left_alone() {
+        for source in ["{%}- endfor %}", "{%}", "{%", "a{%}b{% c %}"] {
+            assert_eq!(without_generation_tags(source), source);
+        }
     }
 
     #[test]

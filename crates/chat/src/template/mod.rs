@@ -12,6 +12,7 @@ mod environment;
 mod json;
 mod marking;
 mod messages;
+mod mistral;
 mod source;
 
 use std::sync::Arc;

@@ -57,7 +57,8 @@ impl TemplateSource {
     }
 
     /// The template of a folder in Hugging Face layout, if it has one: `chat_template.jinja`,
-    /// `chat_template.json` or the field in `tokenizer_config.json`, in this order.
+    /// `chat_template.json` or the field in `tokenizer_config.json`, in this order; and where there
+    /// is none, the format of Mistral's tokenizer if it has one of these.
     ///
     /// # Errors
     /// [`TemplateError::Read`] when one of them exists and cannot be read.
@@ -79,7 +80,7 @@ impl TemplateSource {
                 return Ok(Some(source));
             }
         }
-        Ok(None)
+        super::mistral::of_folder(folder)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

@@ -46,9 +46,10 @@ pub struct GgufVocab {
     pub add_space_prefix: Option<bool>,
 }
 
+pub(super) const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
 const BYTE: i32 = 6;
 
 /// Control tokens that end a turn, whether the model's files say so or not: they often name only
@@ -276,6 +277,7 @@ fn sentencepiece(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
         pieces,
         byte_tokens,
         unknown_token: vocab.unknown_token_id,
+        takes_whole_pieces: false,
     });
     let add_space_prefix = vocab.add_space_prefix.unwrap_or(true);
     Ok(Tokenizer {

@@ -1,5 +1,6 @@
 //! Tokenizers from `tokenizer.json`, and from the files beside it.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -10,12 +11,14 @@ use tokenizers::{AddedToken, Encoding, Normalizer as _, PostProcessor as _, Toke
 
 use super::added_tokens::AddedTokens;
 use super::gguf::is_end_of_turn;
+use super::sentencepiece_model::sentencepiece_file;
+use super::tekken::TEKKEN_FILE;
 use super::vocabulary::{Spelling, TokenKind, Vocabulary};
 use super::{Model, Tokenizer, TokenizerError};
 
 /// Largest vocabulary accepted; the largest published ones have about 2^18 tokens. Ids in a file
 /// are bounded by this before anything is allocated for them.
-const MAX_VOCAB_SIZE: usize = 1 << 22;
+pub(super) const MAX_VOCAB_SIZE: usize = 1 << 22;
 
 impl Tokenizer {
     /// A tokenizer from a `tokenizer.json` alone. That file does not say which tokens are BOS and
@@ -39,15 +42,15 @@ impl Tokenizer {
         from_parsed(&parsed).map_err(invalid)
     }
 
-    /// A tokenizer from a folder in Hugging Face layout: `tokenizer.json`, with BOS and EOS from
-    /// `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and
-    /// `config.json`, as far as these exist.
+    /// A tokenizer from a model's folder: `tokenizer.json`, or where there is none `tekken.json`, or
+    /// else `tokenizer.model`; with BOS and EOS from `tokenizer_config.json`,
+    /// `special_tokens_map.json`, `generation_config.json` and `config.json`, as far as these exist.
     ///
     /// # Errors
     /// As [`Tokenizer::from_file`], for any of the files.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
-        let mut tokenizer = Self::from_file(&folder.join("tokenizer.json"))?;
         let config = read_json(&folder.join("tokenizer_config.json"))?;
+        let mut tokenizer = Self::main_file(folder, &config)?;
         let tokens_map = read_json(&folder.join("special_tokens_map.json"))?;
         let named = |key: &str| {
             let named = |file: &Value| tokenizer.token_to_id(token_text(&file[key])?);
@@ -62,6 +65,30 @@ impl Tokenizer {
         tokenizer.bos_token_id = bos.or(tokenizer.bos_token_id);
         tokenizer.apply_add_bos_token(&config);
         Ok(tokenizer)
+    }
+
+    /// The tokenizer of the first file there is, by what it can say.
+    fn main_file(folder: &Path, config: &Value) -> Result<Self, TokenizerError> {
+        let json = folder.join("tokenizer.json");
+        if json.exists() {
+            return Self::from_file(&json);
+        }
+        let tekken = folder.join(TEKKEN_FILE);
+        if tekken.exists() {
+            return Self::from_tekken(&tekken);
+        }
+        match sentencepiece_file(folder) {
+            Some(model) => {
+                let added = read_json(&folder.join("added_tokens.json"))?;
+                Self::from_sentencepiece(&model, &added_tokens(&added, config))
+            }
+            None => Err(TokenizerError::Invalid {
+                origin: folder.display().to_string(),
+                message: format!(
+                    "there is no tokenizer in this folder: neither tokenizer.json nor {TEKKEN_FILE} nor tokenizer.model"
+                ),
+            }),
+        }
     }
 
     /// Puts `ids` before the end-of-turn tokens that are known already.
@@ -236,7 +263,29 @@ impl Decoder {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
+/// Tokens that `added_tokens.json` and the `added_tokens_decoder` of `tokenizer_config.json` add to
+/// a SentencePiece model. What the first lists is control text, unless the second knows better.
+fn added_tokens(listed: &Value, config: &Value) -> Vec<(u32, String, bool)> {
+    let mut tokens = BTreeMap::new();
+    for (content, id) in listed.as_object().into_iter().flatten() {
+        if let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) {
+            tokens.insert(id, (content.clone(), true));
+        }
+    }
+    let decoder = config["added_tokens_decoder"].as_object();
+    for (id, token) in decoder.into_iter().flatten() {
+        if let (Ok(id), Some(content)) = (id.parse(), token["content"].as_str()) {
+            let special = token["special"].as_bool().unwrap_or(false);
+            tokens.insert(id, (content.to_owned(), special));
+        }
+    }
+    let tokens = tokens.into_iter();
+    tokens
+        .map(|(id, (content, special))| (id, content, special))
+        .collect()
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     std::fs::read(path).map_err(|source| TokenizerError::Read {
         path: path.to_owned(),
         source,

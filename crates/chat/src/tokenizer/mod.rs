@@ -1,7 +1,8 @@
 //! Text to token ids and back.
 //!
-//! A tokenizer comes from a `tokenizer.json` or from the vocabulary inside a GGUF file
-//! ([`GgufVocab`]); either way it becomes the same pipeline:
+//! A tokenizer comes from a `tokenizer.json`, Mistral's `tekken.json`, SentencePiece's
+//! `tokenizer.model`, or from the vocabulary inside a GGUF file ([`GgufVocab`]); each of them becomes
+//! the same pipeline:
 //!
 //! ```text
 //! text ─▶ split at control tokens (only where they may be parsed)
@@ -20,6 +21,8 @@ mod gguf;
 mod hugging_face;
 mod pre_tokenizers;
 mod sentencepiece;
+mod sentencepiece_model;
+mod tekken;
 mod vocabulary;
 
 use std::path::PathBuf;
@@ -32,6 +35,8 @@ use tokenizers::{
 };
 
 pub use gguf::GgufVocab;
+pub(crate) use sentencepiece_model::versioned_file;
+pub(crate) use tekken::{TEKKEN_FILE, version as tekken_version};
 
 use crate::template::{RenderedPrompt, TemplateTokens};
 use added_tokens::AddedTokens;

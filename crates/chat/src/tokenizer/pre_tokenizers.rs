@@ -82,14 +82,19 @@ impl PreTokenizer {
 
     /// The steps, ending with the one that writes bytes in the byte-level alphabet.
     pub(super) fn build(&self) -> tokenizers::Result<PreTokenizerWrapper> {
-        let mut steps = Vec::new();
-        for pattern in self.patterns {
-            let pattern = SplitPattern::Regex((*pattern).to_owned());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?;
-            steps.push(PreTokenizerWrapper::Split(split));
-        }
-        let byte_level = ByteLevel::new(false, false, false);
-        steps.push(PreTokenizerWrapper::ByteLevel(byte_level));
-        Ok(PreTokenizerWrapper::Sequence(Sequence::new(steps)))
+        cut_at(self.patterns)
     }
+}
+
+/// Cuts text by each of the regular expressions, then writes it in the byte-level alphabet.
+pub(super) fn cut_at(patterns: &[&str]) -> tokenizers::Result<PreTokenizerWrapper> {
+    let mut steps = Vec::new();
+    for pattern in patterns {
+        let pattern = SplitPattern::Regex((*pattern).to_owned());
+        let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?;
+        steps.push(PreTokenizerWrapper::Split(split));
+    }
+    let byte_level = ByteLevel::new(false, false, false);
+    steps.push(PreTokenizerWrapper::ByteLevel(byte_level));
+    Ok(PreTokenizerWrapper::Sequence(Sequence::new(steps)))
 }

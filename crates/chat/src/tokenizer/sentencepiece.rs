@@ -3,7 +3,8 @@
 //! Starting from single characters, the neighbours whose concatenation has the best score are
 //! merged until no concatenation is in the vocabulary; of equal scores the leftmost goes first
 //! (`bpe_model.cc` in google/sentencepiece). What is left and not in the vocabulary is spelled in
-//! byte tokens.
+//! byte tokens. The byte-level BPE of tiktoken is the same thing with ranks for scores, the best
+//! first ([`super::tekken`]).
 //!
 //! The symbols form a doubly linked list over the text, and the candidates a heap whose outdated
 //! entries are recognised when they come up: O(n log n) for a text of n characters.
@@ -21,6 +22,8 @@ pub(super) struct SentencePiece {
     /// Ids of the tokens `<0x00>` to `<0xFF>`, where the vocabulary has them.
     pub(super) byte_tokens: HashMap<u8, u32>,
     pub(super) unknown_token: Option<u32>,
+    /// A text that is a piece as it stands is not built up by merges.
+    pub(super) takes_whole_pieces: bool,
 }
 
 /// A run of text that is one symbol for now. Empty once merged into its left neighbour.
@@ -66,6 +69,11 @@ impl Eq for Candidate {}
 impl SentencePiece {
     /// The tokens of `text`, in which spaces are already written as `▁`.
     pub(super) fn tokenize(&self, text: &str) -> tokenizers::Result<Vec<Token>> {
+        if self.takes_whole_pieces
+            && let Some(&(id, _)) = self.pieces.get(text)
+        {
+            return Ok(vec![Token::new(id, text.to_owned(), (0, text.len()))]);
+        }
         let mut tokens = Vec::new();
         for symbol in self.merge(text) {
             let piece = &text[symbol.start..symbol.end];
@@ -156,6 +164,7 @@ mod tests {
                 .collect(),
             byte_tokens: HashMap::from([(0xC3, 103), (0xA9, 109)]),
             unknown_token: None,
+            takes_whole_pieces: false,
         }
     }
 

@@ -95,6 +95,20 @@ impl Vocabulary {
     }
 }
 
+/// Raw bytes in the byte-level alphabet.
+pub(super) fn byte_level_text(bytes: &[u8], alphabet: &[char; 256]) -> String {
+    bytes.iter().map(|&b| alphabet[usize::from(b)]).collect()
+}
+
+/// GPT-2's alphabet, from byte to character.
+pub(super) fn byte_level_characters() -> [char; 256] {
+    let mut characters = ['\0'; 256];
+    for (character, byte) in byte_level_alphabet() {
+        characters[usize::from(byte)] = character;
+    }
+    characters
+}
+
 /// GPT-2's alphabet, from character to byte: printable Latin-1 stands for itself, the other bytes
 /// for U+0100 onwards (`bytes_to_unicode` in OpenAI's gpt-2, `encoder.py`).
 fn byte_level_alphabet() -> HashMap<char, u8> {

@@ -4,5 +4,6 @@
 
 mod gguf_vocabularies;
 mod hugging_face;
+mod mistral;
 mod templates;
 mod vocab_file;

@@ -10,11 +10,14 @@ use crate::dispatch::Isa;
 use crate::dispatch::{Avx2, Avx512};
 use crate::format::Format;
 use crate::quant::Codes;
+use crate::quant::codebook::{Codebook, Iq1, Iq2, Iq3S, Iq3Xxs, Mxfp4, Ternary};
 use crate::quant::eight_bit::EightBit;
 use crate::quant::five_bit::FiveBit;
 use crate::quant::four_bit::{FourBit, Indexed};
 use crate::quant::low_bit::{ThreeBit, TwoBit};
-use crate::quant::scales::{Bytes, BytesMinima, Halves, HalvesMinima, NibblesMinima, Scales};
+use crate::quant::scales::{
+    Bytes, BytesMinima, Halves, HalvesMinima, NibblesMinima, Scales, Singles,
+};
 use crate::quant::six_bit::SixBit;
 use crate::quant::strip::Strip;
 
@@ -52,6 +55,14 @@ pub(crate) fn layout(format: Format) -> &'static dyn Layout {
         Format::Q6K => &Strip::<SixBit, Bytes<2>>::NEW,
         Format::Iq4Nl => &Strip::<Indexed, Halves>::NEW,
         Format::Iq4Xs => &Strip::<Indexed, Bytes<1>>::NEW,
+        Format::Iq1S => &Strip::<Codebook<Iq1>, Bytes<1>>::NEW,
+        Format::Iq1M => &Strip::<Codebook<Iq1>, Bytes<2>>::NEW,
+        Format::Iq2Xxs => &Strip::<Codebook<Iq2>, Bytes<1>>::NEW,
+        Format::Iq2Xs | Format::Iq2S => &Strip::<Codebook<Iq2>, Bytes<2>>::NEW,
+        Format::Iq3Xxs => &Strip::<Codebook<Iq3Xxs>, Bytes<1>>::NEW,
+        Format::Iq3S => &Strip::<Codebook<Iq3S>, Bytes<1>>::NEW,
+        Format::Tq1_0 | Format::Tq2_0 => &Strip::<Codebook<Ternary>, Bytes<1>>::NEW,
+        Format::Mxfp4 => &Strip::<Codebook<Mxfp4>, Singles>::NEW,
     }
 }
 

@@ -16,7 +16,7 @@ use super::{Block, Codes, Group, half_at};
 use crate::matmul::simd::Simd;
 
 /// 256 two-bit codes from 64 bytes.
-fn read_low_bits(packed: &[u8], codes: &mut [u8; 256]) {
+pub(super) fn read_low_bits(packed: &[u8], codes: &mut [u8; 256]) {
     for (packed, codes) in packed.chunks_exact(32).zip(codes.chunks_exact_mut(128)) {
         for (i, codes) in codes.chunks_exact_mut(32).enumerate() {
             for (code, byte) in codes.iter_mut().zip(packed) {

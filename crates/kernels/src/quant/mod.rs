@@ -13,6 +13,7 @@
 //! | `six_bit` | Q6_K |
 //! | `eight_bit` | Q8_0 |
 //! | `low_bit` | Q2_K, Q3_K |
+//! | `codebook` | IQ1, IQ2, IQ3, TQ1_0, TQ2_0, MXFP4 |
 //! | `scales` | the scales and minima of a strip |
 //! | `strip` | the whole of a strip: packed, and read back |
 #![allow(unsafe_code)] // vectors
@@ -23,6 +24,7 @@ use crate::format::{Format, FormatError};
 use crate::matmul::layout::layout;
 use crate::matmul::simd::Simd;
 
+pub(crate) mod codebook;
 pub(crate) mod eight_bit;
 pub(crate) mod five_bit;
 pub(crate) mod four_bit;
@@ -72,8 +74,10 @@ const MAX_BLOCK: usize = 256;
 pub(crate) struct Block {
     /// Codes as stored: the value itself, or for IQ4 the index of a value.
     codes: [u8; MAX_BLOCK],
-    /// The scale of the whole block.
+    /// The scale of the whole block, in units.
     scale: f16,
+    /// The unit of the scale: a power of two, 1 in most formats.
+    unit: f32,
     /// The scale of each sub-block, relative to `scale`.
     sub_scales: [i8; 16],
     /// What is added to the weights of a block: Q4_1's `m`, or `−dmin` of the 256-wide formats.
@@ -87,6 +91,7 @@ impl Block {
         Self {
             codes: [0; MAX_BLOCK],
             scale: f16::ZERO,
+            unit: 1.0,
             sub_scales: [1; 16],
             minimum: f16::ZERO,
             sub_minima: [1; 16],
@@ -107,6 +112,16 @@ impl Block {
             Format::Q8_0 => eight_bit::read_q8_0(bytes, self),
             Format::Q2K => low_bit::read_q2_k(bytes, self),
             Format::Q3K => low_bit::read_q3_k(bytes, self),
+            Format::Iq1S => codebook::read_iq1_s(bytes, self),
+            Format::Iq1M => codebook::read_iq1_m(bytes, self),
+            Format::Iq2Xxs => codebook::read_iq2_xxs(bytes, self),
+            Format::Iq2Xs => codebook::read_iq2_xs(bytes, self),
+            Format::Iq2S => codebook::read_iq2_s(bytes, self),
+            Format::Iq3Xxs => codebook::read_iq3_xxs(bytes, self),
+            Format::Iq3S => codebook::read_iq3_s(bytes, self),
+            Format::Tq1_0 => codebook::read_tq1_0(bytes, self),
+            Format::Tq2_0 => codebook::read_tq2_0(bytes, self),
+            Format::Mxfp4 => codebook::read_mxfp4(bytes, self),
             Format::F32 | Format::F16 | Format::Bf16 => {
                 unreachable!("float formats are not read as blocks")
             }

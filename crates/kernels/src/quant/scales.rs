@@ -7,6 +7,7 @@
 //! ```text
 //! Halves              [g] f16 scale                                                             64 B
 //! HalvesMinima        [g] f16 scale │ [g] f16 minimum                                          128 B
+//! Singles             [g] f32 scale                                                            128 B
 //! Bytes<SUBS>         f32 scale │ [g][s] i8 sub-scale                                       64 + 128·SUBS B
 //! BytesMinima         f16 scale │ f16 minimum │ [g] u8 sub-scale │ [g] u8 sub-minimum          320 B
 //! NibblesMinima       f16 scale │ f16 minimum │ [g][s] sub-minimum·16 + sub-scale              320 B
@@ -120,7 +121,46 @@ impl Scales for HalvesMinima {
     }
 }
 
-/// IQ4_XS with one sub-scale in a group, Q3_K and Q6_K with two.
+/// MXFP4, whose scales are powers of two that a half does not reach.
+pub(crate) struct Singles;
+
+impl Scales for Singles {
+    const GROUPS: usize = 2;
+    const BYTES: usize = 128;
+    const SUBS: usize = 1;
+    const MINIMA: bool = false;
+
+    fn pack(block: &Block, group: usize, row: usize, out: &mut [u8]) {
+        let at = 4 * (ROWS * group + row);
+        let scale = block.scale.to_f32() * block.unit;
+        out[at..at + 4].copy_from_slice(&scale.to_le_bytes());
+    }
+
+    fn scale(header: &[u8], group: usize, _sub: usize, row: usize) -> f32 {
+        let scale = header[4 * (ROWS * group + row)..]
+            .first_chunk()
+            .expect("a block's header is whole");
+        f32::from_le_bytes(*scale)
+    }
+
+    fn minimum(_: &[u8], _: usize, _: usize, _: usize) -> f32 {
+        0.0
+    }
+
+    #[inline(always)]
+    unsafe fn scales<V: Simd>(header: *const u8, group: usize, part: usize) -> [V::Floats; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [V::load_f32(header.add(4 * (ROWS * group + V::ROWS * part))); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn minima<V: Simd>(_: *const u8, _: usize, _: usize) -> [V::Floats; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [V::splat(0.0); 2] }
+    }
+}
+
+/// IQ4_XS and other codebooks with one sub-scale in a group; Q3_K, Q6_K and others with two.
 pub(crate) struct Bytes<const SUBS: usize>;
 
 impl<const SUBS: usize> Bytes<SUBS> {
@@ -136,7 +176,8 @@ impl<const SUBS: usize> Scales for Bytes<SUBS> {
     const MINIMA: bool = false;
 
     fn pack(block: &Block, _group: usize, row: usize, out: &mut [u8]) {
-        out[4 * row..4 * row + 4].copy_from_slice(&block.scale.to_f32().to_le_bytes());
+        let scale = block.scale.to_f32() * block.unit;
+        out[4 * row..4 * row + 4].copy_from_slice(&scale.to_le_bytes());
         for (i, &scale) in block.sub_scales[..8 * SUBS].iter().enumerate() {
             out[Self::at(0, i) + row] = scale as u8;
         }

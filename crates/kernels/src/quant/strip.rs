@@ -42,7 +42,7 @@ impl<C: Codes, S: Scales> Strip<C, S> {
         for (bytes, out) in blocks.zip(out.chunks_exact_mut(format.block_size())) {
             block.read(format, bytes);
             for (sub, out) in out.chunks_exact_mut(GROUP / S::SUBS).enumerate() {
-                let scale = block.scale.to_f32() * f32::from(block.sub_scales[sub]);
+                let scale = block.scale.to_f32() * block.unit * f32::from(block.sub_scales[sub]);
                 let minimum = block.minimum.to_f32() * f32::from(block.sub_minima[sub]);
                 let codes = &block.codes[sub * out.len()..];
                 Self::weights(

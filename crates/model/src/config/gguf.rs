@@ -2,7 +2,8 @@
 
 use matou_kernels::{Format, dequantize};
 
-use super::{ModelConfig, RopeParameters, RopeScaling, invalid};
+use super::rope::long_attention_factor;
+use super::{Llama4Scaling, ModelConfig, RopeParameters, RopeScaling, invalid};
 use crate::error::Result;
 use crate::registry;
 use crate::weights::{GgufArray, GgufFile, GgufValue};
@@ -224,8 +225,14 @@ fn rope(file: &GgufFile, keys: &Keys<'_>, head_dim: usize) -> Result<RopeParamet
         .number("rope.scaling.factor")
         .or_else(|| keys.number("rope.scale_linear"))
         .filter(|factor| factor.is_finite() && *factor > 0.0);
-    let scaling = match (rope_freqs(file)?, scaling_type, factor) {
-        (Some(factors), _, _) => RopeScaling::Factors(factors),
+    let scaling = match (factors(file, "rope_freqs.weight")?, scaling_type, factor) {
+        (Some(factors), _, _) => RopeScaling::Factors {
+            factors,
+            attention_factor: 1.0,
+        },
+        (None, None | Some("longrope" | "none"), _) if file.tensor(LONG_FACTORS).is_some() => {
+            long_scaling(file, keys)?
+        }
         (None, None | Some("linear"), Some(factor)) => RopeScaling::Linear { factor },
         (None, Some("yarn"), Some(factor)) => RopeScaling::Yarn {
             factor,
@@ -233,8 +240,7 @@ fn rope(file: &GgufFile, keys: &Keys<'_>, head_dim: usize) -> Result<RopeParamet
             beta_slow: keys.number("rope.scaling.yarn_beta_slow").unwrap_or(1.0),
             original_max_position_embeddings: keys.size("rope.scaling.original_context_length")?
                 as f64,
-            attention_factor: keys.number("rope.scaling.attn_factor").unwrap_or(1.0)
-                * (1.0 + 0.1 * factor.max(1.0).ln()),
+            attention_factor: yarn_attention_factor(keys, factor),
             truncate: true,
         },
         (None, None | Some("none" | "linear"), None) => RopeScaling::Default,
@@ -243,7 +249,7 @@ fn rope(file: &GgufFile, keys: &Keys<'_>, head_dim: usize) -> Result<RopeParamet
                 file.path(),
                 &keys.name("rope.scaling.type"),
                 format!(
-                    "is {other:?}; supported: none, linear, yarn, and the tensor rope_freqs.weight"
+                    "is {other:?}; supported: none, linear, yarn, longrope with its tensors, and the tensor rope_freqs.weight"
                 ),
             ));
         }
@@ -252,26 +258,70 @@ fn rope(file: &GgufFile, keys: &Keys<'_>, head_dim: usize) -> Result<RopeParamet
         theta: keys.number("rope.freq_base").unwrap_or(10_000.0),
         partial_rotary_factor: rotary_dim as f64 / head_dim.max(1) as f64,
         scaling,
-        llama_4_scaling: None,
+        llama_4_scaling: llama_4_scaling(keys),
     })
 }
 
-/// The tensor of Llama 3.1 and later that divides each frequency.
-fn rope_freqs(file: &GgufFile) -> Result<Option<Vec<f32>>> {
-    const NAME: &str = "rope_freqs.weight";
-    let Some(tensor) = file.tensor(NAME) else {
+/// Cosine and sine grow with the logarithm of the factor, unless the multiplier of Mistral's later
+/// models takes that back.
+fn yarn_attention_factor(keys: &Keys<'_>, factor: f64) -> f64 {
+    let magnitude = |multiplier: f64| 1.0 + 0.1 * multiplier * factor.max(1.0).ln();
+    let stated = keys.number("rope.scaling.attn_factor").unwrap_or(1.0);
+    let multiplier = keys.number("rope.scaling.yarn_log_multiplier");
+    match multiplier.filter(|multiplier| *multiplier != 0.0) {
+        Some(multiplier) => stated * magnitude(1.0) / magnitude(multiplier),
+        None => stated * magnitude(1.0),
+    }
+}
+
+/// Queries that grow with their position (Ministral 3).
+fn llama_4_scaling(keys: &Keys<'_>) -> Option<Llama4Scaling> {
+    let beta = keys.number("attention.temperature_scale")?;
+    let original = keys
+        .number("attention.temperature_length")
+        .or_else(|| keys.number("rope.scaling.original_context_length"))?;
+    Some(Llama4Scaling {
+        beta,
+        original_max_position_embeddings: original,
+    })
+    .filter(|_| beta.is_finite() && original.is_finite() && original >= 1.0)
+}
+
+/// The factors of longrope, for contexts beyond those seen at first and for others.
+const LONG_FACTORS: &str = "rope_factors_long.weight";
+const SHORT_FACTORS: &str = "rope_factors_short.weight";
+
+fn long_scaling(file: &GgufFile, keys: &Keys<'_>) -> Result<RopeScaling> {
+    let factors = |name: &str| {
+        factors(file, name)?.ok_or_else(|| invalid(file.path(), name, "is missing".to_owned()))
+    };
+    let original = keys.size("rope.scaling.original_context_length")? as f64;
+    let stretched = keys.size("context_length")? as f64 / original;
+    Ok(RopeScaling::Long {
+        short: factors(SHORT_FACTORS)?,
+        long: factors(LONG_FACTORS)?,
+        original_max_position_embeddings: original,
+        attention_factor: keys
+            .number("rope.scaling.attn_factor")
+            .unwrap_or_else(|| long_attention_factor(stretched, original)),
+    })
+}
+
+/// A tensor that divides each frequency: `rope_freqs` of Llama 3.1 and later, or those of longrope.
+fn factors(file: &GgufFile, name: &str) -> Result<Option<Vec<f32>>> {
+    let Some(tensor) = file.tensor(name) else {
         return Ok(None);
     };
-    let (Format::F32, bytes) = file.data(NAME, tensor)? else {
+    let (Format::F32, bytes) = file.data(name, tensor)? else {
         return Err(invalid(
             file.path(),
-            NAME,
+            name,
             format!("has type {}, not F32", tensor.type_name()),
         ));
     };
     let mut factors = vec![0.0; bytes.len() / size_of::<f32>()];
     dequantize(Format::F32, bytes, &mut factors)
-        .map_err(|error| invalid(file.path(), NAME, error.to_string()))?;
+        .map_err(|error| invalid(file.path(), name, error.to_string()))?;
     match factors
         .iter()
         .all(|factor| factor.is_finite() && *factor > 0.0)
@@ -279,7 +329,7 @@ fn rope_freqs(file: &GgufFile) -> Result<Option<Vec<f32>>> {
         true => Ok(Some(factors)),
         false => Err(invalid(
             file.path(),
-            NAME,
+            name,
             "has factors that are not positive".to_owned(),
         )),
     }

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::rope::RawRope;
 use super::{ModelConfig, invalid};
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::registry;
 
 /// The fields that matter, as written. `None` stands for both missing and `null`.
 #[derive(Deserialize)]
-struct RawConfig {
+pub(super) struct RawConfig {
     architectures: Option<Vec<String>>,
     vocab_size: Option<usize>,
     hidden_size: Option<usize>,
@@ -41,6 +41,7 @@ struct RawConfig {
     partial_rotary_factor: Option<f64>,
     rope_scaling: Option<Value>,
     rope_parameters: Option<Value>,
+    original_max_position_embeddings: Option<f64>,
     num_local_experts: Option<usize>,
     num_experts_per_tok: Option<usize>,
     embedding_multiplier: Option<f32>,
@@ -54,22 +55,16 @@ struct RawConfig {
     eos_token_id: Option<TokenIds>,
 }
 
-/// `generation_config.json`, of which only the end tokens matter here.
-#[derive(Deserialize)]
-struct GenerationConfig {
-    eos_token_id: Option<TokenIds>,
-}
-
 /// One token id, or several.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum TokenIds {
+pub(super) enum TokenIds {
     One(u32),
     Several(Vec<u32>),
 }
 
 impl TokenIds {
-    fn into_vec(self) -> Vec<u32> {
+    pub(super) fn into_vec(self) -> Vec<u32> {
         match self {
             Self::One(id) => vec![id],
             Self::Several(ids) => ids,
@@ -77,36 +72,8 @@ impl TokenIds {
     }
 }
 
-impl ModelConfig {
-    /// Reads `config.json` of a folder, and `generation_config.json` where there is one: its set of
-    /// end tokens is the one that generation goes by.
-    pub(crate) fn from_folder(folder: &Path) -> Result<Self> {
-        let path = folder.join("config.json");
-        let raw: RawConfig = read_json(&path)?;
-        let mut config = raw.into_config(&path)?;
-        let generation = folder.join("generation_config.json");
-        if generation.exists()
-            && let Some(ids) = read_json::<GenerationConfig>(&generation)?.eos_token_id
-        {
-            config.eos_token_ids = ids.into_vec();
-        }
-        config.validate(&path)
-    }
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(|source| ModelError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    serde_json::from_slice(&bytes).map_err(|error| ModelError::InvalidFile {
-        path: path.to_owned(),
-        message: error.to_string(),
-    })
-}
-
 impl RawConfig {
-    fn into_config(self, path: &Path) -> Result<ModelConfig> {
+    pub(super) fn into_config(self, path: &Path) -> Result<ModelConfig> {
         let required = |field: &str, value: Option<usize>| {
             value.ok_or_else(|| invalid(path, field, "is missing".to_owned()))
         };
@@ -225,6 +192,9 @@ impl RawConfig {
             let mut raw: RawRope = serde_json::from_value(value.clone())
                 .map_err(|error| invalid(path, "rope_scaling", error.to_string()))?;
             raw.partial_rotary_factor = raw.partial_rotary_factor.or(self.partial_rotary_factor);
+            raw.original_max_position_embeddings = raw
+                .original_max_position_embeddings
+                .or(self.original_max_position_embeddings);
             Ok(raw)
         };
         let stated = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
@@ -323,24 +293,6 @@ mod tests {
             config(json!({"eos_token_id": [2, 7]})).eos_token_ids,
             [2, 7]
         );
-    }
-
-    #[test]
-    fn the_generation_config_has_the_last_word_on_end_tokens() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = matou_testkit::fixtures_dir().join("checkpoints/llama2/config.json");
-        std::fs::copy(source, folder.path().join("config.json")).unwrap();
-        let end_tokens = || {
-            ModelConfig::from_folder(folder.path())
-                .unwrap()
-                .eos_token_ids
-        };
-        assert_eq!(end_tokens(), [2]);
-        let generation = folder.path().join("generation_config.json");
-        std::fs::write(&generation, r#"{"temperature": 0.6}"#).unwrap();
-        assert_eq!(end_tokens(), [2]);
-        std::fs::write(&generation, r#"{"eos_token_id": [5, 6]}"#).unwrap();
-        assert_eq!(end_tokens(), [5, 6]);
     }
 
     #[test]

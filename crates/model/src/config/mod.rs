@@ -1,15 +1,18 @@
-//! What a checkpoint says about itself: one [`ModelConfig`], read from `config.json` or from the
-//! metadata of a GGUF file.
+//! What a checkpoint says about itself: one [`ModelConfig`], read from `config.json`, from Mistral's
+//! `params.json`, or from the metadata of a GGUF file.
 //!
 //! Field names are Hugging Face's. Fields that only some families have are optional, or hold the
 //! value that makes them do nothing.
 
+mod folder;
 mod gguf;
 mod huggingface;
+mod mistral;
 mod rope;
 
 use std::path::Path;
 
+pub(crate) use self::mistral::PARAMS_FILE;
 pub(crate) use self::rope::{Llama4Scaling, RopeParameters, RopeScaling};
 use crate::error::{ModelError, Result};
 
@@ -18,7 +21,7 @@ use crate::error::{ModelError, Result};
 const MAX_SIZE: usize = 1 << 24;
 
 /// The shape and the constants of a decoder.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ModelConfig {
     /// Entry of `architectures`, or `general.architecture`.
     pub(crate) architecture: String,
@@ -61,6 +64,25 @@ pub(crate) struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// Settles what depends on the longest context there will be: as stated, or the model's own.
+    pub(crate) fn settle_context(&mut self, stated: Option<usize>) {
+        // Those with a dynamic base reach further, if somebody asks for it.
+        if let RopeScaling::Dynamic {
+            factor,
+            original_max_position_embeddings,
+        } = self.rope.scaling
+        {
+            let reach = (factor * original_max_position_embeddings) as usize;
+            let stated = stated.unwrap_or(0).min(reach);
+            self.max_position_embeddings = self.max_position_embeddings.max(stated);
+        }
+        let own = self.max_position_embeddings;
+        let context = stated.map_or(own, |stated| stated.min(own));
+        for rope in std::iter::once(&mut self.rope).chain(&mut self.sliding_rope) {
+            rope.settle(context, self.head_dim);
+        }
+    }
+
     /// Window of one layer.
     pub(crate) fn layer_window(&self, layer: usize) -> Option<usize> {
         let slides = self.sliding_layers.get(layer).copied().unwrap_or(true);

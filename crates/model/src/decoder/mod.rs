@@ -215,7 +215,7 @@ impl DecoderLayer {
     }
 }
 
-fn kernel_type(dtype: KvCacheDtype) -> KvDtype {
+pub(crate) fn kernel_type(dtype: KvCacheDtype) -> KvDtype {
     match dtype {
         KvCacheDtype::F32 => KvDtype::F32,
         KvCacheDtype::F16 => KvDtype::F16,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module, Tensor};
 use matou_kernels::activation::add;
-use matou_kernels::{Format, PackedMatrix, matmul};
+use matou_kernels::{PackedMatrix, matmul};
 
 use crate::compute::{Compute, Cpu, read, write};
 use crate::cost::WeightCost;
 use crate::error::Result;
 use crate::loader::Loader;
+use crate::quantize::candle_type;
 
 /// `y = x Wᵀ + b`, where `W` may be several matrices on top of each other: the queries', keys' and
 /// values' projections, or gate and up. Their outputs come side by side, `[tokens, Σ rows]`.
@@ -242,23 +243,6 @@ fn split_rows(x: &[f32], out: &mut [f32]) {
             *fine = x - *coarse;
         }
     }
-}
-
-/// candle's name of a quantised format, if it has that format.
-fn candle_type(format: Format) -> Option<GgmlDType> {
-    Some(match format {
-        Format::Q4_0 => GgmlDType::Q4_0,
-        Format::Q4_1 => GgmlDType::Q4_1,
-        Format::Q5_0 => GgmlDType::Q5_0,
-        Format::Q5_1 => GgmlDType::Q5_1,
-        Format::Q8_0 => GgmlDType::Q8_0,
-        Format::Q2K => GgmlDType::Q2K,
-        Format::Q3K => GgmlDType::Q3K,
-        Format::Q4K => GgmlDType::Q4K,
-        Format::Q5K => GgmlDType::Q5K,
-        Format::Q6K => GgmlDType::Q6K,
-        Format::F32 | Format::F16 | Format::Bf16 | Format::Iq4Nl | Format::Iq4Xs => return None,
-    })
 }
 
 #[cfg(test)]

@@ -194,13 +194,18 @@ fn frequencies(parameters: &RopeParameters, head_dim: usize) -> (Vec<f32>, f64) 
     let theta = parameters.theta;
     let plain = (0..parameters.rotary_dim(head_dim) / 2).map(|i| theta.powf(-2.0 * i as f64 / dim));
     match &parameters.scaling {
-        RopeScaling::Default => (plain.map(|f| f as f32).collect(), 1.0),
+        RopeScaling::Default | RopeScaling::Long { .. } | RopeScaling::Dynamic { .. } => {
+            (plain.map(|f| f as f32).collect(), 1.0)
+        }
         RopeScaling::Linear { factor } => (plain.map(|f| (f / factor) as f32).collect(), 1.0),
-        RopeScaling::Factors(factors) => {
+        RopeScaling::Factors {
+            factors,
+            attention_factor,
+        } => {
             let scaled = plain
                 .zip(factors)
                 .map(|(f, factor)| (f / f64::from(*factor)) as f32);
-            (scaled.collect(), 1.0)
+            (scaled.collect(), *attention_factor)
         }
         RopeScaling::Llama3 {
             factor,
@@ -306,7 +311,10 @@ mod tests {
     fn linear_scaling_and_factors_divide() {
         let (plain, _) = scaled(RopeScaling::Default);
         let (linear, _) = scaled(RopeScaling::Linear { factor: 4.0 });
-        let (factors, _) = scaled(RopeScaling::Factors((1..=32).map(|i| i as f32).collect()));
+        let (factors, _) = scaled(RopeScaling::Factors {
+            factors: (1..=32).map(|i| i as f32).collect(),
+            attention_factor: 1.0,
+        });
         assert_ratio(linear[7], plain[7], 0.25);
         assert_ratio(factors[7], plain[7], 0.125);
     }

@@ -1,26 +1,18 @@
 //! GGUF weights under Hugging Face names and in Hugging Face order.
 //!
 //! Two things differ between the worlds. Names: `model.layers.0.self_attn.q_proj.weight` is
-//! `blk.0.attn_q.weight`. And for the Llama architectures the rows of Q and K: GGUF stores them so
-//! that the two halves that rotate together are neighbours, Hugging Face half a head apart.
-//!
-//! ```text
-//! Hugging Face   a0 a1 a2 a3 b0 b1 b2 b3      (a_i rotates with b_i)
-//! GGUF           a0 b0 a1 b1 a2 b2 a3 b3
-//! ```
-//!
-//! Undoing that at load leaves one style of rotation to the kernels. Blocks of quantised weights
-//! never span rows, so quantised rows move just as well.
+//! `blk.0.attn_q.weight`. And for the Llama architectures the rows of Q and K, see [`super::rows`].
 
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::{GgufFile, TensorSource, TensorView};
+use super::rows::deinterleave_heads;
+use super::{GgufFile, TensorInfo, TensorSource, TensorView};
 use crate::error::{ModelError, Result};
 
 /// Architectures whose Q and K rows are interleaved. The list is llama.cpp's
 /// (`llama_model_rope_type`: those of `LLAMA_ROPE_TYPE_NORM` that matou builds).
-const INTERLEAVED: [&str; 3] = ["llama", "granite", "smollm3"];
+const INTERLEAVED: [&str; 4] = ["llama", "granite", "mistral3", "smollm3"];
 
 /// A GGUF file read under Hugging Face names.
 #[derive(Debug)]
@@ -91,6 +83,7 @@ impl GgufSource {
             format,
             shape: tensor.shape().to_vec(),
             bytes: Cow::Borrowed(bytes),
+            packed_as: None,
         }))
     }
 
@@ -116,35 +109,6 @@ impl GgufSource {
         Ok(Some(view))
     }
 
-    /// Puts the rows of each head into the order of Hugging Face.
-    fn deinterleave_heads(
-        &self,
-        name: &str,
-        heads: usize,
-        view: &mut TensorView<'_>,
-    ) -> Result<()> {
-        let rows = view.shape.first().copied().unwrap_or(0);
-        let head_dim = rows.checked_div(heads).unwrap_or(0);
-        let row_bytes = view.bytes.len().checked_div(rows).unwrap_or(0);
-        let whole_rows = row_bytes > 0 && row_bytes * rows == view.bytes.len();
-        if !whole_rows || head_dim == 0 || !head_dim.is_multiple_of(2) || head_dim * heads != rows {
-            return Err(self.invalid(format!(
-                "tensor {name} has {rows} rows in {} bytes, which is not {heads} heads of an even size",
-                view.bytes.len()
-            )));
-        }
-        let mut reordered = Vec::with_capacity(view.bytes.len());
-        for head in view.bytes.chunks_exact(head_dim * row_bytes) {
-            for half in 0..2 {
-                for pair in head.chunks_exact(2 * row_bytes) {
-                    reordered.extend_from_slice(&pair[half * row_bytes..][..row_bytes]);
-                }
-            }
-        }
-        view.bytes = Cow::Owned(reordered);
-        Ok(())
-    }
-
     fn invalid(&self, message: String) -> ModelError {
         ModelError::InvalidFile {
             path: self.path().to_owned(),
@@ -168,10 +132,16 @@ impl TensorSource for GgufSource {
         if self.interleaved
             && let Some(view) = &mut view
         {
-            if name.contains(".self_attn.q_proj.") {
-                self.deinterleave_heads(&gguf_name, self.heads, view)?;
+            let heads = if name.contains(".self_attn.q_proj.") {
+                Some(self.heads)
             } else if name.contains(".self_attn.k_proj.") {
-                self.deinterleave_heads(&gguf_name, self.kv_heads, view)?;
+                Some(self.kv_heads)
+            } else {
+                None
+            };
+            if let Some(heads) = heads {
+                deinterleave_heads(heads, view)
+                    .map_err(|error| self.invalid(format!("tensor {gguf_name} {error}")))?;
             }
         }
         Ok(view)
@@ -187,6 +157,24 @@ impl TensorSource for GgufSource {
             .filter_map(|(name, tensor)| self.file.data(name, tensor).ok())
             .map(|(_, bytes)| bytes.len() as u64)
             .sum()
+    }
+
+    fn tensors(&self) -> Result<Vec<TensorInfo>> {
+        let mut tensors = Vec::new();
+        for (name, tensor) in self.file.tensors() {
+            match self.file.data(name, tensor) {
+                Ok((format, _)) => tensors.push(TensorInfo {
+                    name: name.to_owned(),
+                    shape: tensor.shape().to_vec(),
+                    format,
+                    packed_as: None,
+                }),
+                // Perhaps of no use; if it is, loading says so.
+                Err(ModelError::UnsupportedTensorType { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(tensors)
     }
 }
 

@@ -1,14 +1,17 @@
 //! Where weights come from.
 //!
 //! A family asks for tensors by their Hugging Face names and gets a [`TensorView`]: format, shape
-//! and bytes. Whether these lie in a GGUF file or in safetensors is settled behind
-//! [`TensorSource`].
+//! and bytes. Whether these lie in a GGUF file or in safetensors, under which names and quantised
+//! by whom, is settled behind [`TensorSource`].
 
 mod bytes;
 mod ggml_type;
 mod gguf;
 mod gguf_source;
 mod gguf_value;
+mod mistral;
+mod prequantized;
+mod rows;
 mod safetensors;
 
 use std::borrow::Cow;
@@ -19,7 +22,9 @@ use matou_kernels::Format;
 pub use self::gguf::{GgufFile, GgufTensor};
 pub(crate) use self::gguf_source::GgufSource;
 pub use self::gguf_value::{GgufArray, GgufMetadata, GgufValue};
-pub(crate) use self::safetensors::SafetensorsSource;
+pub(crate) use self::mistral::MistralSource;
+pub(crate) use self::prequantized::{Method, PrequantizedSource};
+pub(crate) use self::safetensors::{CONSOLIDATED, HUGGING_FACE, SafetensorsSource};
 use crate::error::Result;
 
 /// One tensor's data as it lies on disk, or reordered from it.
@@ -31,6 +36,22 @@ pub(crate) struct TensorView<'a> {
     pub(crate) shape: Vec<usize>,
     /// The encoded rows, one after the other.
     pub(crate) bytes: Cow<'a, [u8]>,
+    /// The format to pack it in unless told otherwise, where `format` is only the one that nothing
+    /// is lost in.
+    pub(crate) packed_as: Option<Format>,
+}
+
+/// A tensor as the headers describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TensorInfo {
+    /// The name in the file.
+    pub(crate) name: String,
+    /// Dimensions, slowest first.
+    pub(crate) shape: Vec<usize>,
+    /// As in [`TensorView`].
+    pub(crate) format: Format,
+    /// As in [`TensorView`].
+    pub(crate) packed_as: Option<Format>,
 }
 
 /// Weights of one model, by the names they have on Hugging Face.
@@ -43,4 +64,7 @@ pub(crate) trait TensorSource {
 
     /// Bytes of all tensors together, for progress.
     fn total_bytes(&self) -> u64;
+
+    /// All tensors, without touching their data.
+    fn tensors(&self) -> Result<Vec<TensorInfo>>;
 }

@@ -14,11 +14,42 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::Deserialize;
 
 use super::gguf::map_file;
-use super::{TensorSource, TensorView};
+use super::{TensorInfo, TensorSource, TensorView};
 use crate::error::{ModelError, Result};
 
-const SINGLE_FILE: &str = "model.safetensors";
-const INDEX_FILE: &str = "model.safetensors.index.json";
+/// How the files of a folder are called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileNames {
+    single: &'static str,
+    index: &'static str,
+}
+
+/// Hugging Face's.
+pub(crate) const HUGGING_FACE: FileNames = FileNames {
+    single: "model.safetensors",
+    index: "model.safetensors.index.json",
+};
+
+/// Mistral's.
+pub(crate) const CONSOLIDATED: FileNames = FileNames {
+    single: "consolidated.safetensors",
+    index: "consolidated.safetensors.index.json",
+};
+
+impl FileNames {
+    /// Whether a folder has weights of these names.
+    pub(crate) fn exist_in(self, folder: &Path) -> bool {
+        folder.join(self.single).exists() || folder.join(self.index).exists()
+    }
+}
+
+/// A tensor with any element type.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RawTensor<'a> {
+    pub(super) dtype: Dtype,
+    pub(super) shape: &'a [usize],
+    pub(super) bytes: &'a [u8],
+}
 
 /// The weights of a folder in Hugging Face layout.
 #[derive(Debug)]
@@ -37,7 +68,7 @@ struct Shard {
     data_start: usize,
 }
 
-/// `model.safetensors.index.json`; its other fields are of no use here.
+/// The index of the shards; its other fields are of no use here.
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
@@ -45,27 +76,56 @@ struct ShardIndex {
 
 impl SafetensorsSource {
     /// Maps the weights of `folder`.
-    pub(crate) fn open(folder: &Path) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, names: FileNames) -> Result<Self> {
         let mut source = Self {
             folder: folder.to_owned(),
             shards: Vec::new(),
             locations: BTreeMap::new(),
         };
-        if folder.join(SINGLE_FILE).exists() {
-            source.add_shard(SINGLE_FILE)?;
-        } else if folder.join(INDEX_FILE).exists() {
-            source.add_indexed_shards()?;
+        if folder.join(names.single).exists() {
+            source.add_shard(names.single)?;
+        } else if folder.join(names.index).exists() {
+            source.add_indexed_shards(names.index)?;
         } else {
             return Err(invalid(
                 folder,
-                format!("there is neither {SINGLE_FILE} nor {INDEX_FILE} in this folder"),
+                format!(
+                    "there is neither {} nor {} in this folder",
+                    names.single, names.index
+                ),
             ));
         }
         Ok(source)
     }
 
-    fn add_indexed_shards(&mut self) -> Result<()> {
-        let index_path = self.folder.join(INDEX_FILE);
+    /// The tensor of that name, whatever its type.
+    pub(super) fn raw(&self, name: &str) -> Result<Option<RawTensor<'_>>> {
+        let Some(shard) = self.locations.get(name).map(|&shard| &self.shards[shard]) else {
+            return Ok(None);
+        };
+        let Some(info) = shard.metadata.info(name) else {
+            return Ok(None);
+        };
+        let (start, end) = info.data_offsets;
+        let bytes = shard
+            .map
+            .get(shard.data_start..)
+            .and_then(|data| data.get(start..end))
+            .ok_or_else(|| invalid(&self.folder, format!("tensor {name} lies outside its file")))?;
+        Ok(Some(RawTensor {
+            dtype: info.dtype,
+            shape: &info.shape,
+            bytes,
+        }))
+    }
+
+    /// The names of all tensors.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.locations.keys().map(String::as_str)
+    }
+
+    fn add_indexed_shards(&mut self, index: &str) -> Result<()> {
+        let index_path = self.folder.join(index);
         let text = std::fs::read(&index_path).map_err(|source| ModelError::Io {
             path: index_path.clone(),
             source,
@@ -140,33 +200,14 @@ impl SafetensorsSource {
 
 impl TensorSource for SafetensorsSource {
     fn get(&self, name: &str) -> Result<Option<TensorView<'_>>> {
-        let Some(shard) = self.locations.get(name).map(|&shard| &self.shards[shard]) else {
+        let Some(raw) = self.raw(name)? else {
             return Ok(None);
         };
-        let Some(info) = shard.metadata.info(name) else {
-            return Ok(None);
-        };
-        let format = match info.dtype {
-            Dtype::F32 => Format::F32,
-            Dtype::F16 => Format::F16,
-            Dtype::BF16 => Format::Bf16,
-            other => {
-                return Err(ModelError::UnsupportedTensorType {
-                    name: name.to_owned(),
-                    type_name: format!("{other:?}"),
-                });
-            }
-        };
-        let (start, end) = info.data_offsets;
-        let bytes = shard
-            .map
-            .get(shard.data_start..)
-            .and_then(|data| data.get(start..end))
-            .ok_or_else(|| invalid(&self.folder, format!("tensor {name} lies outside its file")))?;
         Ok(Some(TensorView {
-            format,
-            shape: info.shape.clone(),
-            bytes: Cow::Borrowed(bytes),
+            format: float_format(name, raw.dtype)?,
+            shape: raw.shape.to_vec(),
+            bytes: Cow::Borrowed(raw.bytes),
+            packed_as: None,
         }))
     }
 
@@ -179,6 +220,36 @@ impl TensorSource for SafetensorsSource {
             .iter()
             .map(|shard| shard.metadata.data_len() as u64)
             .sum()
+    }
+
+    fn tensors(&self) -> Result<Vec<TensorInfo>> {
+        let infos = self
+            .shards
+            .iter()
+            .flat_map(|shard| shard.metadata.tensors());
+        infos
+            .map(|(name, info)| {
+                Ok(TensorInfo {
+                    format: float_format(&name, info.dtype)?,
+                    shape: info.shape.clone(),
+                    packed_as: None,
+                    name,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The kernels' format of a float type.
+pub(super) fn float_format(name: &str, dtype: Dtype) -> Result<Format> {
+    match dtype {
+        Dtype::F32 => Ok(Format::F32),
+        Dtype::F16 => Ok(Format::F16),
+        Dtype::BF16 => Ok(Format::Bf16),
+        other => Err(ModelError::UnsupportedTensorType {
+            name: name.to_owned(),
+            type_name: format!("{other:?}"),
+        }),
     }
 }
 

@@ -47,6 +47,12 @@ fn llama_with_biases_in_four_shards_agrees_with_its_reference() {
 #[test]
 fn mixtral_with_merged_experts_agrees_with_its_reference() {
     check_f32("mixtral-f32.gguf", "mixtral");
+    check_f32("mixtral-separate-f32.gguf", "mixtral");
+}
+
+#[test]
+fn ministral3_from_gguf_agrees_with_its_reference() {
+    check_f32("ministral3-f32.gguf", "ministral3");
 }
 
 #[test]

@@ -314,11 +314,11 @@ fn a_tensor_type_without_a_kernel_is_named_when_it_is_needed() {
         .unwrap();
     // After the name: the number of dimensions, two of them, the type.
     let ggml_type = entry + name.len() + 4 + 16;
-    bytes[ggml_type] = 16;
+    bytes[ggml_type] = 40;
     let path = folder.path().join("model.gguf");
     fs::write(&path, bytes).unwrap();
     let error = message(load_on_cpu(&WeightFiles::Gguf(path)), "type");
-    assert_mentions(&error, "tensor blk.1.ffn_up.weight has type IQ2_XXS");
+    assert_mentions(&error, "tensor blk.1.ffn_up.weight has type NVFP4");
 }
 
 #[test]

@@ -107,8 +107,8 @@ fn bad_configs_are_errors_that_name_the_field() {
         ("rope_theta", json!(-1.0), "`rope_theta` is -1"),
         (
             "rope_scaling",
-            json!({"type": "dynamic", "factor": 2.0}),
-            "`rope_scaling.rope_type` is \"dynamic\"",
+            json!({"type": "xpos", "factor": 2.0}),
+            "`rope_scaling.rope_type` is \"xpos\"",
         ),
         (
             "rope_scaling",

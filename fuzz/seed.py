@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Writes small valid inputs of each target into fuzz/corpus, from the fixtures of the tests."""
+
+import json
+import struct
+from pathlib import Path
+
+HERE = Path(__file__).parent
+FIXTURES = HERE.parent / "tests" / "fixtures"
+CORPUS = HERE / "corpus"
+
+
+def put(target, name, data):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def string(text):
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+def tiny_gguf():
+    """A model of one layer of width 32 with nothing in its vocabulary."""
+    keys = {"embedding_length": 32, "block_count": 1, "attention.head_count": 2, "feed_forward_length": 32,
+            "context_length": 64, "attention.head_count_kv": 1, "vocab_size": 8}
+    metadata = [string("general.architecture") + struct.pack("<I", 8) + string("llama")]
+    metadata += [string(f"llama.{key}") + struct.pack("<II", 4, value) for key, value in keys.items()]
+    shapes = {"token_embd": (8, 32), "output_norm": (32,), "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,),
+              "blk.0.attn_q": (32, 32), "blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32),
+              "blk.0.attn_output": (32, 32), "blk.0.ffn_gate": (32, 32), "blk.0.ffn_up": (32, 32),
+              "blk.0.ffn_down": (32, 32)}
+    kinds = {2: 18, 8: 34, 20: 18, 39: 17}  # bytes of a block of 32
+    for kind, block in kinds.items():
+        entries, data = [], b""
+        for name, shape in shapes.items():
+            matrix = len(shape) > 1
+            size = shape[0] * block if matrix else 4 * shape[0]
+            dims = b"".join(struct.pack("<Q", n) for n in reversed(shape))
+            entries.append(string(name + ".weight") + struct.pack("<I", len(shape)) + dims
+                           + struct.pack("<IQ", kind if matrix else 0, len(data)))
+            data += bytes(-(-size // 32) * 32)
+        head = b"GGUF" + struct.pack("<IQQ", 3, len(entries), len(metadata)) + b"".join(metadata + entries)
+        yield kind, head + bytes(-len(head) % 32) + data
+
+
+def part(data):
+    return struct.pack("<H", len(data)) + data
+
+
+for kind, data in tiny_gguf():
+    put("gguf", f"tiny-{kind}", data)
+for folder in sorted((FIXTURES / "prequantized").iterdir()):
+    if folder.is_dir():
+        tensors, config = (folder / "model.safetensors").read_bytes(), (folder / "config.json").read_bytes()
+        put("safetensors", folder.name, b"\0" + part(b"") + part(config) + tensors)
+        size = struct.unpack("<Q", tensors[:8])[0]
+        names = [name for name in json.loads(tensors[8 : 8 + size])]
+        index = json.dumps({"weight_map": {name: "a.safetensors" for name in names}}).encode()
+        put("safetensors", folder.name + "-index", b"\1" + part(index) + part(config) + tensors)
+        put("config", folder.name, b"\0" + config)
+for folder in sorted((FIXTURES / "checkpoints").iterdir()):
+    put("config", folder.name, b"\0" + (folder / "config.json").read_bytes())
+put("config", "generation", b"\1" + b'{"eos_token_id": [2, 5]}')
+params = {"dim": 64, "n_layers": 1, "head_dim": 16, "hidden_dim": 128, "n_heads": 4, "n_kv_heads": 4, "norm_eps": 1e-5,
+          "vocab_size": 128, "rope_theta": 1e6, "sliding_window": [16, None], "moe": {"num_experts": 2, "num_experts_per_tok": 1},
+          "yarn": {"factor": 2, "original_max_position_embeddings": 32, "beta": 32, "alpha": 1, "apply_scale": False}}
+put("config", "params", b"\2" + json.dumps(params).encode())
+put("tokenizer", "json", b"\0" + (FIXTURES / "checkpoints/llama2/tokenizer.json").read_bytes())
+tekken = json.loads((FIXTURES / "mistral/tekken-v3/tekken.json").read_text())
+tekken["vocab"] = tekken["vocab"][:300]
+tekken["config"].update(default_vocab_size=324, default_num_special_tokens=24, num_vocab_tokens=300)
+put("tokenizer", "tekken", b"\1" + json.dumps(tekken).encode())
+model = (FIXTURES / "mistral/spm-v1/tokenizer.model").read_bytes()
+put("tokenizer", "model", b"\2" + model)
+special = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_bos_token": True, "tokenizer_class": "LlamaTokenizer"}
+put("tokenizer", "config", b"\3" + json.dumps(special | {"chat_template": "{{ messages[0].content }}"}).encode())
+put("tokenizer", "special", b"\4" + json.dumps(special).encode())
+for path in sorted((FIXTURES / "templates").glob("*.jinja")):
+    put("tokenizer", path.stem, b"\5" + path.read_bytes())

@@ -1,0 +1,57 @@
+//! What the targets share: folders to put files into, and models to load from them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use matou_model::{DeviceChoice, LoadOptions, ModelSummary, WeightFiles};
+
+/// A folder of this process, in memory where TMPDIR names a file system in memory.
+pub fn folder() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("matou-fuzz-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a temporary folder");
+    folder
+}
+
+/// Silences panics that are caught where they happen: the tokenizers crate has some. One that
+/// reaches the target still ends it.
+pub fn quiet() {
+    std::panic::set_hook(Box::new(|info| {
+        if std::env::var_os("MATOU_FUZZ_VERBOSE").is_some() {
+            eprintln!("{info}");
+        }
+    }));
+}
+
+/// Puts `files` into an otherwise empty `folder`.
+pub fn fill(folder: &Path, files: &[(&str, &[u8])]) {
+    for entry in fs::read_dir(folder).expect("the folder").flatten() {
+        let _ = fs::remove_file(entry.path());
+    }
+    for (name, bytes) in files {
+        fs::write(folder.join(name), bytes).expect("room for the file");
+    }
+}
+
+/// Reads the headers, and loads the model if they promise one of a bearable size.
+pub fn read(weights: &WeightFiles) {
+    let options = LoadOptions {
+        device: DeviceChoice::Cpu,
+        threads: Some(1),
+        ..LoadOptions::default()
+    };
+    if let Ok(summary) = ModelSummary::read(weights, &options)
+        && summary.weight_bytes < 16 << 20
+        && summary.num_layers < 64
+    {
+        let _ = matou_model::load(weights, &options);
+    }
+}
+
+/// Cuts off a part whose length stands in front of it in two bytes.
+pub fn part(data: &[u8]) -> (&[u8], &[u8]) {
+    let Some((length, rest)) = data.split_first_chunk::<2>() else {
+        return (data, &[]);
+    };
+    let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
+    rest.split_at(length)
+}

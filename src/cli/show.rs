@@ -1,0 +1,183 @@
+//! `matou show`: what a model is and what it takes, without loading it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::Result;
+use clap::Args;
+use matou_chat::reasoning::ReasoningFormat;
+use matou_chat::tools::ToolFormat;
+use matou_hub::HubOptions;
+use matou_model::{KvCacheDtype, ModelSummary};
+
+use super::ModelArgs;
+use crate::fit::Memory;
+use crate::kv_plan::human_bytes;
+use crate::load::{self, TextSide};
+
+/// Contexts whose memory is shown, as far as the model reaches.
+const CONTEXTS: [usize; 5] = [2_048, 8_192, 32_768, 131_072, 524_288];
+
+/// Options of `matou show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The model, and how it would run.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// Runs the command.
+pub async fn run(args: ShowArgs) -> Result<()> {
+    let options = args.model.options;
+    let name = args.model.model.as_deref();
+    let files = load::find(name, &options, &HubOptions::from_env()?).await?;
+    let weights = load::weight_files(&files);
+    let summary = ModelSummary::read(&weights, &load::load_options(&options))?;
+    let mut text = format!("{}  {}\n", files.name, files.weights.display());
+    describe_model(&mut text, &summary);
+    match load::text_side(&files) {
+        Ok(side) => describe_text(&mut text, &summary, &side),
+        Err(error) => line(
+            &mut text,
+            "tokenizer",
+            &format!("cannot be used: {error:#}"),
+        ),
+    }
+    let limit = files.context_length.unwrap_or(usize::MAX);
+    let longest = summary.max_position_embeddings.min(limit);
+    describe_memory(&mut text, &summary, options.kv_cache_dtype.into(), longest);
+    // `matou show | head` has seen enough when it closes the pipe.
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn line(text: &mut String, label: &str, value: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{label:<14} {value}");
+}
+
+fn describe_model(text: &mut String, summary: &ModelSummary) {
+    let experts = summary.experts.map_or(String::new(), |(all, each)| {
+        format!(", {all} experts of which {each} see a token")
+    });
+    line(
+        text,
+        "architecture",
+        &format!(
+            "{}: {} layers of width {}, {} heads of {} ({} of keys and values), feed-forward part of {}{experts}",
+            summary.architecture,
+            summary.num_layers,
+            summary.hidden_size,
+            summary.num_heads,
+            summary.head_dim,
+            summary.num_kv_heads,
+            summary.intermediate_size,
+        ),
+    );
+    line(text, "parameters", &count(summary.parameters));
+    let quantized: u64 = summary.formats.iter().map(|(_, weights)| weights).sum();
+    let formats = summary.formats.iter().map(|(format, weights)| {
+        let share = 100.0 * *weights as f64 / quantized.max(1) as f64;
+        format!("{format} {share:.1} %")
+    });
+    line(
+        text,
+        "weights",
+        &format!(
+            "{} on disk, {} in memory: {}",
+            human_bytes(summary.file_bytes),
+            human_bytes(summary.weight_bytes),
+            formats.collect::<Vec<_>>().join(", ")
+        ),
+    );
+    let window = summary
+        .sliding_window
+        .map_or(String::new(), |(window, layers)| {
+            format!("; {layers} of {} layers see {window}", summary.num_layers)
+        });
+    let context = format!("{} tokens{window}", summary.max_position_embeddings);
+    line(text, "context", &context);
+    line(text, "positions", &summary.rope);
+}
+
+fn describe_text(text: &mut String, summary: &ModelSummary, side: &TextSide) {
+    let Some(tokenizer) = &side.tokenizer else {
+        line(text, "tokenizer", "none");
+        return;
+    };
+    let named = |id: u32| match tokenizer.id_to_token(id) {
+        Some(token) => format!("{token} ({id})"),
+        None => format!("({id})"),
+    };
+    let vocabulary = format!(
+        "{} tokens, {} rows of the model",
+        tokenizer.vocab_size(),
+        summary.vocab_size
+    );
+    line(text, "vocabulary", &vocabulary);
+    if let Some(bos) = tokenizer.bos_token_id() {
+        line(text, "begins with", &named(bos));
+    }
+    let mut ends: Vec<u32> = Vec::new();
+    for id in side.eos_token_ids.iter().chain(&summary.eos_token_ids) {
+        if !ends.contains(id) {
+            ends.push(*id);
+        }
+    }
+    let ends: Vec<String> = ends.into_iter().map(named).collect();
+    line(text, "ends with", &ends.join(", "));
+    let template = match &side.template {
+        None => "none".to_owned(),
+        Some(template) => {
+            let source = template.source();
+            let tools = match ToolFormat::detect(source, &summary.architecture) {
+                Some(format) => format!("tools as {format:?}"),
+                None => "no tools of its own".to_owned(),
+            };
+            let reasoning = match ReasoningFormat::detect(source) {
+                Some(format) => format!(", reasoning in {} … {}", format.opener(), format.closer()),
+                None => String::new(),
+            };
+            format!("{} characters, {tools}{reasoning}", source.chars().count())
+        }
+    };
+    line(text, "chat template", &template);
+}
+
+fn describe_memory(text: &mut String, summary: &ModelSummary, dtype: KvCacheDtype, longest: usize) {
+    let mut contexts: Vec<usize> = CONTEXTS.into_iter().filter(|&n| n < longest).collect();
+    contexts.push(longest);
+    line(text, "memory", "weights + keys and values + working memory");
+    for tokens in contexts {
+        let memory = Memory::of(summary, dtype, tokens);
+        let parts = format!(
+            "{} + {} + {} = {}",
+            human_bytes(memory.weights),
+            human_bytes(memory.kv_cache),
+            human_bytes(memory.working),
+            human_bytes(memory.total())
+        );
+        line(text, &format!("  {tokens} tokens"), &parts);
+    }
+}
+
+/// `134.5 M`, `7.25 B`.
+fn count(parameters: u64) -> String {
+    match parameters {
+        0..1_000_000_000 => format!("{:.1} M", parameters as f64 / 1e6),
+        _ => format!("{:.2} B", parameters as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_counted_in_millions_and_billions() {
+        assert_eq!(count(134_515_008), "134.5 M");
+        assert_eq!(count(7_248_023_552), "7.25 B");
+    }
+}
