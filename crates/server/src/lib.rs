@@ -13,9 +13,12 @@
 //! [`AppState::compute`]. A client that goes away drops its response, with it the generation, and
 //! with that the engine's work.
 
+mod access;
 mod body;
+mod conversation;
 pub mod dialects;
 mod error;
+mod functions;
 pub mod generation;
 pub mod message;
 pub mod metrics;
@@ -29,6 +32,7 @@ mod state;
 mod structured;
 pub mod tools;
 
+pub use access::{Access, ApiKeys};
 pub use body::JsonBody;
 pub use error::{ApiError, ErrorBody};
 pub use request_id::RequestId;

@@ -1,6 +1,7 @@
 //! From a request to the token ids the engine computes on. All of it is work for
 //! [`AppState::compute`](crate::AppState::compute).
 
+use matou_chat::reasoning::ReasoningFormat;
 use matou_chat::tools::ToolFormat;
 use matou_chat::{
     ChatTemplate, RenderedPrompt, SpecialTokens, TemplateError, TemplateRequest, Tokenizer,
@@ -10,7 +11,7 @@ use matou_engine::SamplingParams;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::request::{ChatRequest, GenerationOptions, PromptInput};
+use crate::request::{ChatRequest, GenerationOptions, PromptInput, Reasoning};
 use crate::tools::{in_words, tool_format};
 
 /// Renders a conversation and tokenises it.
@@ -77,22 +78,29 @@ fn template_kwargs(
     request: &ChatRequest,
 ) -> Result<Map<String, Value>, ApiError> {
     let mut kwargs = request.template_kwargs.clone();
-    let Some(effort) = &request.reasoning_effort else {
+    let Some(reasoning) = &request.reasoning else {
         return Ok(kwargs);
     };
-    let knows = |name: &str| template.source().contains(name);
-    if knows("reasoning_effort") {
-        kwargs
-            .entry("reasoning_effort")
-            .or_insert_with(|| effort.as_str().into());
-    } else if knows("enable_thinking") {
-        kwargs
-            .entry("enable_thinking")
-            .or_insert_with(|| (effort != "none").into());
-    } else if effort != "none" {
-        let message = "`reasoning_effort` is not supported: this model's chat template knows none.";
-        return Err(ApiError::unsupported("reasoning_effort", message));
-    }
+    let source = template.source();
+    let knows_effort = source.contains("reasoning_effort");
+    let (name, value) = match reasoning {
+        Reasoning::Effort(effort) if knows_effort => ("reasoning_effort", effort.as_str().into()),
+        Reasoning::Off if knows_effort => ("reasoning_effort", "none".into()),
+        _ if source.contains("enable_thinking") => {
+            ("enable_thinking", (*reasoning != Reasoning::Off).into())
+        }
+        // There is nothing to turn off, or what there is cannot be.
+        Reasoning::Off => return Ok(kwargs),
+        Reasoning::On if knows_effort || ReasoningFormat::detect(source).is_some() => {
+            return Ok(kwargs);
+        }
+        Reasoning::On | Reasoning::Effort(_) => {
+            let message =
+                "`reasoning_effort` is not supported: this model's chat template knows none.";
+            return Err(ApiError::unsupported("reasoning_effort", message));
+        }
+    };
+    kwargs.entry(name).or_insert(value);
     Ok(kwargs)
 }
 

@@ -21,8 +21,34 @@ pub struct ChatRequest {
     pub template_kwargs: Map<String, Value>,
     /// The tools that may be called.
     pub tools: Option<ToolUse>,
-    /// How long a reasoning model is to think; `none` for not at all.
-    pub reasoning_effort: Option<String>,
+    /// Whether and how long a reasoning model is to think.
+    pub reasoning: Option<Reasoning>,
+}
+
+/// Whether and how long a reasoning model is to think.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reasoning {
+    /// Not at all, if the model lets itself be told.
+    Off,
+    /// As long as it likes.
+    On,
+    /// This long, in the words of OpenAI.
+    Effort(String),
+}
+
+/// A conversation and how to answer it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatCall {
+    /// The model that was named.
+    pub model: Option<String>,
+    /// The conversation.
+    pub request: ChatRequest,
+    /// How to answer it.
+    pub options: GenerationOptions,
+    /// The grammar that the answer has to follow.
+    pub output: Option<OutputGrammar>,
+    /// How to send the answer.
+    pub response: ResponseOptions,
 }
 
 /// Tools, and what a request demands of calls.

@@ -51,6 +51,8 @@ pub enum GenerationEvent {
         stop: Option<String>,
         /// Tokens generated for it: those of the stop string and an end-of-text token count too.
         completion_tokens: usize,
+        /// How long it took.
+        timings: Timings,
     },
     /// The request has failed; nothing follows.
     Failed(ApiError),
@@ -67,6 +69,15 @@ pub struct PromptRead {
     pub cached_tokens: usize,
     /// The prompt's own log-probabilities, if asked for.
     pub logprobs: Vec<TokenLogprob>,
+}
+
+/// How long an answer took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Until the prompt was read, waiting included.
+    pub prompt: Duration,
+    /// From then on.
+    pub generation: Duration,
 }
 
 /// A token, how likely it was, and what was likelier.
@@ -125,6 +136,9 @@ pub struct TextGeneration {
     prompt_token_ids: Vec<u32>,
     /// Events made by the last engine event and not handed out yet.
     ready: VecDeque<GenerationEvent>,
+    /// When the request was handed to the engine, and when its prompt had been read.
+    submitted: Instant,
+    prompt_read: Option<Instant>,
 }
 
 impl TextGeneration {
@@ -144,6 +158,8 @@ impl TextGeneration {
             first_index,
             prompt_token_ids,
             ready: VecDeque::new(),
+            submitted: Instant::now(),
+            prompt_read: None,
         }
     }
 
@@ -173,6 +189,7 @@ impl TextGeneration {
                 cached_tokens,
                 logprobs,
             }) => {
+                self.prompt_read = Some(Instant::now());
                 let logprobs =
                     logprobs.map_or_else(Vec::new, |logprobs| self.place_prompt(&logprobs));
                 self.ready.push_back(GenerationEvent::Prompt(PromptRead {
@@ -235,7 +252,16 @@ impl TextGeneration {
                 reason,
                 stop,
                 completion_tokens,
+                timings: self.timings(),
             });
+        }
+    }
+
+    fn timings(&self) -> Timings {
+        let read = self.prompt_read.unwrap_or(self.submitted);
+        Timings {
+            prompt: read - self.submitted,
+            generation: read.elapsed(),
         }
     }
 
@@ -329,6 +355,12 @@ pub struct CollectedChoice {
     pub tokens: Vec<TokenLogprob>,
     /// Why it ended.
     pub reason: Option<FinishReason>,
+    /// The stop string that ended it, if one did.
+    pub stop: Option<String>,
+    /// Tokens generated for it.
+    pub completion_tokens: usize,
+    /// How long it took.
+    pub timings: Timings,
 }
 
 /// Waits for all of `events`.
@@ -354,8 +386,18 @@ pub async fn collect(mut events: EventStream, choices: usize) -> Result<Collecte
                 choice.text.push_str(&text);
                 choice.tokens.extend(tokens);
             }
-            GenerationEvent::Finished { index, reason, .. } => {
-                collected.choices[index].reason = Some(reason);
+            GenerationEvent::Finished {
+                index,
+                reason,
+                stop,
+                completion_tokens,
+                timings,
+            } => {
+                let choice = &mut collected.choices[index];
+                choice.reason = Some(reason);
+                choice.stop = stop;
+                choice.completion_tokens = completion_tokens;
+                choice.timings = timings;
             }
             GenerationEvent::Failed(error) => return Err(error),
         }

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
+mod anthropic;
 mod chat;
 mod completions;
 mod errors;
 mod lifecycle;
 mod service;
+mod snapshot;
 mod spelling;
 mod structured;
 mod support;

@@ -15,12 +15,10 @@ use axum::routing::{get, post};
 use tracing::Span;
 use tracing::field::debug;
 
+use crate::dialects::trace_user;
 use crate::request_id::RequestId;
 use crate::state::{AppState, SharedState};
 use wire::{Header, SharedFields};
-
-/// Longest name of a user that is traced, in characters; OpenAI allows 64.
-const MAX_TRACED_USER: usize = 64;
 
 /// The routes of this dialect.
 pub fn router() -> Router<SharedState> {
@@ -47,12 +45,8 @@ fn header(state: &AppState, prefix: &str, object: &'static str, request_id: &Req
 
 /// Notes in the request's trace whom it is for, and the labels that it carries.
 fn trace_labels(fields: &SharedFields) {
-    let span = Span::current();
-    if let Some(user) = &fields.user {
-        let user: String = user.chars().take(MAX_TRACED_USER).collect();
-        span.record("user", user);
-    }
+    trace_user(fields.user.as_deref());
     if let Some(metadata) = &fields.metadata {
-        span.record("metadata", debug(metadata));
+        Span::current().record("metadata", debug(metadata));
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::JsonBody;
-use crate::request::PromptInput;
+use crate::request::{ChatCall, PromptInput};
 
 fn body(json: &Value) -> JsonBody {
     JsonBody(Bytes::from(json.to_string()))

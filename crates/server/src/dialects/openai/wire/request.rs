@@ -1,16 +1,14 @@
 //! What clients send.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::Deserializer;
 use serde_json::{Map, Value};
 
 use super::structured::{ResponseFormat, StructuredOutputs};
 use super::tools::ToolDefinition;
+use crate::dialects::union::string_or_list;
 
 /// `POST /v1/chat/completions`, without the fields of [`SharedFields`].
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -253,47 +251,6 @@ pub enum PromptElement {
     Text(String),
     /// The token ids of one prompt.
     Tokens(Vec<i64>),
-}
-
-/// Reads a string or a list of `T`, keeping the path of an error inside the list, which an untagged
-/// enum would lose.
-struct StringOrList<T> {
-    expecting: &'static str,
-    element: PhantomData<T>,
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for StringOrList<T> {
-    type Value = Result<String, Vec<T>>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str(self.expecting)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Ok(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
-        Ok(Ok(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Err)
-    }
-}
-
-fn string_or_list<'de, D, T>(
-    json: D,
-    expecting: &'static str,
-) -> Result<Result<String, Vec<T>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    json.deserialize_any(StringOrList {
-        expecting,
-        element: PhantomData,
-    })
 }
 
 impl<'de> Deserialize<'de> for Content {
