@@ -114,6 +114,13 @@ impl ApiError {
             .with_code("not_found")
     }
 
+    /// 400: `param` names a response that is not kept (any more).
+    pub(crate) fn not_kept(param: &str, message: String) -> Self {
+        Self::bad_request(message)
+            .with_param(param)
+            .with_code("previous_response_not_found")
+    }
+
     /// 404: the request names a model that is not served here.
     pub fn model_not_found(requested: &str, served: &[String]) -> Self {
         let message = format!(

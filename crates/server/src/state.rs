@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::Span;
 
 use crate::access::Access;
+use crate::dialects::responses::ResponseStore;
 use crate::error::ApiError;
 use crate::generation::{EventStream, GenerationEvent, TextGeneration};
 use crate::request::GenerationOptions;
@@ -39,6 +40,8 @@ pub struct AppState {
     /// Compiles and keeps grammars; made for the first request that needs one, as it takes a while
     /// for a large vocabulary.
     pub(crate) grammars: OnceLock<Result<Compiler, GrammarError>>,
+    /// Responses that others may follow.
+    pub(crate) responses: ResponseStore,
     admission: Arc<Semaphore>,
     compute: Arc<Semaphore>,
     phase: watch::Sender<Phase>,
@@ -114,6 +117,7 @@ impl AppState {
             access: Access::default(),
             clock: SystemTime::now,
             grammars: OnceLock::new(),
+            responses: ResponseStore::default(),
             admission: Arc::new(Semaphore::new(cores + waiting)),
             compute: Arc::new(Semaphore::new(cores)),
             phase: watch::Sender::new(Phase::Serving),

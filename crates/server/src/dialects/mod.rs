@@ -5,6 +5,7 @@
 pub mod anthropic;
 mod fields;
 pub mod openai;
+pub mod responses;
 pub(crate) mod union;
 
 use axum::extract::Request;
@@ -27,6 +28,7 @@ const MAX_TRACED_USER: usize = 64;
 pub(crate) fn router() -> Router<SharedState> {
     Router::new()
         .merge(openai::router())
+        .merge(responses::router())
         .merge(anthropic::router())
 }
 

@@ -8,6 +8,7 @@ mod chat;
 mod completions;
 mod errors;
 mod lifecycle;
+mod responses;
 mod service;
 mod snapshot;
 mod spelling;

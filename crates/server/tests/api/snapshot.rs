@@ -1,5 +1,5 @@
-//! Recorded streams: what a client reads, byte by byte, in `tests/api/streams`. Random names of
-//! calls and durations are blanked first. `UPDATE_STREAMS=1 cargo test` records anew.
+//! Recorded streams: what a client reads, byte by byte, in `tests/api/streams`. Random ids and
+//! durations are blanked first. `UPDATE_STREAMS=1 cargo test` records anew.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::support::Reply;
 #[track_caller]
 pub(crate) fn assert_recorded(name: &str, reply: &Reply) {
     assert_eq!(reply.status, 200, "{}", reply.text);
-    let text = blank_durations(&blank_calls(&reply.text));
+    let text = blank_durations(&blank_ids(&reply.text));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/streams");
     let path = folder.join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_STREAMS").is_some() {
@@ -21,17 +21,27 @@ pub(crate) fn assert_recorded(name: &str, reply: &Reply) {
     assert_eq!(text, recorded, "{name}");
 }
 
-/// `call_` and 24 digits to `call_ID`.
-fn blank_calls(text: &str) -> String {
-    let mut parts = text.split("call_");
-    let mut blanked = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let is_id = part.len() >= 24 && part.bytes().take(24).all(|byte| byte.is_ascii_hexdigit());
-        blanked.push_str("call_");
-        blanked.push_str(if is_id { "ID" } else { "" });
-        blanked.push_str(if is_id { &part[24..] } else { part });
+/// What follows `call_`, `resp_` and the like to `ID`.
+fn blank_ids(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (prefix, length) in [
+        ("call_", 24),
+        ("resp_", 32),
+        ("msg_", 32),
+        ("rs_", 32),
+        ("fc_", 32),
+    ] {
+        let mut parts = text.split(prefix);
+        let mut blanked = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
+            blanked.push_str(prefix);
+            blanked.push_str(if digits >= length { "ID" } else { "" });
+            blanked.push_str(&part[if digits >= length { length } else { 0 }..]);
+        }
+        text = blanked;
     }
-    blanked
+    text
 }
 
 /// Numbers after `_duration":` to 0.

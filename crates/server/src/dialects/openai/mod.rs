@@ -4,7 +4,7 @@ pub mod answer;
 mod chat;
 mod completions;
 pub mod convert;
-mod logprobs;
+pub(super) mod logprobs;
 mod models;
 pub mod stream;
 mod tokenize;
@@ -44,7 +44,7 @@ fn header(state: &AppState, prefix: &str, object: &'static str, request_id: &Req
 }
 
 /// Notes in the request's trace whom it is for, and the labels that it carries.
-fn trace_labels(fields: &SharedFields) {
+pub(super) fn trace_labels(fields: &SharedFields) {
     trace_user(fields.user.as_deref());
     if let Some(metadata) = &fields.metadata {
         Span::current().record("metadata", debug(metadata));

@@ -15,10 +15,12 @@ mod unsupported;
 
 use matou_engine::SamplingParams;
 
+pub(crate) use chat::reasoning_effort;
 pub use chat::{chat_call, chat_request};
 pub use completion::{CompletionCall, completion_call};
 use sampling::sampling_params;
-use structured::output_grammar;
+pub(crate) use structured::output_grammar;
+pub(crate) use tools::{allowed, not_understood, word_choice};
 pub use unsupported::refuse_unsupported;
 
 use super::wire::SharedFields;
@@ -30,7 +32,7 @@ use crate::request::{GenerationOptions, ResponseOptions, TextOptions};
 /// Most answers to one prompt, as at OpenAI.
 const MAX_N: i64 = 128;
 /// Most alternatives beside a log-probability, as at OpenAI.
-const MAX_TOP_LOGPROBS: i64 = 20;
+pub(crate) const MAX_TOP_LOGPROBS: i64 = 20;
 /// What OpenAI allows for labels: how many, and how long a key and a value may be.
 const MAX_METADATA: (usize, usize, usize) = (16, 64, 512);
 /// Strings that DRY does not look across unless told otherwise, as in llama.cpp.
