@@ -33,13 +33,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", num_args = 1.., help_heading = "Server")]
     served_model_name: Vec<String>,
 
-    /// Keys that clients must show, as `Authorization: Bearer KEY` or `x-api-key: KEY`. Other users of
-    /// this machine can see a command line: prefer the variable (several are separated by commas).
+    /// Key that clients must show, as `Authorization: Bearer KEY` or `x-api-key: KEY`; may be given
+    /// several times, or with commas between. Other users of this machine can see a command line:
+    /// prefer the variable.
     #[arg(
         long,
         env = "MATOU_API_KEY",
         value_name = "KEY",
-        num_args = 1..,
         value_delimiter = ',',
         hide_env_values = true,
         help_heading = "Server"
@@ -50,9 +50,9 @@ pub struct ServeArgs {
     #[arg(long, help_heading = "Server")]
     allow_unauthenticated: bool,
 
-    /// Web origins whose pages may use the API from a browser, such as http://localhost:3000; `*`
-    /// for all [default: none].
-    #[arg(long, value_name = "ORIGIN", num_args = 1.., value_parser = origin, help_heading = "Server")]
+    /// Web origin whose pages may use the API from a browser, such as http://localhost:3000; `*` for
+    /// all; may be given several times [default: none].
+    #[arg(long, value_name = "ORIGIN", value_parser = origin, help_heading = "Server")]
     allowed_origins: Vec<String>,
 
     /// Largest request body, in bytes.

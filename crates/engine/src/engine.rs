@@ -142,8 +142,14 @@ impl EngineLoop {
         match outputs {
             Ok(outputs) => {
                 self.scheduler.complete(&step);
-                self.requests
-                    .update(outputs, &mut self.scheduler, now, &mut self.shared.stats());
+                let hidden_size = self.runner.hidden_size();
+                self.requests.update(
+                    outputs,
+                    hidden_size,
+                    &mut self.scheduler,
+                    now,
+                    &mut self.shared.stats(),
+                );
             }
             Err(error) => self.requests.fail_step(
                 &step,

@@ -18,8 +18,9 @@ use crate::state::SharedState;
 
 /// Anthropic's clients send the key under this name.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// Load balancers and orchestrators ask for health without a key.
-const OPEN_PATHS: [&str; 1] = ["/health"];
+/// Load balancers and orchestrators ask for health without a key, and browsers for the page about the
+/// API, which is the same on every server.
+const OPEN_PATHS: [&str; 3] = ["/health", "/docs", "/openapi.json"];
 /// What web pages may read of a response beside its body.
 const EXPOSED: [HeaderName; 2] = [HeaderName::from_static("x-request-id"), header::RETRY_AFTER];
 

@@ -54,6 +54,12 @@ impl JsonBody {
     /// What is wrong and where: line and column if this is not JSON, the path of the field if its
     /// type is wrong.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        // A list would be taken for the fields in their order.
+        if self.0.trim_ascii_start().first() == Some(&b'[') {
+            return Err(ApiError::bad_request(
+                "Invalid request: expected a JSON object, got a list.",
+            ));
+        }
         let mut json = serde_json::Deserializer::from_slice(&self.0);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();

@@ -222,11 +222,6 @@ impl ApiError {
         self
     }
 
-    /// How long to wait before trying again, if that makes sense.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
-    }
-
     /// The JSON that a client of OpenAI's API reads.
     pub fn body(&self) -> ErrorBody<'_> {
         ErrorBody {

@@ -127,6 +127,8 @@ pub struct TextOptions {
     pub include_stop_str_in_output: bool,
     /// Whether control tokens appear in the text.
     pub keep_special_tokens: bool,
+    /// Whether log-probabilities name tokens by their ids, as `token_id:17`.
+    pub tokens_as_ids: bool,
     /// Whether the text continues its prompt, so that a space before its first word counts.
     pub continues_prompt: bool,
 }
@@ -138,4 +140,6 @@ pub struct ResponseOptions {
     pub stream: bool,
     /// With a last chunk that brings the token counts.
     pub include_usage: bool,
+    /// With how long it took.
+    pub timings: bool,
 }

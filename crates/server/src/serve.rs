@@ -28,6 +28,7 @@ use tracing::{debug, info, warn};
 use crate::access::{self, require_key};
 use crate::dialects;
 use crate::error::ApiError;
+use crate::openapi;
 use crate::request_id::name_request;
 use crate::service;
 use crate::state::{Phase, SharedState};
@@ -43,6 +44,7 @@ pub fn app(state: SharedState) -> Router {
     let silent_bodies = RequestBodyTimeoutLayer::new(state.limits.body_timeout);
     Router::new()
         .merge(service::router())
+        .merge(openapi::router())
         .merge(dialects::router())
         .fallback(unknown_url)
         .method_not_allowed_fallback(method_not_allowed)

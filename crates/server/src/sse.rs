@@ -73,6 +73,20 @@ impl Frames {
     }
 }
 
+/// The response that streams `events` as lines of JSON. There are no comments in it: clients read
+/// each line.
+pub fn lines(
+    events: impl Stream<Item = GenerationEvent> + Send + 'static,
+    encoder: impl EventEncoder,
+) -> Response {
+    let mut response = response(events, encoder, Duration::MAX);
+    let content_type = HeaderValue::from_static("application/x-ndjson");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
 /// The response that streams `events` through `encoder`. Dropping it drops `events`, which stops
 /// the generation.
 pub fn response(

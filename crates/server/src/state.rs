@@ -245,7 +245,7 @@ impl AppState {
     }
 
     /// What a client is told when the engine does not accept its request.
-    fn refusal(&self, error: SubmitError, prompt_param: &str) -> ApiError {
+    pub(crate) fn refusal(&self, error: SubmitError, prompt_param: &str) -> ApiError {
         let message = sentence(&error.to_string());
         match error {
             SubmitError::QueueFull { .. } => ApiError::overloaded(message, self.retry_after()),

@@ -3,6 +3,7 @@
 
 mod gguf;
 mod harness;
+mod hidden_states;
 mod hostile;
 mod oracle;
 mod parity;

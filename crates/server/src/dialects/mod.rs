@@ -4,6 +4,7 @@
 
 pub mod anthropic;
 mod fields;
+pub mod ollama;
 pub mod openai;
 pub mod responses;
 pub(crate) mod union;
@@ -30,18 +31,23 @@ pub(crate) fn router() -> Router<SharedState> {
         .merge(openai::router())
         .merge(responses::router())
         .merge(anthropic::router())
+        .merge(ollama::router())
 }
 
 /// Puts errors, whichever layer they come from, into the words of the dialect that was spoken.
 pub(crate) async fn word_errors(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let is_anthropic = path == "/v1/messages" || path.starts_with("/v1/messages/");
+    let is_ollama = path.starts_with("/api/");
     let id = request
         .extensions()
         .get::<RequestId>()
         .map(RequestId::to_string);
     let mut response = next.run(request).await;
     let error = response.extensions_mut().remove::<ApiError>();
+    if is_ollama && let Some(error) = &error {
+        response = reworded(response, ollama::error_body(error));
+    }
     if is_anthropic {
         if let Some(error) = error {
             let body = anthropic::error_body(&error, id.as_deref());

@@ -15,7 +15,7 @@ pub struct MessagesRequest {
     /// The conversation so far, of users and assistant.
     pub messages: Option<Vec<Message>>,
     /// What the assistant is told before it: text, or blocks of text.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub system: Option<TextOr<Block>>,
     /// Largest number of tokens to generate.
     pub max_tokens: Option<i64>,
@@ -55,7 +55,7 @@ pub struct Message {
     /// `user` or `assistant`.
     pub role: Option<String>,
     /// Text, or blocks.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub content: Option<TextOr<Block>>,
 }
 
@@ -78,7 +78,7 @@ pub struct Block {
     /// The call that `tool_result` answers.
     pub tool_use_id: Option<String>,
     /// What the tool gave: text, or blocks of text.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub content: Option<TextOr<TextBlock>>,
     /// Whether the tool failed.
     pub is_error: Option<bool>,
@@ -203,7 +203,7 @@ pub enum ContentBlock {
         /// The function.
         name: String,
         /// The arguments.
-        #[schema(value_type = Object)]
+        #[schema(value_type = Value)]
         input: Value,
     },
 }

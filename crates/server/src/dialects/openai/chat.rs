@@ -31,12 +31,14 @@ pub(super) async fn create(
     if response.stream {
         let events = begin(events, state.limits.keep_alive).await?;
         let header = header(&state, "chatcmpl", "chat.completion.chunk", &request_id);
-        let encoder = ChatEncoder::new(header, n, &format, logprobs, response.include_usage);
+        let encoder = ChatEncoder::new(header, n, &format, logprobs, response);
         Ok(sse::response(events, encoder, state.limits.keep_alive))
     } else {
         let header = header(&state, "chatcmpl", "chat.completion", &request_id);
         let collected = collect(events, n).await?;
-        Ok(Json(chat_completion(header, &format, logprobs, collected)).into_response())
+        let timings = response.timings;
+        let answer = chat_completion(header, &format, logprobs, timings, collected);
+        Ok(Json(answer).into_response())
     }
 }
 

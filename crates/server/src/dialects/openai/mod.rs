@@ -4,6 +4,7 @@ pub mod answer;
 mod chat;
 mod completions;
 pub mod convert;
+mod embeddings;
 pub(super) mod logprobs;
 mod models;
 pub mod stream;
@@ -18,6 +19,7 @@ use tracing::field::debug;
 use crate::dialects::trace_user;
 use crate::request_id::RequestId;
 use crate::state::{AppState, SharedState};
+pub(super) use embeddings::check_dimensions;
 use wire::{Header, SharedFields};
 
 /// The routes of this dialect.
@@ -25,11 +27,13 @@ pub fn router() -> Router<SharedState> {
     Router::new()
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
+        .route("/v1/embeddings", post(embeddings::create))
         .route("/v1/models", get(models::list))
         // A model's name may have slashes in it.
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
+        .route("/apply-template", post(tokenize::apply_template))
 }
 
 /// The header of an answer: its id is the request's, under the prefix of its kind.

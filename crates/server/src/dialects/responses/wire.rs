@@ -14,7 +14,7 @@ pub struct ResponsesRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// What to answer: text, or a list of items.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub input: Option<TextOr<InputItem>>,
     /// What the model is told first. Not handed on to the next response.
     pub instructions: Option<String>,
@@ -59,7 +59,7 @@ pub struct InputItem {
     /// Of `message`: `system`, `developer`, `user` or `assistant`.
     pub role: Option<String>,
     /// Of `message` and `reasoning`: text, or parts.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub content: Option<TextOr<InputPart>>,
     /// Of `function_call` and `function_call_output`: names the call.
     pub call_id: Option<String>,
@@ -68,7 +68,7 @@ pub struct InputItem {
     /// The arguments of `function_call`, as JSON text.
     pub arguments: Option<String>,
     /// What the function gave: text, or parts.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub output: Option<TextOr<InputPart>>,
     /// Of `reasoning`: its text, sealed.
     pub encrypted_content: Option<String>,
@@ -157,13 +157,13 @@ pub struct ResponseObject {
     /// False: nothing runs in the background.
     pub background: bool,
     /// What went wrong, if something did.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub error: Option<Value>,
     /// Why it is incomplete, if it is.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub incomplete_details: Option<Value>,
     /// As in the request.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub instructions: Option<Value>,
     /// As in the request.
     pub max_output_tokens: Option<usize>,
@@ -176,7 +176,7 @@ pub struct ResponseObject {
     /// As in the request.
     pub previous_response_id: Option<String>,
     /// As in the request.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     pub reasoning: Value,
     /// The one class of service there is.
     pub service_tier: &'static str,
@@ -185,13 +185,13 @@ pub struct ResponseObject {
     /// The temperature that was used.
     pub temperature: f32,
     /// As in the request.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     pub text: Value,
     /// As in the request.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     pub tool_choice: Value,
     /// As in the request.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     pub tools: Value,
     /// As in the request.
     pub top_logprobs: usize,
@@ -202,10 +202,10 @@ pub struct ResponseObject {
     /// Token counts, once it has ended.
     pub usage: Option<Usage>,
     /// As in the request.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub user: Option<Value>,
     /// As in the request.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     pub metadata: Value,
 }
 
@@ -272,10 +272,9 @@ pub struct OutputText {
     /// The text.
     pub text: String,
     /// Always empty: the model cites nothing.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Value>)]
     pub annotations: Vec<Value>,
     /// Log-probabilities, if asked for.
-    #[schema(value_type = Vec<Object>)]
     pub logprobs: Vec<ChatTokenLogprob>,
 }
 

@@ -56,6 +56,7 @@ pub fn messages_call(
     let response = ResponseOptions {
         stream: wire.stream.unwrap_or(false),
         include_usage: true,
+        timings: false,
     };
     let model = wire.model.clone();
     let request = messages_request(wire)?;

@@ -17,10 +17,11 @@ use matou_engine::SamplingParams;
 
 pub(crate) use chat::reasoning_effort;
 pub use chat::{chat_call, chat_request};
+pub(crate) use completion::prompts;
 pub use completion::{CompletionCall, completion_call};
 use sampling::sampling_params;
 pub(crate) use structured::output_grammar;
-pub(crate) use tools::{allowed, not_understood, word_choice};
+pub(crate) use tools::{allowed, functions, not_understood, word_choice};
 pub use unsupported::refuse_unsupported;
 
 use super::wire::SharedFields;
@@ -70,6 +71,7 @@ pub fn generation_options(
                 fields.stop.clone().map_or_else(Vec::new, |stop| stop.0),
             )?,
             include_stop_str_in_output: fields.include_stop_str_in_output.unwrap_or(false),
+            tokens_as_ids: fields.return_tokens_as_token_ids.unwrap_or(false),
             keep_special_tokens: !fields.skip_special_tokens.unwrap_or(true),
             continues_prompt: false,
         },
@@ -83,10 +85,12 @@ pub fn generation_options(
 /// When options of a stream are given for an answer that is not streamed.
 pub fn response_options(fields: &SharedFields) -> Result<ResponseOptions, ApiError> {
     let stream = fields.stream.unwrap_or(false);
+    let timings = fields.timings.unwrap_or(false);
     let Some(options) = &fields.stream_options else {
         return Ok(ResponseOptions {
             stream,
             include_usage: false,
+            timings,
         });
     };
     if !stream {
@@ -104,6 +108,7 @@ pub fn response_options(fields: &SharedFields) -> Result<ResponseOptions, ApiErr
     Ok(ResponseOptions {
         stream,
         include_usage: options.include_usage.unwrap_or(false),
+        timings,
     })
 }
 

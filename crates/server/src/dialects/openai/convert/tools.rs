@@ -9,11 +9,14 @@ use crate::request::ToolUse;
 
 /// The tools that the model may or must call, if there are any.
 pub(super) fn tool_use(wire: &ChatCompletionRequest) -> Result<Option<ToolUse>, ApiError> {
-    let definitions = wire.tools.as_deref().unwrap_or_default();
-    let functions: Result<Vec<Function>, ApiError> =
-        definitions.iter().enumerate().map(function).collect();
+    let functions = functions(wire.tools.as_deref().unwrap_or_default())?;
     let choice = choice(wire.tool_choice.as_ref())?;
-    functions::tool_use(functions?, choice, wire.parallel_tool_calls.unwrap_or(true))
+    functions::tool_use(functions, choice, wire.parallel_tool_calls.unwrap_or(true))
+}
+
+/// The functions that `tools` is.
+pub(crate) fn functions(tools: &[ToolDefinition]) -> Result<Vec<Function>, ApiError> {
+    tools.iter().enumerate().map(function).collect()
 }
 
 fn function((i, tool): (usize, &ToolDefinition)) -> Result<Function, ApiError> {
