@@ -32,6 +32,9 @@ pub(super) struct LineEncoder {
     usage: TokenUsage,
 }
 
+/// The fields that the last line has beside its own.
+type LastFields = Map<String, Value>;
+
 /// A line, or the whole of an answer: what is new in it.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
@@ -104,7 +107,7 @@ impl LineEncoder {
     fn accept(
         &mut self,
         event: GenerationEvent,
-    ) -> Result<(Vec<Piece>, Option<Map<String, Value>>), ApiError> {
+    ) -> Result<(Vec<Piece>, Option<LastFields>), ApiError> {
         self.usage.count(&event);
         match event {
             GenerationEvent::Prompt(_) => Ok((Vec::new(), None)),
@@ -203,7 +206,7 @@ impl LineEncoder {
     }
 
     /// The fields of the last line.
-    fn end(&self, reason: FinishReason, timings: Timings) -> Map<String, Value> {
+    fn end(&self, reason: FinishReason, timings: Timings) -> LastFields {
         let nanoseconds =
             |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).into();
         let TokenUsage {
