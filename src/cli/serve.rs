@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use matou_engine::{Engine, EngineConfig};
-use matou_server::{AppState, ModelCard};
+use matou_server::{Access, AppState, Limits, ModelCard};
 use tokio::net::TcpListener;
 
 use super::{ModelArgs, positive};
@@ -20,7 +20,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Address to listen on. Anything but a loopback address is reachable by others.
+    /// Address to listen on. Anything but a loopback address is reachable by others, and needs a
+    /// key.
     #[arg(long, default_value = "127.0.0.1", help_heading = "Server")]
     host: IpAddr,
 
@@ -31,6 +32,36 @@ pub struct ServeArgs {
     /// Name of the model in the API; several are allowed, answers carry the first [default: MODEL's].
     #[arg(long, value_name = "NAME", num_args = 1.., help_heading = "Server")]
     served_model_name: Vec<String>,
+
+    /// Key that clients must show, as `Authorization: Bearer KEY` or `x-api-key: KEY`; may be given
+    /// several times, or with commas between. Other users of this machine can see a command line:
+    /// prefer the variable.
+    #[arg(
+        long,
+        env = "MATOU_API_KEY",
+        value_name = "KEY",
+        value_delimiter = ',',
+        hide_env_values = true,
+        help_heading = "Server"
+    )]
+    api_key: Vec<String>,
+
+    /// Serve whoever can connect, without a key, on an address that others can reach.
+    #[arg(long, help_heading = "Server")]
+    allow_unauthenticated: bool,
+
+    /// Web origin whose pages may use the API from a browser, such as http://localhost:3000; `*` for
+    /// all; may be given several times [default: none].
+    #[arg(long, value_name = "ORIGIN", value_parser = origin, help_heading = "Server")]
+    allowed_origins: Vec<String>,
+
+    /// Largest request body, in bytes.
+    #[arg(long, default_value_t = 32 << 20, value_parser = positive, value_name = "BYTES", help_heading = "Server")]
+    max_body_size: usize,
+
+    /// Seconds that a connection may be idle, or take to send the head of a request.
+    #[arg(long, default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..), value_name = "SECONDS", help_heading = "Server")]
+    idle_timeout: u64,
 
     /// Seconds that running answers may take to finish after Ctrl-C or SIGTERM.
     #[arg(
@@ -65,6 +96,7 @@ const EXAMPLE_REQUEST: &str = r#"{"temperature": 0, "max_tokens": 64, "messages"
 
 /// Runs the command until the process is told to stop.
 pub async fn run(args: ServeArgs) -> Result<()> {
+    let access = access(&args)?;
     let address = (args.host, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!(
@@ -84,16 +116,26 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     };
     let config = loaded.engine_config(&args.model.options, limits)?;
     let memory = memory_line(&loaded, &config);
-    let (state, engine) = start(loaded, config, args.served_model_name)?;
+    let has_keys = !access.keys.is_empty();
+    let server_limits = Limits {
+        max_body_bytes: args.max_body_size,
+        header_timeout: Duration::from_secs(args.idle_timeout),
+        ..Limits::default()
+    };
+    let (mut state, engine) = start(loaded, config, args.served_model_name)?;
+    (state.access, state.limits) = (access, server_limits);
 
     let url = format!("http://{}", listener.local_addr()?);
     println!("matou {} · {described}", env!("CARGO_PKG_VERSION"));
     println!("{memory}");
     println!("listening on {url} (Ctrl-C to stop)\n");
     println!("  curl {url}/v1/chat/completions -H 'content-type: application/json' \\");
+    if has_keys {
+        println!("    -H \"authorization: Bearer $MATOU_API_KEY\" \\");
+    }
     println!("    -d '{EXAMPLE_REQUEST}'\n");
     let timeout = Duration::from_secs(args.shutdown_timeout);
-    matou_server::serve(listener, state, stop_signal()?, timeout).await?;
+    matou_server::serve(listener, Arc::new(state), stop_signal()?, timeout).await?;
     // The state's handle was the last: the thread ends once it has seen that.
     let ended = tokio::task::spawn_blocking(move || engine.join()).await?;
     ensure!(ended.is_ok(), "the engine thread panicked");
@@ -105,7 +147,7 @@ fn start(
     loaded: LoadedModel,
     config: EngineConfig,
     names: Vec<String>,
-) -> Result<(Arc<AppState>, matou_engine::EngineThread)> {
+) -> Result<(AppState, matou_engine::EngineThread)> {
     let fingerprint = loaded.fingerprint();
     let Some(tokenizer) = loaded.text.tokenizer else {
         bail!(
@@ -128,7 +170,45 @@ fn start(
         eos_token_ids: loaded.text.eos_token_ids,
     };
     let state = AppState::new(handle, tokenizer, loaded.text.template, card);
-    Ok((Arc::new(state), thread))
+    Ok((state, thread))
+}
+
+/// Who may use the server.
+///
+/// # Errors
+///
+/// When others could use it without a key and nobody said that they may.
+fn access(args: &ServeArgs) -> Result<Access> {
+    ensure!(
+        args.api_key.iter().all(|key| !key.trim().is_empty()),
+        "a key of --api-key (or MATOU_API_KEY) is empty"
+    );
+    ensure!(
+        args.host.is_loopback() || !args.api_key.is_empty() || args.allow_unauthenticated,
+        "{} can be reached by others, and no key is set: give one with --api-key (or \
+         MATOU_API_KEY), listen on 127.0.0.1, or say --allow-unauthenticated",
+        args.host
+    );
+    Ok(Access {
+        keys: args.api_key.iter().collect(),
+        allowed_origins: args.allowed_origins.clone(),
+    })
+}
+
+/// A web origin as browsers send it, or `*`.
+fn origin(text: &str) -> Result<String, String> {
+    let host = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    let is_origin = host.is_some_and(|host| {
+        !host.is_empty() && !host.contains('/') && host.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    match is_origin || text == "*" {
+        true => Ok(text.to_owned()),
+        false => Err("an origin is a scheme, a host and perhaps a port, as in \
+                      http://localhost:3000 (no path, no slash at the end), or `*`"
+            .to_owned()),
+    }
 }
 
 fn memory_line(loaded: &LoadedModel, config: &EngineConfig) -> String {

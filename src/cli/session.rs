@@ -162,7 +162,7 @@ impl Session {
             continue_final_message: false,
             template_kwargs: Map::new(),
             tools: None,
-            reasoning_effort: None,
+            reasoning: None,
         };
         let prompt = tokenize_chat(self.template.as_deref(), &self.tokenizer, &request)?;
         self.generate(prompt, false)

@@ -1,8 +1,8 @@
 //! The clients that people use, unmodified.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
@@ -15,56 +15,118 @@ use futures_util::StreamExt;
 
 use crate::harness::{Server, finish};
 
-/// Python packages that the scripts in `tests/clients` need.
-const PACKAGES: [&str; 1] = ["openai==3.54.0"];
+/// An environment of packages below the target folder, made once.
+struct Environment {
+    name: &'static str,
+    packages: &'static [&'static str],
+}
 
-/// A Python with [`PACKAGES`], in a virtual environment below the target folder, made once.
-fn python() -> &'static PathBuf {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("python-clients");
-        let python = folder.join("bin/python");
+/// The clients of those whose APIs matou speaks.
+const CLIENTS: Environment = Environment {
+    name: "python-clients",
+    packages: &["openai==3.54.0", "anthropic==2.13.0", "ollama==0.6.3"],
+};
+/// What people put on top of them, which wants versions of its own.
+const FRAMEWORKS: Environment = Environment {
+    name: "python-frameworks",
+    packages: &[
+        "litellm==1.110.2",
+        "langchain-openai==1.7.4",
+        "instructor==1.17.0",
+    ],
+};
+/// The client of OpenAI for Node.
+const NODE: Environment = Environment {
+    name: "node-clients",
+    packages: &["openai@6.49.0"],
+};
+
+impl Environment {
+    /// Its folder; `commands` fill it if that was not done before.
+    fn folder(&self, commands: impl FnOnce(&Path) -> Vec<Command>) -> PathBuf {
+        // One at a time: two tests may want the same.
+        static MAKING: Mutex<()> = Mutex::new(());
+        let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(self.name);
         let stamp = folder.join("installed");
-        let wanted = PACKAGES.join("\n");
+        let wanted = self.packages.join("\n");
         if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-            return python;
+            return folder;
         }
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv", "--clear"]).arg(&folder);
-        let mut pip = Command::new(&python);
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ])
-        .args(PACKAGES);
-        for command in [venv, pip] {
+        std::fs::create_dir_all(&folder).expect("the environment has a folder");
+        for command in commands(&folder) {
             let (success, _, errors) = finish(command);
-            assert!(
-                success,
-                "the tests need python3 with venv and pip: {errors}"
-            );
+            assert!(success, "{} cannot be installed: {errors}", self.name);
         }
         std::fs::write(&stamp, wanted).expect("the environment can be marked complete");
-        python
-    })
+        folder
+    }
+
+    /// A Python that has the packages.
+    fn python(&self) -> PathBuf {
+        let folder = self.folder(|folder| {
+            let mut venv = Command::new("python3");
+            venv.args(["-m", "venv", "--clear"]).arg(folder);
+            let mut pip = Command::new(folder.join("bin/python"));
+            pip.args(["-m", "pip", "install", "--quiet"]);
+            pip.arg("--disable-pip-version-check").args(self.packages);
+            vec![venv, pip]
+        });
+        folder.join("bin/python")
+    }
+
+    /// A folder in which Node finds the packages.
+    fn node(&self) -> PathBuf {
+        self.folder(|folder| {
+            let mut npm = Command::new("npm");
+            npm.args(["install", "--no-audit", "--no-fund", "--prefix"]);
+            npm.arg(folder).args(self.packages);
+            vec![npm]
+        })
+    }
+}
+
+/// Runs a script of `tests/clients` against a server of its own, and expects it to say `ok`.
+fn drive(mut interpreter: Command, script: &Path) {
+    let server = Server::start(&[]);
+    interpreter.arg(script).arg(&server.url);
+    let (success, output, errors) = finish(interpreter);
+    assert!(success, "{}: {errors}", script.display());
+    assert!(output.contains("ok"), "{output}");
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/clients")
+        .join(name)
 }
 
 #[test]
 fn the_python_client_of_openai_works() {
-    let server = Server::start(&[]);
-    let mut script = Command::new(python());
-    script
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/clients/openai_sdk.py"
-        ))
-        .arg(&server.url);
-    let (success, output, errors) = finish(script);
-    assert!(success, "{errors}");
-    assert!(output.contains("ok"), "{output}");
+    drive(Command::new(CLIENTS.python()), &script("openai_sdk.py"));
+}
+
+#[test]
+fn the_python_client_of_anthropic_works() {
+    drive(Command::new(CLIENTS.python()), &script("anthropic_sdk.py"));
+}
+
+#[test]
+fn the_python_client_of_ollama_works() {
+    drive(Command::new(CLIENTS.python()), &script("ollama_client.py"));
+}
+
+#[test]
+fn litellm_langchain_and_instructor_work() {
+    drive(Command::new(FRAMEWORKS.python()), &script("frameworks.py"));
+}
+
+#[test]
+fn the_node_client_of_openai_works() {
+    // Node looks for packages beside the script.
+    let copy = NODE.node().join("openai_node.mjs");
+    std::fs::copy(script("openai_node.mjs"), &copy).expect("the script can be copied");
+    drive(Command::new("node"), &copy);
 }
 
 fn question(model: &str) -> CreateChatCompletionRequest {

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, tiny_model};
+use crate::harness::{Server, run, tiny_model};
 
 const USED: &str = "matou:kv_cache_usage_perc";
 const RUNNING: &str = "matou:num_requests_running";
@@ -118,4 +118,37 @@ async fn ctrl_c_lets_a_running_answer_finish() {
     assert_eq!(status, 200);
     assert_eq!(answer["usage"]["completion_tokens"], 400);
     assert!(server.wait().success());
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_key() {
+    let model = tiny_model();
+    let output = run(&[
+        "serve",
+        model.to_str().unwrap(),
+        "--host",
+        "0.0.0.0",
+        "--port",
+        "0",
+    ]);
+    assert!(!output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(errors.contains("--api-key"), "{errors}");
+    assert!(errors.contains("--allow-unauthenticated"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_server_with_a_key_asks_for_it() {
+    let server = Server::start_model(&tiny_model(), &["--api-key", "first,second"]);
+    let url = format!("{}/v1/models", server.url);
+    let bare = server.client.get(&url).send().await.unwrap();
+    assert_eq!(bare.status(), 401);
+    let keyed = server
+        .client
+        .get(&url)
+        .bearer_auth("second")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(keyed.status(), 200);
 }

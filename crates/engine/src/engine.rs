@@ -145,8 +145,9 @@ impl EngineLoop {
         match outputs {
             Ok(outputs) => {
                 self.scheduler.complete(&step);
+                let hidden_size = self.runner.hidden_size();
                 self.requests
-                    .update(outputs, &mut self.scheduler, now, &mut stats);
+                    .update(outputs, hidden_size, &mut self.scheduler, now, &mut stats);
             }
             Err(error) => {
                 self.requests

@@ -368,7 +368,9 @@ impl Generation {
         match event {
             EngineEvent::Finished { .. } => self.unfinished -= 1,
             EngineEvent::Failed { .. } => self.unfinished = 0,
-            EngineEvent::Prompt { .. } | EngineEvent::Token { .. } => {}
+            EngineEvent::Prompt { .. }
+            | EngineEvent::Embedding { .. }
+            | EngineEvent::Token { .. } => {}
         }
         event
     }

@@ -21,6 +21,7 @@
 
 mod block_pool;
 mod config;
+mod embedding;
 mod engine;
 mod handle;
 mod kv_cache_manager;

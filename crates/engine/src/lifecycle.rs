@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::embedding::EmbeddingSum;
 use crate::handle::{QueueTicket, StopFlags, Submission};
 use crate::model_runner::{Samplers, SequenceOutput};
 use crate::request::{EngineEvent, FinishReason, GenerationError, TokenLogprobs};
@@ -46,6 +47,7 @@ struct ActiveRequest {
     /// Held until the first step.
     ticket: Option<QueueTicket>,
     prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
+    embedding: EmbeddingSum,
 }
 
 impl ActiveRequest {
@@ -131,6 +133,7 @@ impl Requests {
                 priority: request.priority,
                 leader,
                 prompt_logits: leader.is_none() && params.prompt_logprobs.is_some(),
+                prompt_hidden: leader.is_none() && params.prompt_embedding,
             });
             let sampler = Sampler::new(&params, index);
             self.answers.insert(
@@ -167,6 +170,7 @@ impl Requests {
             prompt_logprobs: params
                 .prompt_logprobs
                 .map(|_| vec![None; num_prompt_tokens]),
+            embedding: EmbeddingSum::default(),
             params,
             sequences,
         };
@@ -229,6 +233,7 @@ impl Requests {
     pub(crate) fn update(
         &mut self,
         outputs: Vec<SequenceOutput>,
+        hidden_size: usize,
         scheduler: &mut Scheduler,
         now: Instant,
         stats: &mut EngineStats,
@@ -249,6 +254,11 @@ impl Requests {
                     .zip(output.prompt_logprobs)
                     .for_each(|(place, found)| *place = Some(found));
             }
+            request.embedding.add(
+                &output.hidden_states,
+                output.first_prompt_logprob - 1,
+                hidden_size,
+            );
             let Some(sampled) = output.sampled else {
                 continue;
             };
@@ -259,6 +269,10 @@ impl Requests {
                     cached_tokens,
                     logprobs,
                 });
+                if request.params.prompt_embedding {
+                    let embedding = request.embedding.mean(request.num_prompt_tokens);
+                    request.send(EngineEvent::Embedding { embedding });
+                }
                 request.first_token = Some(now);
                 stats.prompt_tokens += request.num_prompt_tokens as u64;
                 stats.cached_tokens += cached_tokens as u64;

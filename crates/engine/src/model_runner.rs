@@ -16,6 +16,8 @@ pub(crate) struct SequenceOutput {
     /// Of prompt tokens from `first_prompt_logprob` on, if they are wanted.
     pub(crate) prompt_logprobs: Vec<TokenLogprobs>,
     pub(crate) first_prompt_logprob: usize,
+    /// Final hidden states of the tokens of this step, if they are wanted.
+    pub(crate) hidden_states: Vec<f32>,
     /// The next token, if all before it are computed.
     pub(crate) sampled: Option<Result<Sampled, GenerationError>>,
 }
@@ -37,6 +39,11 @@ impl ModelRunner {
             model,
             workspace: Workspace::default(),
         }
+    }
+
+    /// Width of a hidden state.
+    pub(crate) fn hidden_size(&self) -> usize {
+        self.model.info().hidden_size
     }
 
     /// Computes `step`. A panic on the way is caught: it ends the step, not the engine.
@@ -64,6 +71,11 @@ impl ModelRunner {
             batch.logits_indices.len(),
             "the model returns one row for each that was asked for"
         );
+        assert_eq!(
+            logits.hidden_states().len(),
+            batch.hidden_indices.len() * self.model.info().hidden_size,
+            "the model returns one hidden state for each that was asked for"
+        );
         Ok(logits)
     }
 
@@ -74,10 +86,17 @@ impl ModelRunner {
         samplers: &mut impl Samplers,
         logits: &mut Logits,
     ) -> Vec<SequenceOutput> {
-        let mut row = 0;
+        let hidden_size = self.model.info().hidden_size;
+        let (mut row, mut first_hidden) = (0, 0);
         let output = |scheduled: &ScheduledSequence| {
             let sequence = scheduler.sequence(scheduled.id);
             let sampler = samplers.sampler(scheduled.id);
+            let mut hidden_states = Vec::new();
+            if sequence.needs_prompt_hidden() {
+                let rows = scheduled.num_tokens * hidden_size;
+                hidden_states = logits.hidden_states()[first_hidden..][..rows].to_vec();
+                first_hidden += rows;
+            }
             let first_prompt_logprob = sequence.num_computed_tokens + 1;
             let mut prompt_logprobs = Vec::new();
             for &token in &sequence.token_ids[prompt_rows(sequence, scheduled)] {
@@ -100,6 +119,7 @@ impl ModelRunner {
                 id: scheduled.id,
                 prompt_logprobs,
                 first_prompt_logprob,
+                hidden_states,
                 sampled,
             }
         };
@@ -120,6 +140,9 @@ fn prepare_batch(step: &Step, scheduler: &Scheduler) -> ForwardBatch {
             sequence.table.blocks(),
             (0..num_prompt_rows).chain(last),
         );
+        if sequence.needs_prompt_hidden() {
+            batch.want_hidden_states();
+        }
     }
     batch
 }

@@ -34,6 +34,12 @@ pub enum EngineEvent {
         /// first is `None`, as nothing comes before it.
         logprobs: Option<Vec<Option<TokenLogprobs>>>,
     },
+    /// The embedding of the prompt, if [`SamplingParams::prompt_embedding`] asked for it. Comes once,
+    /// after `Prompt`.
+    Embedding {
+        /// `[hidden_size]` mean of the final hidden states of the prompt's tokens.
+        embedding: Vec<f32>,
+    },
     /// A token was generated.
     Token {
         /// Which of the `n` answers.

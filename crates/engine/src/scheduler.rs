@@ -257,7 +257,7 @@ impl Scheduler {
             .get_mut(&rank.id)
             .expect("waiting sequences exist");
         let prompt_logits = sequence.needs_prompt_logits();
-        let found = if prompt_logits {
+        let found = if prompt_logits || sequence.needs_prompt_hidden() {
             PrefixMatch::default()
         } else {
             self.kv_cache.find_prefix(&sequence.token_ids)

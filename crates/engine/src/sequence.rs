@@ -37,6 +37,8 @@ pub(crate) struct NewSequence {
     pub(crate) leader: Option<SequenceId>,
     /// Logits are wanted at every position of the prompt, so that it cannot be taken from the cache.
     pub(crate) prompt_logits: bool,
+    /// The same for final hidden states.
+    pub(crate) prompt_hidden: bool,
 }
 
 /// A sequence of tokens, of which `num_computed_tokens` have their keys and values in the cache.
@@ -51,6 +53,7 @@ pub(crate) struct Sequence {
     pub(crate) table: BlockTable,
     pub(crate) leader: Option<SequenceId>,
     pub(crate) prompt_logits: bool,
+    pub(crate) prompt_hidden: bool,
     /// Prompt tokens found in the prefix cache when the sequence was first let in.
     pub(crate) num_cached_tokens: Option<usize>,
 }
@@ -65,6 +68,7 @@ impl Sequence {
             table: BlockTable::default(),
             leader: new.leader,
             prompt_logits: new.prompt_logits,
+            prompt_hidden: new.prompt_hidden,
             num_cached_tokens: None,
         }
     }
@@ -89,5 +93,10 @@ impl Sequence {
     /// Whether logits of the whole prompt are still to be delivered.
     pub(crate) fn needs_prompt_logits(&self) -> bool {
         self.prompt_logits && !self.has_output()
+    }
+
+    /// Whether hidden states of the whole prompt are still to be delivered.
+    pub(crate) fn needs_prompt_hidden(&self) -> bool {
+        self.prompt_hidden && !self.has_output()
     }
 }

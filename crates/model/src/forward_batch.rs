@@ -35,6 +35,8 @@ pub struct ForwardBatch {
     pub block_table_start: Vec<u32>,
     /// Rows of the batch (`< T`, ascending) whose logits are wanted.
     pub logits_indices: Vec<u32>,
+    /// Rows of the batch (`< T`, ascending) whose final hidden states are wanted.
+    pub hidden_indices: Vec<u32>,
 }
 
 impl ForwardBatch {
@@ -75,6 +77,13 @@ impl ForwardBatch {
             .extend(wanted.into_iter().map(|offset| (first_row + offset) as u32));
     }
 
+    /// Asks for the final hidden states of all tokens of the request that was appended last.
+    pub fn want_hidden_states(&mut self) {
+        let first_row = self.query_start_loc.iter().rev().nth(1);
+        let rows = first_row.copied().unwrap_or(0)..self.num_tokens() as u32;
+        self.hidden_indices.extend(rows);
+    }
+
     /// Number of requests in the batch.
     pub fn num_requests(&self) -> usize {
         self.seq_lens.len()
@@ -86,11 +95,13 @@ impl ForwardBatch {
     }
 }
 
-/// Logits of the rows that [`ForwardBatch::logits_indices`] asked for, in that order.
+/// Logits of the rows that [`ForwardBatch::logits_indices`] asked for, in that order, and the hidden
+/// states of those in [`ForwardBatch::hidden_indices`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logits {
     data: Vec<f32>,
     vocab_size: usize,
+    hidden: Vec<f32>,
 }
 
 impl Logits {
@@ -105,7 +116,21 @@ impl Logits {
             "{} logits are not rows of {vocab_size}",
             data.len()
         );
-        Self { data, vocab_size }
+        Self {
+            data,
+            vocab_size,
+            hidden: Vec::new(),
+        }
+    }
+
+    /// The same with row-major `[rows, hidden_size]` final hidden states: what the head reads.
+    pub fn with_hidden_states(self, hidden: Vec<f32>) -> Self {
+        Self { hidden, ..self }
+    }
+
+    /// Row-major `[rows, hidden_size]` final hidden states; empty unless they were asked for.
+    pub fn hidden_states(&self) -> &[f32] {
+        &self.hidden
     }
 
     /// Number of rows.

@@ -38,16 +38,17 @@ impl ForwardBatch {
         (0..self.num_requests())
             .try_for_each(|request| self.validate_request(request, num_blocks))?;
         self.validate_slots_are_distinct()?;
-        let ascending = self.logits_indices.is_sorted_by(|a, b| a < b);
-        let in_range = self
-            .logits_indices
-            .last()
-            .is_none_or(|&row| (row as usize) < tokens);
-        if !ascending || !in_range {
-            return Err(invalid(format!(
-                "logits_indices are not ascending rows of {tokens}: {:?}",
-                self.logits_indices
-            )));
+        for (name, rows) in [
+            ("logits_indices", &self.logits_indices),
+            ("hidden_indices", &self.hidden_indices),
+        ] {
+            let ascending = rows.is_sorted_by(|a, b| a < b);
+            let in_range = rows.last().is_none_or(|&row| (row as usize) < tokens);
+            if !ascending || !in_range {
+                return Err(invalid(format!(
+                    "{name} are not ascending rows of {tokens}: {rows:?}"
+                )));
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use tower_http::timeout::TimeoutError;
 
 use crate::error::ApiError;
 use crate::state::SharedState;
@@ -26,6 +27,9 @@ impl FromRequest<SharedState> for JsonBody {
         match Bytes::from_request(request, state).await {
             Ok(bytes) => Ok(Self(bytes)),
             Err(rejection) => {
+                if is_timeout(&rejection) {
+                    return Err(ApiError::request_timeout(state.limits.body_timeout));
+                }
                 let message = rejection.body_text();
                 match rejection.into_response().status() {
                     StatusCode::PAYLOAD_TOO_LARGE => {
@@ -50,6 +54,12 @@ impl JsonBody {
     /// What is wrong and where: line and column if this is not JSON, the path of the field if its
     /// type is wrong.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        // A list would be taken for the fields in their order.
+        if self.0.trim_ascii_start().first() == Some(&b'[') {
+            return Err(ApiError::bad_request(
+                "Invalid request: expected a JSON object, got a list.",
+            ));
+        }
         let mut json = serde_json::Deserializer::from_slice(&self.0);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
@@ -58,6 +68,11 @@ impl JsonBody {
         json.end().map_err(|error| explain(".", &error))?;
         Ok(value)
     }
+}
+
+/// Whether the body could not be read because nothing came.
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<TimeoutError>() || error.source().is_some_and(is_timeout)
 }
 
 fn explain(path: &str, error: &serde_json::Error) -> ApiError {

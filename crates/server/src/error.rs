@@ -94,6 +94,33 @@ impl ApiError {
             .with_code("context_length_exceeded")
     }
 
+    /// 401: the request shows no key, or one that is not known.
+    pub fn unauthorized(shown: bool) -> Self {
+        let message = match shown {
+            true => "Incorrect API key provided.",
+            false => {
+                "You didn't provide an API key. Send it as `Authorization: Bearer KEY` or as \
+                 `x-api-key: KEY`."
+            }
+        };
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message)
+            .with_code("invalid_api_key")
+    }
+
+    /// 404: the request names a thing that this server does not have (any more).
+    pub fn not_found(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
+            .with_param(param)
+            .with_code("not_found")
+    }
+
+    /// 400: `param` names a response that is not kept (any more).
+    pub(crate) fn not_kept(param: &str, message: String) -> Self {
+        Self::bad_request(message)
+            .with_param(param)
+            .with_code("previous_response_not_found")
+    }
+
     /// 404: the request names a model that is not served here.
     pub fn model_not_found(requested: &str, served: &[String]) -> Self {
         let message = format!(
@@ -120,6 +147,20 @@ impl ApiError {
             message,
         )
         .with_code("method_not_supported")
+    }
+
+    /// 408: the body stopped coming.
+    pub fn request_timeout(silence: Duration) -> Self {
+        let message = format!(
+            "Nothing more of the request body has come for {} seconds.",
+            silence.as_secs_f64()
+        );
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "invalid_request_error",
+            message,
+        )
+        .with_code("request_timeout")
     }
 
     /// 413: the body is larger than the server accepts.
@@ -168,7 +209,20 @@ impl ApiError {
         self.code
     }
 
-    /// The JSON that a client reads.
+    /// The same error, about the field that this dialect calls `to` and the server `from`.
+    pub(crate) fn renamed(mut self, from: &str, to: &str) -> Self {
+        if let Some(rest) = self
+            .param
+            .as_deref()
+            .and_then(|param| param.strip_prefix(from))
+        {
+            self.param = Some(format!("{to}{rest}"));
+            self.message = self.message.replace(&format!("`{from}"), &format!("`{to}"));
+        }
+        self
+    }
+
+    /// The JSON that a client of OpenAI's API reads.
     pub fn body(&self) -> ErrorBody<'_> {
         ErrorBody {
             error: ErrorObject {
@@ -197,6 +251,8 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // Other dialects put the same error into words of their own.
+        response.extensions_mut().insert(self);
         response
     }
 }

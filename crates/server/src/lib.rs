@@ -13,12 +13,17 @@
 //! [`AppState::compute`]. A client that goes away drops its response, with it the generation, and
 //! with that the engine's work.
 
+mod access;
 mod body;
+mod conversation;
 pub mod dialects;
+mod embedding;
 mod error;
+mod functions;
 pub mod generation;
 pub mod message;
 pub mod metrics;
+pub mod openapi;
 pub mod prompt;
 pub mod request;
 mod request_id;
@@ -29,6 +34,7 @@ mod state;
 mod structured;
 pub mod tools;
 
+pub use access::{Access, ApiKeys};
 pub use body::JsonBody;
 pub use error::{ApiError, ErrorBody};
 pub use request_id::RequestId;

@@ -1,6 +1,7 @@
 //! From a request to the token ids the engine computes on. All of it is work for
 //! [`AppState::compute`](crate::AppState::compute).
 
+use matou_chat::reasoning::ReasoningFormat;
 use matou_chat::tools::ToolFormat;
 use matou_chat::{
     ChatTemplate, RenderedPrompt, SpecialTokens, TemplateError, TemplateRequest, Tokenizer,
@@ -10,7 +11,7 @@ use matou_engine::SamplingParams;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::request::{ChatRequest, GenerationOptions, PromptInput};
+use crate::request::{ChatRequest, GenerationOptions, PromptInput, Reasoning};
 use crate::tools::{in_words, tool_format};
 
 /// Renders a conversation and tokenises it.
@@ -77,22 +78,29 @@ fn template_kwargs(
     request: &ChatRequest,
 ) -> Result<Map<String, Value>, ApiError> {
     let mut kwargs = request.template_kwargs.clone();
-    let Some(effort) = &request.reasoning_effort else {
+    let Some(reasoning) = &request.reasoning else {
         return Ok(kwargs);
     };
-    let knows = |name: &str| template.source().contains(name);
-    if knows("reasoning_effort") {
-        kwargs
-            .entry("reasoning_effort")
-            .or_insert_with(|| effort.as_str().into());
-    } else if knows("enable_thinking") {
-        kwargs
-            .entry("enable_thinking")
-            .or_insert_with(|| (effort != "none").into());
-    } else if effort != "none" {
-        let message = "`reasoning_effort` is not supported: this model's chat template knows none.";
-        return Err(ApiError::unsupported("reasoning_effort", message));
-    }
+    let source = template.source();
+    let knows_effort = source.contains("reasoning_effort");
+    let (name, value) = match reasoning {
+        Reasoning::Effort(effort) if knows_effort => ("reasoning_effort", effort.as_str().into()),
+        Reasoning::Off if knows_effort => ("reasoning_effort", "none".into()),
+        _ if source.contains("enable_thinking") => {
+            ("enable_thinking", (*reasoning != Reasoning::Off).into())
+        }
+        // There is nothing to turn off, or what there is cannot be.
+        Reasoning::Off => return Ok(kwargs),
+        Reasoning::On if knows_effort || ReasoningFormat::detect(source).is_some() => {
+            return Ok(kwargs);
+        }
+        Reasoning::On | Reasoning::Effort(_) => {
+            let message =
+                "`reasoning_effort` is not supported: this model's chat template knows none.";
+            return Err(ApiError::unsupported("reasoning_effort", message));
+        }
+    };
+    kwargs.entry(name).or_insert(value);
     Ok(kwargs)
 }
 
@@ -126,6 +134,61 @@ pub fn tokenize_input(tokenizer: &Tokenizer, input: &PromptInput) -> Result<Vec<
             .encode(text, SpecialTokens::Parse, *add_special_tokens)
             .map_err(|error| cannot_tokenize("prompt", &error)),
     }
+}
+
+/// What marks prefix, suffix and the gap between in models that were trained to fill it, and whether
+/// the suffix comes first.
+const GAP_MARKS: [([&str; 3], bool); 5] = [
+    (
+        ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"],
+        false,
+    ),
+    (["<fim_prefix>", "<fim_suffix>", "<fim_middle>"], false),
+    (["<|fim_begin|>", "<|fim_hole|>", "<|fim_end|>"], false),
+    (["\u{2581}<PRE>", "\u{2581}<SUF>", "\u{2581}<MID>"], false),
+    // Mistral's models fill the gap after the prefix.
+    (["[PREFIX]", "[SUFFIX]", ""], true),
+];
+
+/// Tokenises a prompt and what comes after the gap that the answer fills.
+///
+/// # Errors
+///
+/// 400 when the model has no marks for gaps.
+pub fn tokenize_gap(
+    tokenizer: &Tokenizer,
+    prefix: &PromptInput,
+    suffix: &str,
+) -> Result<Vec<u32>, ApiError> {
+    let id = |mark: &str| tokenizer.token_to_id(mark);
+    let marks = GAP_MARKS
+        .iter()
+        .find_map(|([before, after, gap], suffix_first)| {
+            let gap = match *gap {
+                "" => Vec::new(),
+                gap => vec![id(gap)?],
+            };
+            Some((id(before)?, id(after)?, gap, *suffix_first))
+        });
+    let Some((before, after, gap, suffix_first)) = marks else {
+        let message = "`suffix` is not supported: this model was not trained to fill gaps.";
+        return Err(ApiError::unsupported("suffix", message));
+    };
+    let prefix = tokenize_input(tokenizer, prefix)?;
+    let suffix = tokenizer
+        .encode(suffix, SpecialTokens::Plain, false)
+        .map_err(|error| cannot_tokenize("suffix", &error))?;
+    // What begins every text stays in front.
+    let begins = prefix.first().copied() == tokenizer.bos_token_id() && !prefix.is_empty();
+    let (bos, prefix) = prefix.split_at(usize::from(begins));
+    let (before, after) = (
+        [&[before], prefix].concat(),
+        [&[after], &suffix[..]].concat(),
+    );
+    Ok(match suffix_first {
+        true => [bos, &after, &before, &gap].concat(),
+        false => [bos, &before, &after, &gap].concat(),
+    })
 }
 
 /// Completes the sampling parameters with what only the vocabulary knows.

@@ -21,8 +21,34 @@ pub struct ChatRequest {
     pub template_kwargs: Map<String, Value>,
     /// The tools that may be called.
     pub tools: Option<ToolUse>,
-    /// How long a reasoning model is to think; `none` for not at all.
-    pub reasoning_effort: Option<String>,
+    /// Whether and how long a reasoning model is to think.
+    pub reasoning: Option<Reasoning>,
+}
+
+/// Whether and how long a reasoning model is to think.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reasoning {
+    /// Not at all, if the model lets itself be told.
+    Off,
+    /// As long as it likes.
+    On,
+    /// This long, in the words of OpenAI.
+    Effort(String),
+}
+
+/// A conversation and how to answer it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatCall {
+    /// The model that was named.
+    pub model: Option<String>,
+    /// The conversation.
+    pub request: ChatRequest,
+    /// How to answer it.
+    pub options: GenerationOptions,
+    /// The grammar that the answer has to follow.
+    pub output: Option<OutputGrammar>,
+    /// How to send the answer.
+    pub response: ResponseOptions,
 }
 
 /// Tools, and what a request demands of calls.
@@ -101,6 +127,8 @@ pub struct TextOptions {
     pub include_stop_str_in_output: bool,
     /// Whether control tokens appear in the text.
     pub keep_special_tokens: bool,
+    /// Whether log-probabilities name tokens by their ids, as `token_id:17`.
+    pub tokens_as_ids: bool,
     /// Whether the text continues its prompt, so that a space before its first word counts.
     pub continues_prompt: bool,
 }
@@ -112,4 +140,6 @@ pub struct ResponseOptions {
     pub stream: bool,
     /// With a last chunk that brings the token counts.
     pub include_usage: bool,
+    /// With how long it took.
+    pub timings: bool,
 }

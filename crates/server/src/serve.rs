@@ -22,10 +22,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::{debug, info, warn};
 
+use crate::access::{self, require_key};
 use crate::dialects;
 use crate::error::ApiError;
+use crate::openapi;
 use crate::request_id::name_request;
 use crate::service;
 use crate::state::{Phase, SharedState};
@@ -38,12 +41,21 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// All routes over `state`.
 pub fn app(state: SharedState) -> Router {
     let max_body_bytes = state.limits.max_body_bytes;
+    let silent_bodies = RequestBodyTimeoutLayer::new(state.limits.body_timeout);
     Router::new()
         .merge(service::router())
-        .merge(dialects::openai::router())
+        .merge(openapi::router())
+        .merge(dialects::router())
         .fallback(unknown_url)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(silent_bodies)
         .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&state),
+            require_key,
+        ))
+        .layer(access::cors(&state.access))
+        .layer(middleware::from_fn(dialects::word_errors))
         .layer(middleware::from_fn(name_request))
         .with_state(state)
 }
@@ -95,7 +107,7 @@ async fn accept(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(attend(stream, service.clone(), state.phase()));
+                    connections.spawn(attend(stream, service.clone(), state.limits.header_timeout, state.phase()));
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
@@ -110,6 +122,7 @@ async fn accept(
 async fn attend(
     stream: TcpStream,
     service: TowerToHyperService<Router>,
+    header_timeout: Duration,
     mut phase: watch::Receiver<Phase>,
 ) {
     // A token is a small packet that should not wait for the next one.
@@ -117,9 +130,10 @@ async fn attend(
         debug!(%error, "cannot turn off packet coalescing");
     }
     let mut http = http1::Builder::new();
-    // The timer bounds how long a client may take to send the head of a request.
+    // Between two requests the head of the next one is waited for, so this bounds idling too.
     let connection = http
         .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let draining = async {

@@ -47,6 +47,21 @@ impl Frames {
         self.0.extend_from_slice(b"\n\n");
     }
 
+    /// Appends `event: {name}` and `data: {json}`.
+    pub fn event(&mut self, name: &str, message: &impl Serialize) {
+        self.0.extend_from_slice(b"event: ");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(b'\n');
+        self.data(message);
+    }
+
+    /// Appends `{json}` on a line of its own, as Ollama does.
+    pub fn line(&mut self, message: &impl Serialize) {
+        serde_json::to_writer(&mut self.0, message)
+            .expect("wire types serialise and a Vec takes every write");
+        self.0.push(b'\n');
+    }
+
     /// Appends OpenAI's closing `data: [DONE]`.
     pub fn done(&mut self) {
         self.0.extend_from_slice(b"data: [DONE]\n\n");
@@ -56,6 +71,20 @@ impl Frames {
     pub fn into_bytes(self) -> Bytes {
         Bytes::from(self.0)
     }
+}
+
+/// The response that streams `events` as lines of JSON. There are no comments in it: clients read
+/// each line.
+pub fn lines(
+    events: impl Stream<Item = GenerationEvent> + Send + 'static,
+    encoder: impl EventEncoder,
+) -> Response {
+    let mut response = response(events, encoder, Duration::MAX);
+    let content_type = HeaderValue::from_static("application/x-ndjson");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
 }
 
 /// The response that streams `events` through `encoder`. Dropping it drops `events`, which stops

@@ -11,6 +11,8 @@ use matou_grammar::{Compiler, GrammarError};
 use tokio::sync::{Semaphore, watch};
 use tracing::Span;
 
+use crate::access::Access;
+use crate::dialects::responses::ResponseStore;
 use crate::error::ApiError;
 use crate::generation::{EventStream, GenerationEvent, TextGeneration};
 use crate::request::GenerationOptions;
@@ -31,11 +33,15 @@ pub struct AppState {
     pub model: ModelCard,
     /// Bounds on what a client may ask of the server itself.
     pub limits: Limits,
+    /// Who may use the server.
+    pub access: Access,
     /// Where "now" comes from; a test can fix it.
     pub clock: fn() -> SystemTime,
     /// Compiles and keeps grammars; made for the first request that needs one, as it takes a while
     /// for a large vocabulary.
     pub(crate) grammars: OnceLock<Result<Compiler, GrammarError>>,
+    /// Responses that others may follow.
+    pub(crate) responses: ResponseStore,
     admission: Arc<Semaphore>,
     compute: Arc<Semaphore>,
     phase: watch::Sender<Phase>,
@@ -61,6 +67,10 @@ pub struct ModelCard {
 pub struct Limits {
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
+    /// How long a connection may take to send the head of its next request.
+    pub header_timeout: Duration,
+    /// How long the body of a request may be silent.
+    pub body_timeout: Duration,
     /// How long a stream may be silent before a comment is sent; also how long an answer may take
     /// to begin before the status is sent.
     pub keep_alive: Duration,
@@ -70,6 +80,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_body_bytes: 32 << 20,
+            header_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
             keep_alive: KEEP_ALIVE_INTERVAL,
         }
     }
@@ -102,8 +114,10 @@ impl AppState {
             template,
             model,
             limits: Limits::default(),
+            access: Access::default(),
             clock: SystemTime::now,
             grammars: OnceLock::new(),
+            responses: ResponseStore::default(),
             admission: Arc::new(Semaphore::new(cores + waiting)),
             compute: Arc::new(Semaphore::new(cores)),
             phase: watch::Sender::new(Phase::Serving),
@@ -231,7 +245,7 @@ impl AppState {
     }
 
     /// What a client is told when the engine does not accept its request.
-    fn refusal(&self, error: SubmitError, prompt_param: &str) -> ApiError {
+    pub(crate) fn refusal(&self, error: SubmitError, prompt_param: &str) -> ApiError {
         let message = sentence(&error.to_string());
         match error {
             SubmitError::QueueFull { .. } => ApiError::overloaded(message, self.retry_after()),

@@ -197,7 +197,7 @@ mod tests {
             continue_final_message: false,
             template_kwargs: Map::new(),
             tools: None,
-            reasoning_effort: None,
+            reasoning: None,
         };
         let call = r#"{"name": "f", "arguments": {"x":1}}"#;
         assert_eq!(

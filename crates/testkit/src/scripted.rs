@@ -127,6 +127,14 @@ impl ScriptedModel {
         logits
     }
 
+    /// The final hidden state, one number, of the last token of `context`.
+    pub fn hidden_state(&self, context: &[u32]) -> f32 {
+        let state = context
+            .iter()
+            .fold(0xe3bed, |state, &token| mix(state ^ u64::from(token)));
+        noise(state, 0)
+    }
+
     fn write(&mut self, batch: &ForwardBatch) {
         let tokens = batch.input_ids.iter().zip(&batch.positions);
         for ((&token, &position), &slot) in tokens.zip(&batch.slot_mapping) {
@@ -195,12 +203,17 @@ impl LanguageModel for ScriptedModel {
             None => {}
         }
         self.write(batch);
-        let mut data = Vec::with_capacity(batch.logits_indices.len() * self.info.vocab_size);
-        for &row in &batch.logits_indices {
+        let context = |row: u32| {
             let request = batch.query_start_loc.partition_point(|&start| start <= row) - 1;
-            data.extend(self.logits(&self.context(batch, request, row as usize)));
-        }
-        Ok(Logits::new(data, self.info.vocab_size))
+            self.context(batch, request, row as usize)
+        };
+        let logits = batch.logits_indices.iter();
+        let logits = logits.flat_map(|&row| self.logits(&context(row))).collect();
+        let hidden = batch.hidden_indices.iter();
+        let hidden = hidden
+            .map(|&row| self.hidden_state(&context(row)))
+            .collect();
+        Ok(Logits::new(logits, self.info.vocab_size).with_hidden_states(hidden))
     }
 }
 

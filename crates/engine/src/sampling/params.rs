@@ -74,6 +74,8 @@ pub struct SamplingParams {
     pub logprobs: Option<usize>,
     /// The same for the tokens of the prompt.
     pub prompt_logprobs: Option<usize>,
+    /// Report the embedding of the prompt: the mean of its tokens' final hidden states.
+    pub prompt_embedding: bool,
 }
 
 /// Targets of mirostat 2.0 (Basu et al., 2021).
@@ -119,6 +121,7 @@ impl Default for SamplingParams {
             seed: None,
             logprobs: None,
             prompt_logprobs: None,
+            prompt_embedding: false,
         }
     }
 }

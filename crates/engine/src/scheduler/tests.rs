@@ -29,6 +29,7 @@ fn sequence(prompt: impl IntoIterator<Item = u32>) -> NewSequence {
         priority: 0,
         leader: None,
         prompt_logits: false,
+        prompt_hidden: false,
     }
 }
 

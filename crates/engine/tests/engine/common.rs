@@ -84,6 +84,7 @@ pub(crate) struct Answer {
     pub(crate) token_ids: Vec<u32>,
     pub(crate) logprobs: Vec<Option<TokenLogprobs>>,
     pub(crate) prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
+    pub(crate) embedding: Option<Vec<f32>>,
     pub(crate) cached_tokens: usize,
     pub(crate) reason: Option<FinishReason>,
     pub(crate) stop_token: Option<u32>,
@@ -93,6 +94,7 @@ pub(crate) struct Answer {
 pub(crate) fn answer(mut generation: Generation) -> Vec<Answer> {
     let mut answers: Vec<Answer> = Vec::new();
     let mut prompt = None;
+    let mut embedding = None;
     while let Some(event) = generation.blocking_next() {
         match event {
             EngineEvent::Prompt {
@@ -104,6 +106,10 @@ pub(crate) fn answer(mut generation: Generation) -> Vec<Answer> {
                     "one prompt event comes first"
                 );
                 prompt = Some((cached_tokens, logprobs));
+            }
+            EngineEvent::Embedding { embedding: found } => {
+                assert!(prompt.is_some(), "the prompt event comes first");
+                assert!(embedding.replace(found).is_none(), "there is one embedding");
             }
             EngineEvent::Token {
                 index,
@@ -138,5 +144,6 @@ pub(crate) fn answer(mut generation: Generation) -> Vec<Answer> {
     );
     let (cached_tokens, logprobs) = prompt.expect("every answer has a prompt");
     (answers[0].cached_tokens, answers[0].prompt_logprobs) = (cached_tokens, logprobs);
+    answers[0].embedding = embedding;
     answers
 }

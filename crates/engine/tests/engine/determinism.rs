@@ -32,7 +32,10 @@ fn mixed_request(i: usize, vocab_size: u32) -> GenerationRequest {
         ..SamplingParams::default()
     };
     let params = match i % 8 {
-        0 => SamplingParams::greedy(),
+        0 => SamplingParams {
+            prompt_embedding: i.is_multiple_of(16),
+            ..SamplingParams::greedy()
+        },
         1 => seeded,
         2 => SamplingParams {
             temperature: 0.7,
@@ -317,6 +320,36 @@ fn prompt_log_probabilities_are_the_models_at_every_position() {
     }
     let stats = engine.handle().stats();
     assert!(stats.steps >= 2, "{} steps", stats.steps);
+}
+
+#[test]
+fn an_embedding_is_the_mean_of_all_hidden_states() {
+    let model = ScriptedModel::new(300);
+    let prompt: Vec<u32> = (0..100).map(|i| i * 7 % 300).collect();
+    let states = (1..=100).map(|i| f64::from(model.hidden_state(&prompt[..i])));
+    let mean = (states.sum::<f64>() / 100.0) as f32;
+    let config = EngineConfig {
+        max_num_batched_tokens: 32,
+        max_num_seqs: 4,
+        ..EngineConfig::default()
+    };
+    let engine = TestEngine::start(model, config);
+    let params = SamplingParams {
+        prompt_embedding: true,
+        ..SamplingParams::greedy()
+    };
+    // The second time the prompt is in the cache, where there are no hidden states.
+    for _ in 0..2 {
+        let answers = answer(engine.submit(request(&prompt, 3, params.clone())));
+        assert_eq!(answers[0].embedding, Some(vec![mean]));
+        assert_eq!(
+            (answers[0].cached_tokens, answers[0].token_ids.len()),
+            (0, 3)
+        );
+    }
+    let plain = answer(engine.submit(request(&prompt, 1, SamplingParams::greedy())));
+    assert_eq!(plain[0].embedding, None);
+    assert!(plain[0].cached_tokens > 0);
 }
 
 #[test]

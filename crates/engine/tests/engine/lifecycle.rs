@@ -183,7 +183,7 @@ fn a_stopped_answer_ends_within_a_step_and_its_siblings_go_on() {
                 }
             }
             EngineEvent::Finished { index, reason, .. } => reasons[index] = Some(reason),
-            EngineEvent::Prompt { .. } => {}
+            EngineEvent::Prompt { .. } | EngineEvent::Embedding { .. } => {}
             EngineEvent::Failed { error } => panic!("{error}"),
         }
     }

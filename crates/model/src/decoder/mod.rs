@@ -12,6 +12,8 @@
 
 mod build;
 
+use std::borrow::Cow;
+
 use candle_core::{DType, Tensor};
 use matou_kernels::activation::scale;
 use matou_kernels::attention::{KvDtype, KvPool};
@@ -53,10 +55,47 @@ struct DecoderLayer {
 }
 
 impl Decoder {
-    /// Norm and head.
-    fn logits(&self, residual: Tensor, delta: Tensor) -> Result<Logits> {
+    /// Norm and head, for `rows` of `batch`.
+    fn output(
+        &self,
+        residual: Tensor,
+        delta: Tensor,
+        batch: &ForwardBatch,
+        rows: &[u32],
+    ) -> Result<Logits> {
         let (_, hidden) = self.norm.add_forward(residual, delta)?;
-        let logits = self.head.forward(&hidden)?;
+        if batch.hidden_indices.is_empty() {
+            return self.logits(&hidden);
+        }
+        let states = self.states(&hidden, &places(rows, &batch.hidden_indices))?;
+        if batch.logits_indices.is_empty() {
+            let none = Logits::new(Vec::new(), self.info.vocab_size);
+            return Ok(none.with_hidden_states(states));
+        }
+        let with_logits = places(rows, &batch.logits_indices);
+        let hidden = select_rows(&self.compute, hidden, &with_logits)?;
+        Ok(self.logits(&hidden)?.with_hidden_states(states))
+    }
+
+    /// Some rows of the final hidden states.
+    fn states(&self, hidden: &Tensor, rows: &[u32]) -> Result<Vec<f32>> {
+        let columns = hidden.dim(1)?;
+        let pick = |all: &[f32]| -> Vec<f32> {
+            let row = |&row: &u32| &all[row as usize * columns..][..columns];
+            rows.iter().flat_map(row).copied().collect()
+        };
+        match &self.compute {
+            Compute::Kernels(_) => read(hidden, pick),
+            Compute::Candle { .. } => {
+                let all: Vec<f32> = hidden.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+                Ok(pick(&all))
+            }
+        }
+    }
+
+    /// The head.
+    fn logits(&self, hidden: &Tensor) -> Result<Logits> {
+        let logits = self.head.forward(hidden)?;
         let mut values = match &self.compute {
             Compute::Kernels(_) => into_vec(&logits)?,
             Compute::Candle { .. } => logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?,
@@ -152,25 +191,25 @@ impl LanguageModel for Decoder {
         let embeddings = self.embedding.forward(&batch.input_ids)?;
         let mut residual = scaled(&self.compute, embeddings, self.embedding_scale)?;
         let mut delta = None;
-        let rows = batch.logits_indices.as_slice();
+        let rows = wanted_rows(batch);
         for (layer, index) in self.layers.iter().zip(1..) {
             let (stream, mut attended) = layer.attend(residual, delta, &mut step)?;
             residual = stream;
             if index == self.layers.len() {
-                // The cache is written; from here on only the rows with logits matter, and most
-                // rows of a prompt have none.
+                // The cache is written; from here on only the rows that are asked for matter, and
+                // most rows of a prompt are not.
                 if rows.is_empty() {
                     return Ok(Logits::new(Vec::new(), self.info.vocab_size));
                 }
-                residual = select_rows(&self.compute, residual, rows)?;
-                attended = select_rows(&self.compute, attended, rows)?;
+                residual = select_rows(&self.compute, residual, &rows)?;
+                attended = select_rows(&self.compute, attended, &rows)?;
             }
             let (stream, to_add) = layer.feed_forward(residual, attended)?;
             residual = stream;
             delta = Some(to_add);
         }
         match delta {
-            Some(delta) => self.logits(residual, delta),
+            Some(delta) => self.output(residual, delta, batch, &rows),
             None => Err(ModelError::Forward("the model has no layers".to_owned())),
         }
     }
@@ -244,6 +283,23 @@ fn scaled(compute: &Compute, x: Tensor, factor: f32) -> Result<Tensor> {
         }
         Compute::Candle { .. } => Ok((x * f64::from(factor))?),
     }
+}
+
+/// The rows of which anything is wanted, ascending.
+fn wanted_rows(batch: &ForwardBatch) -> Cow<'_, [u32]> {
+    if batch.hidden_indices.is_empty() {
+        return Cow::Borrowed(&batch.logits_indices);
+    }
+    let mut rows = [&batch.logits_indices[..], &batch.hidden_indices].concat();
+    rows.sort_unstable();
+    rows.dedup();
+    Cow::Owned(rows)
+}
+
+/// Where each of `wanted` is in `rows`, which has them all; both ascend.
+fn places(rows: &[u32], wanted: &[u32]) -> Vec<u32> {
+    let place = |row: &u32| rows.partition_point(|other| other < row) as u32;
+    wanted.iter().map(place).collect()
 }
 
 /// Some rows of `[tokens, features]`, which is used up.

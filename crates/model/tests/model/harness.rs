@@ -97,6 +97,17 @@ impl Harness {
         logits
     }
 
+    /// Logits of the last position, and the final hidden states of all.
+    pub(crate) fn with_hidden_states(&mut self, prompt: &[u32]) -> (Vec<f32>, Vec<f32>) {
+        let mut batch = ForwardBatch::default();
+        // A neighbour of which no hidden states are wanted.
+        batch.push_request(&[5, 6], 0, &block_table(1), [1]);
+        batch.push_request(prompt, 0, &block_table(0), [prompt.len() - 1]);
+        batch.want_hidden_states();
+        let output = self.model.forward(&batch).unwrap();
+        (output.row(1).to_vec(), output.hidden_states().to_vec())
+    }
+
     /// Logits of every position, the prompt run in one step.
     pub(crate) fn whole(&mut self, prompt: &[u32]) -> Vec<f32> {
         self.chunked(prompt, prompt.len())

@@ -4,6 +4,7 @@
 mod formats;
 mod gguf;
 mod harness;
+mod hidden_states;
 mod hostile;
 mod oracle;
 mod parity;

@@ -51,6 +51,8 @@ pub enum GenerationEvent {
         stop: Option<String>,
         /// Tokens generated for it: those of the stop string and an end-of-text token count too.
         completion_tokens: usize,
+        /// How long it took.
+        timings: Timings,
     },
     /// The request has failed; nothing follows.
     Failed(ApiError),
@@ -67,6 +69,15 @@ pub struct PromptRead {
     pub cached_tokens: usize,
     /// The prompt's own log-probabilities, if asked for.
     pub logprobs: Vec<TokenLogprob>,
+}
+
+/// How long an answer took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Until the prompt was read, waiting included.
+    pub prompt: Duration,
+    /// From then on.
+    pub generation: Duration,
 }
 
 /// A token, how likely it was, and what was likelier.
@@ -121,10 +132,14 @@ pub struct TextGeneration {
     tokenizer: Arc<Tokenizer>,
     choices: Vec<Choice>,
     first_index: usize,
+    tokens_as_ids: bool,
     /// Kept to place the prompt's tokens in its text, and to count them.
     prompt_token_ids: Vec<u32>,
     /// Events made by the last engine event and not handed out yet.
     ready: VecDeque<GenerationEvent>,
+    /// When the request was handed to the engine, and when its prompt had been read.
+    submitted: Instant,
+    prompt_read: Option<Instant>,
 }
 
 impl TextGeneration {
@@ -142,8 +157,11 @@ impl TextGeneration {
             tokenizer,
             choices: vec![choice; options.n],
             first_index,
+            tokens_as_ids: options.text.tokens_as_ids,
             prompt_token_ids,
             ready: VecDeque::new(),
+            submitted: Instant::now(),
+            prompt_read: None,
         }
     }
 
@@ -173,6 +191,7 @@ impl TextGeneration {
                 cached_tokens,
                 logprobs,
             }) => {
+                self.prompt_read = Some(Instant::now());
                 let logprobs =
                     logprobs.map_or_else(Vec::new, |logprobs| self.place_prompt(&logprobs));
                 self.ready.push_back(GenerationEvent::Prompt(PromptRead {
@@ -187,8 +206,7 @@ impl TextGeneration {
                 token_id,
                 logprobs,
             }) => {
-                let logprob =
-                    logprobs.map(|logprobs| describe(&self.tokenizer, token_id, Some(&logprobs)));
+                let logprob = logprobs.map(|logprobs| self.describe(token_id, Some(&logprobs)));
                 let news = self.choices[index].push(token_id, logprob);
                 if let (Some(_), Some(generation)) = (&news.end, &self.generation) {
                     // A stop string was met, of which the engine knows nothing.
@@ -204,6 +222,8 @@ impl TextGeneration {
                 let news = self.choices[index].finish(reason, stop_token);
                 self.tell(index, news);
             }
+            // Generations do not ask for it.
+            Some(EngineEvent::Embedding { .. }) => {}
             Some(EngineEvent::Failed { error }) => self.fail(error.into()),
             None => self.fail(ApiError::internal(
                 "The engine stopped before the answer was complete.",
@@ -235,7 +255,16 @@ impl TextGeneration {
                 reason,
                 stop,
                 completion_tokens,
+                timings: self.timings(),
             });
+        }
+    }
+
+    fn timings(&self) -> Timings {
+        let read = self.prompt_read.unwrap_or(self.submitted);
+        Timings {
+            prompt: read - self.submitted,
+            generation: read.elapsed(),
         }
     }
 
@@ -244,12 +273,31 @@ impl TextGeneration {
         self.ready.push_back(GenerationEvent::Failed(error));
     }
 
+    /// A token and its neighbours in the distribution, by their bytes or as they are to be named. Its
+    /// place in the text is the caller's to fill in.
+    fn describe(&self, token_id: u32, logprobs: Option<&TokenLogprobs>) -> TokenLogprob {
+        let bytes = |id: u32| match self.tokens_as_ids {
+            true => format!("token_id:{id}").into_bytes(),
+            false => self.tokenizer.token_bytes(id).unwrap_or_default().to_vec(),
+        };
+        let top = logprobs.map_or(&[][..], |token| &token.top);
+        TokenLogprob {
+            bytes: bytes(token_id),
+            logprob: logprobs.map(|token| token.logprob),
+            top: top
+                .iter()
+                .map(|&(id, logprob)| (bytes(id), logprob))
+                .collect(),
+            text_offset: 0,
+        }
+    }
+
     /// Gives each token of the prompt its place in the prompt's text.
     fn place_prompt(&self, logprobs: &[Option<TokenLogprobs>]) -> Vec<TokenLogprob> {
         let mut detokenizer = Detokenizer::new(Arc::clone(&self.tokenizer));
         let mut text_offset = 0;
         let place = |(&token_id, logprobs): (&u32, &Option<TokenLogprobs>)| {
-            let token = describe(&self.tokenizer, token_id, logprobs.as_ref());
+            let token = self.describe(token_id, logprobs.as_ref());
             let placed = TokenLogprob {
                 text_offset,
                 ..token
@@ -262,28 +310,6 @@ impl TextGeneration {
             .zip(logprobs)
             .map(place)
             .collect()
-    }
-}
-
-/// A token and its neighbours in the distribution, by their bytes. Its place in the text is the
-/// caller's to fill in.
-fn describe(
-    tokenizer: &Tokenizer,
-    token_id: u32,
-    logprobs: Option<&TokenLogprobs>,
-) -> TokenLogprob {
-    let bytes = |id: u32| tokenizer.token_bytes(id).unwrap_or_default().to_vec();
-    TokenLogprob {
-        bytes: bytes(token_id),
-        logprob: logprobs.map(|token| token.logprob),
-        top: logprobs.map_or_else(Vec::new, |token| {
-            token
-                .top
-                .iter()
-                .map(|&(id, logprob)| (bytes(id), logprob))
-                .collect()
-        }),
-        text_offset: 0,
     }
 }
 
@@ -320,6 +346,26 @@ pub struct Collected {
     pub usage: TokenUsage,
 }
 
+impl Collected {
+    /// Keeps, of every `best_of` answers to a prompt, the `n` whose tokens were likeliest on average.
+    pub fn keep_best(&mut self, best_of: usize, n: usize) {
+        if best_of <= n {
+            return;
+        }
+        let mean = |choice: &CollectedChoice| {
+            let logprobs = choice.tokens.iter().filter_map(|token| token.logprob);
+            let sum: f64 = logprobs.map(f64::from).sum();
+            sum / choice.tokens.len().max(1) as f64
+        };
+        let mut kept = Vec::with_capacity(self.choices.len() / best_of * n);
+        for answers in self.choices.chunks_mut(best_of) {
+            answers.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+            kept.extend(answers.iter_mut().take(n).map(std::mem::take));
+        }
+        self.choices = kept;
+    }
+}
+
 /// One answer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CollectedChoice {
@@ -329,6 +375,12 @@ pub struct CollectedChoice {
     pub tokens: Vec<TokenLogprob>,
     /// Why it ended.
     pub reason: Option<FinishReason>,
+    /// The stop string that ended it, if one did.
+    pub stop: Option<String>,
+    /// Tokens generated for it.
+    pub completion_tokens: usize,
+    /// How long it took.
+    pub timings: Timings,
 }
 
 /// Waits for all of `events`.
@@ -354,8 +406,18 @@ pub async fn collect(mut events: EventStream, choices: usize) -> Result<Collecte
                 choice.text.push_str(&text);
                 choice.tokens.extend(tokens);
             }
-            GenerationEvent::Finished { index, reason, .. } => {
-                collected.choices[index].reason = Some(reason);
+            GenerationEvent::Finished {
+                index,
+                reason,
+                stop,
+                completion_tokens,
+                timings,
+            } => {
+                let choice = &mut collected.choices[index];
+                choice.reason = Some(reason);
+                choice.stop = stop;
+                choice.completion_tokens = completion_tokens;
+                choice.timings = timings;
             }
             GenerationEvent::Failed(error) => return Err(error),
         }

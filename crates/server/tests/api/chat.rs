@@ -3,6 +3,8 @@
 use matou_engine::EngineConfig;
 use serde_json::json;
 
+use crate::snapshot::assert_recorded;
+use crate::spelling::{PLAIN, saying};
 use crate::support::{CREATED, server, server_with};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -109,4 +111,34 @@ async fn an_open_last_message_is_continued() {
     ], "continue_final_message": true, "max_tokens": 1});
     let answer = server().post(CHAT, &request).await.json();
     assert_eq!(answer["choices"][0]["message"]["content"], " t21");
+}
+
+#[tokio::test]
+async fn streams_are_recorded() {
+    let options = json!({"include_usage": true});
+    let mut request = json!({"messages": [{"role": "user", "content": " t10"}], "max_tokens": 3,
+        "stream": true, "stream_options": options, "logprobs": true, "top_logprobs": 1});
+    assert_recorded("openai-chat", &server().post(CHAT, &request).await);
+    request = json!({"prompt": " t10", "max_tokens": 2, "n": 2, "stream": true, "echo": true});
+    let reply = server_with(one_at_a_time(), std::time::Duration::ZERO, |_| {})
+        .post("/v1/completions", &request)
+        .await;
+    assert_recorded("openai-completions", &reply);
+    let said = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>";
+    let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+    let request =
+        json!({"messages": [{"role": "user", "content": "?"}], "tools": tools, "stream": true});
+    let template = format!("{PLAIN}{{% if false %}}{{{{ tools }}}}<tool_call>{{% endif %}}");
+    assert_recorded(
+        "openai-calls",
+        &saying(said, &template).post(CHAT, &request).await,
+    );
+}
+
+/// Answers come in the order of their index.
+fn one_at_a_time() -> EngineConfig {
+    EngineConfig {
+        max_num_seqs: 1,
+        ..EngineConfig::default()
+    }
 }

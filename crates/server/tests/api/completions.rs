@@ -120,3 +120,90 @@ async fn log_probabilities_end_where_a_stop_string_cuts_the_text() {
         json!([" t11", " t12"])
     );
 }
+
+#[tokio::test]
+async fn the_best_of_several_answers_is_returned() {
+    let server = server();
+    let request = json!({"prompt": " t10", "max_tokens": 8, "temperature": 2.0, "seed": 5,
+        "n": 1, "best_of": 8, "logprobs": 0, "top_k": 2});
+    let best = server.post(COMPLETIONS, &request).await.json();
+    assert_eq!(best["usage"]["completion_tokens"], 64);
+    let mut all = request.clone();
+    (all["n"], all["best_of"]) = (8.into(), 8.into());
+    let all = server.post(COMPLETIONS, &all).await.json();
+    let mean = |choice: &Value| {
+        let logprobs = choice["logprobs"]["token_logprobs"].as_array().unwrap();
+        logprobs.iter().map(|x| x.as_f64().unwrap()).sum::<f64>() / logprobs.len() as f64
+    };
+    let means: Vec<f64> = all["choices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(mean)
+        .collect();
+    let highest = means.iter().copied().fold(f64::MIN, f64::max);
+    assert!(means.iter().any(|mean| *mean < highest), "{means:?}");
+    assert_eq!(mean(&best["choices"][0]), highest);
+    assert_eq!(best["choices"].as_array().unwrap().len(), 1);
+
+    for (fields, param) in [
+        (json!({"prompt": "x", "n": 2, "best_of": 1}), "best_of"),
+        (
+            json!({"prompt": "x", "best_of": 2, "stream": true}),
+            "best_of",
+        ),
+        (json!({"prompt": "x", "best_of": 0}), "best_of"),
+        (json!({"prompt": "x", "suffix": "y"}), "suffix"),
+    ] {
+        let (status, named, _, _) = server.post(COMPLETIONS, &fields).await.error();
+        assert_eq!((status, named.as_deref()), (400, Some(param)), "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_named_by_their_ids_if_asked_for() {
+    let request = json!({"prompt": " t10", "max_tokens": 2, "logprobs": 1,
+        "return_tokens_as_token_ids": true});
+    let answer = server().post(COMPLETIONS, &request).await.json();
+    let logprobs = &answer["choices"][0]["logprobs"];
+    assert_eq!(logprobs["tokens"], json!(["token_id:11", "token_id:12"]));
+    assert!(logprobs["top_logprobs"][0]["token_id:11"].is_number());
+}
+
+#[tokio::test]
+async fn an_answer_tells_how_long_it_took_if_asked_for() {
+    let server = server();
+    let mut request = json!({"prompt": " t10 t11", "max_tokens": 3, "timings": true});
+    let timings = server.post(COMPLETIONS, &request).await.json()["timings"].clone();
+    assert_eq!(
+        (&timings["prompt_n"], &timings["predicted_n"]),
+        (&json!(2), &json!(3))
+    );
+    assert!(timings["predicted_per_second"].as_f64().unwrap() > 0.0);
+    request["stream"] = true.into();
+    let chunks = server.post(COMPLETIONS, &request).await.chunks();
+    let told: Vec<bool> = chunks
+        .iter()
+        .map(|chunk| chunk.get("timings").is_some())
+        .collect();
+    assert_eq!(told.iter().filter(|told| **told).count(), 1);
+    assert_eq!(told.last(), Some(&true));
+    let chat = json!({"messages": [{"role": "user", "content": " t10"}], "max_tokens": 1, "timings": true});
+    let timings = server.post("/v1/chat/completions", &chat).await.json()["timings"].clone();
+    assert_eq!(timings["predicted_n"], 1);
+}
+
+#[tokio::test]
+async fn more_answers_than_may_run_are_given() {
+    let config = matou_engine::EngineConfig {
+        max_num_seqs: 3,
+        ..matou_engine::EngineConfig::default()
+    };
+    let server = crate::support::server_with(config, std::time::Duration::ZERO, |_| {});
+    let request = json!({"prompt": " t10", "max_tokens": 2, "n": 40});
+    let answer = server.post(COMPLETIONS, &request).await.json();
+    let choices = answer["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 40);
+    assert!(choices.iter().all(|choice| choice["text"] == " t11 t12"));
+    assert_eq!(answer["usage"]["completion_tokens"], 80);
+}

@@ -323,6 +323,8 @@ const FIELDS: &[&str] = &[
     "chat_template",
     "documents",
     "verbosity",
+    "return_tokens_as_token_ids",
+    "timings",
 ];
 
 #[tokio::test]

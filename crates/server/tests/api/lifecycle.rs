@@ -90,13 +90,13 @@ async fn a_slow_prompt_is_bridged_by_comments() {
 }
 
 /// A server on a real socket, and how to stop it.
-struct Served {
-    address: SocketAddr,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
     done: JoinHandle<std::io::Result<()>>,
 }
 
-async fn serve(server: &TestServer, timeout: Duration) -> Served {
+pub(crate) async fn serve(server: &TestServer, timeout: Duration) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();

@@ -2,13 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
+mod anthropic;
 mod chat;
 mod completions;
+mod embeddings;
 mod errors;
 mod lifecycle;
+mod ollama;
+mod responses;
 mod service;
+mod snapshot;
 mod spelling;
 mod structured;
 mod support;
+mod sweep;
 mod tools;
 mod wire;

@@ -124,3 +124,51 @@ async fn metrics_have_vllms_names() {
         .filter(|line| line.starts_with("# TYPE matou:num_requests_running "));
     assert_eq!(types.count(), 1);
 }
+
+#[tokio::test]
+async fn a_conversation_is_shown_as_the_model_reads_it() {
+    let request = json!({"messages": [{"role": "user", "content": " t5"}]});
+    let server = crate::spelling::saying("x", crate::spelling::PLAIN);
+    let answer = server.post("/apply-template", &request).await.json();
+    assert_eq!(answer, json!({"prompt": "<user> t5\n<assistant>"}));
+}
+
+#[tokio::test]
+async fn the_api_is_described() {
+    let server = server();
+    let document = server.get("/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap();
+    for path in [
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/api/chat",
+    ] {
+        assert!(paths[path]["post"]["requestBody"].is_object(), "{path}");
+    }
+    let page = server.get("/docs").await;
+    assert!(page.text.contains("openapi.json"));
+    assert!(!page.text.contains("//cdn"), "the page works offline");
+}
+
+#[tokio::test]
+async fn every_described_path_is_served() {
+    let server = server();
+    let document = server.get("/openapi.json").await.json();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let path = path.replace("{id}", "counter");
+            let request = Request::builder()
+                .method(method.to_uppercase().as_str())
+                .uri(&path);
+            let reply = server.send(request.body(Body::from("{}")).unwrap()).await;
+            let known =
+                !reply.text.contains("unknown_url") && !reply.text.contains("Unknown request URL");
+            assert!(
+                known && reply.status != 405,
+                "{method} {path}: {}",
+                reply.text
+            );
+        }
+    }
+}

@@ -1,13 +1,14 @@
 //! A server whose model says what it is told to, one byte a token, unless a grammar forbids it.
 
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use matou_chat::{ChatTemplate, GgufVocab, Tokenizer};
 use matou_engine::{Engine, EngineConfig, SamplingParams};
 use matou_server::{AppState, ModelCard};
 use matou_testkit::scripted::ScriptedModel;
 
-use crate::support::{END, TestServer, serve};
+use crate::support::{CREATED, END, TestServer, serve};
 
 /// A template that knows nothing but messages.
 pub(crate) const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}\
@@ -58,12 +59,10 @@ pub(crate) fn saying(reply: &str, template: &str) -> TestServer {
         default_sampling: SamplingParams::greedy(),
         eos_token_ids: vec![END],
     };
-    serve(AppState::new(
-        engine,
-        Arc::new(tokenizer),
-        Some(Arc::new(template)),
-        model,
-    ))
+    let template = Some(Arc::new(template));
+    let mut state = AppState::new(engine, Arc::new(tokenizer), template, model);
+    state.clock = || UNIX_EPOCH + Duration::from_secs(CREATED);
+    serve(state)
 }
 
 /// The tokens of a text: a control token where its name is, else a byte each.

@@ -35,6 +35,7 @@ impl CountingModel {
     fn new(step: Duration) -> Self {
         let info = ModelInfo {
             vocab_size: VOCAB_SIZE,
+            hidden_size: 2,
             ..ModelInfo::default()
         };
         Self { info, step }
@@ -72,7 +73,10 @@ impl LanguageModel for CountingModel {
             row[successor(token) as usize] = 8.0;
             row[successor(successor(token)) as usize] = 6.0;
         }
-        Ok(Logits::new(logits, VOCAB_SIZE))
+        // A token's hidden state is its id, and one.
+        let hidden = batch.hidden_indices.iter();
+        let hidden = hidden.flat_map(|&row| [batch.input_ids[row as usize] as f32, 1.0]);
+        Ok(Logits::new(logits, VOCAB_SIZE).with_hidden_states(hidden.collect()))
     }
 }
 

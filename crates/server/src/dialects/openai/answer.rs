@@ -1,13 +1,15 @@
 //! Whole answers: what a request that is not streamed gets.
 
+use std::time::Duration;
+
 use matou_engine::FinishReason;
 
 use super::logprobs;
 use super::wire::{
     AssistantMessage, ChatChoice, ChatCompletion, Completion, CompletionChoice,
-    FunctionCallMessage, Header, PromptTokensDetails, ToolCallMessage, Usage,
+    FunctionCallMessage, Header, PromptTokensDetails, TimingsReport, ToolCallMessage, Usage,
 };
-use crate::generation::{Collected, TokenUsage};
+use crate::generation::{Collected, Timings, TokenUsage};
 use crate::message::{MessageFormat, MessageParser, MessagePart};
 
 /// How a text completion is told beyond its text.
@@ -15,6 +17,8 @@ use crate::message::{MessageFormat, MessageParser, MessagePart};
 pub struct CompletionFormat {
     /// Whether log-probabilities were asked for.
     pub logprobs: bool,
+    /// Whether it tells how long it took.
+    pub timings: bool,
     /// Answers to each prompt.
     pub n: usize,
     /// The text of each prompt, if it is to be repeated before the answer.
@@ -35,8 +39,10 @@ pub fn chat_completion(
     header: Header,
     format: &MessageFormat,
     with_logprobs: bool,
+    with_timings: bool,
     collected: Collected,
 ) -> ChatCompletion {
+    let timings = with_timings.then(|| timings(&collected));
     let choices = collected
         .choices
         .into_iter()
@@ -59,6 +65,7 @@ pub fn chat_completion(
         choices: choices.collect(),
         usage: collected.usage.into(),
         service_tier: "default",
+        timings,
     }
 }
 
@@ -122,6 +129,37 @@ pub fn completion<'a>(
         header,
         choices: choices.collect(),
         usage: Some(Some(collected.usage.into())),
+        timings: format.timings.then(|| timings(collected)),
+    }
+}
+
+/// How long all answers took together.
+fn timings(collected: &Collected) -> TimingsReport {
+    let times = collected.choices.iter().map(|choice| choice.timings);
+    let longest = times.fold(Timings::default(), |longest, times| Timings {
+        prompt: longest.prompt.max(times.prompt),
+        generation: longest.generation.max(times.generation),
+    });
+    TimingsReport::new(collected.usage, longest)
+}
+
+impl TimingsReport {
+    /// What `usage` tokens took.
+    pub(super) fn new(usage: TokenUsage, timings: Timings) -> Self {
+        let prompt_n = usage.prompt_tokens - usage.cached_tokens;
+        let per_second = |tokens: usize, time: Duration| match time.is_zero() {
+            true => 0.0,
+            false => tokens as f64 / time.as_secs_f64(),
+        };
+        Self {
+            cache_n: usage.cached_tokens,
+            prompt_n,
+            prompt_ms: timings.prompt.as_secs_f64() * 1e3,
+            prompt_per_second: per_second(prompt_n, timings.prompt),
+            predicted_n: usage.completion_tokens,
+            predicted_ms: timings.generation.as_secs_f64() * 1e3,
+            predicted_per_second: per_second(usage.completion_tokens, timings.generation),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{header, trace_labels};
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::generation::{EventStream, begin, collect};
-use crate::prompt::{resolve_sampling, tokenize_input};
+use crate::prompt::{resolve_sampling, tokenize_gap, tokenize_input};
 use crate::request::{GenerationOptions, PromptInput};
 use crate::request_id::RequestId;
 use crate::sse;
@@ -30,15 +30,22 @@ pub(super) async fn create(
         prompts,
         format,
     } = state.compute(move |state| prepare(state, &body)).await?;
-    let choices = prompts.len() * call.options.n;
-    let events = submit(&state, &request_id, prompts, &call.options)?;
+    let mut options = call.options;
+    let n = std::mem::replace(&mut options.n, call.best_of);
+    let choices = prompts.len() * options.n;
+    if options.n > n {
+        // Needed to choose; shown only if asked for.
+        options.sampling.logprobs.get_or_insert(0);
+    }
+    let events = submit(&state, &request_id, prompts, &options)?;
     let header = header(&state, "cmpl", "text_completion", &request_id);
     if call.response.stream {
         let events = begin(events, state.limits.keep_alive).await?;
         let encoder = CompletionEncoder::new(header, format, call.response.include_usage);
         Ok(sse::response(events, encoder, state.limits.keep_alive))
     } else {
-        let collected = collect(events, choices).await?;
+        let mut collected = collect(events, choices).await?;
+        collected.keep_best(call.best_of, n);
         Ok(Json(completion(&header, &format, &collected)).into_response())
     }
 }
@@ -68,13 +75,17 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
     let prompts: Result<Vec<_>, ApiError> = call
         .prompts
         .iter()
-        .map(|input| tokenize_input(&state.tokenizer, input))
+        .map(|input| match &call.suffix {
+            Some(suffix) => tokenize_gap(&state.tokenizer, input, suffix),
+            None => tokenize_input(&state.tokenizer, input),
+        })
         .collect();
     call.options.sampling = resolve_sampling(&state.tokenizer, &call.options);
     if let Some(output) = &call.output {
         call.options.sampling.constraint = Some(state.constraint(output, None)?);
     }
     let format = CompletionFormat {
+        timings: call.response.timings,
         logprobs: call.options.sampling.logprobs.is_some(),
         n: call.options.n,
         echo: call.echo.then(|| {

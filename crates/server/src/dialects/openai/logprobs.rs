@@ -9,7 +9,7 @@ use crate::generation::TokenLogprob;
 const LEAST_LOGPROB: f32 = -9999.0;
 
 /// The chat shape: a list of tokens.
-pub(super) fn chat(tokens: &[TokenLogprob]) -> ChatLogprobs {
+pub(crate) fn chat(tokens: &[TokenLogprob]) -> ChatLogprobs {
     let content = tokens.iter().map(|token| ChatTokenLogprob {
         token: chat_token(&token.bytes, token.logprob.unwrap_or(LEAST_LOGPROB)),
         top_logprobs: token

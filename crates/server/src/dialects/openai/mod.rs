@@ -4,7 +4,8 @@ pub mod answer;
 mod chat;
 mod completions;
 pub mod convert;
-mod logprobs;
+mod embeddings;
+pub(super) mod logprobs;
 mod models;
 pub mod stream;
 mod tokenize;
@@ -15,23 +16,24 @@ use axum::routing::{get, post};
 use tracing::Span;
 use tracing::field::debug;
 
+use crate::dialects::trace_user;
 use crate::request_id::RequestId;
 use crate::state::{AppState, SharedState};
+pub(super) use embeddings::check_dimensions;
 use wire::{Header, SharedFields};
-
-/// Longest name of a user that is traced, in characters; OpenAI allows 64.
-const MAX_TRACED_USER: usize = 64;
 
 /// The routes of this dialect.
 pub fn router() -> Router<SharedState> {
     Router::new()
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
+        .route("/v1/embeddings", post(embeddings::create))
         .route("/v1/models", get(models::list))
         // A model's name may have slashes in it.
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
+        .route("/apply-template", post(tokenize::apply_template))
 }
 
 /// The header of an answer: its id is the request's, under the prefix of its kind.
@@ -46,13 +48,9 @@ fn header(state: &AppState, prefix: &str, object: &'static str, request_id: &Req
 }
 
 /// Notes in the request's trace whom it is for, and the labels that it carries.
-fn trace_labels(fields: &SharedFields) {
-    let span = Span::current();
-    if let Some(user) = &fields.user {
-        let user: String = user.chars().take(MAX_TRACED_USER).collect();
-        span.record("user", user);
-    }
+pub(super) fn trace_labels(fields: &SharedFields) {
+    trace_user(fields.user.as_deref());
     if let Some(metadata) = &fields.metadata {
-        span.record("metadata", debug(metadata));
+        Span::current().record("metadata", debug(metadata));
     }
 }

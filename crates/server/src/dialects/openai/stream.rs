@@ -7,10 +7,11 @@ use super::answer::CompletionFormat;
 use super::logprobs;
 use super::wire::{
     ChatChunkChoice, ChatCompletionChunk, ChatLogprobs, Completion, CompletionChoice, Delta,
-    FunctionCallDelta, Header, ToolCallDelta,
+    FunctionCallDelta, Header, TimingsReport, ToolCallDelta,
 };
-use crate::generation::{GenerationEvent, TokenLogprob, TokenUsage};
+use crate::generation::{GenerationEvent, Timings, TokenLogprob, TokenUsage};
 use crate::message::{MessageFormat, MessageParser, MessagePart};
+use crate::request::ResponseOptions;
 use crate::sse::{EventEncoder, Frames};
 
 /// Encodes a chat completion: the role once a choice, text, reasoning and calls as they come, one
@@ -19,7 +20,7 @@ use crate::sse::{EventEncoder, Frames};
 pub struct ChatEncoder {
     header: Header,
     logprobs: bool,
-    include_usage: bool,
+    response: ResponseOptions,
     choices: Vec<ChatChoiceState>,
     usage: TokenUsage,
     failed: bool,
@@ -41,7 +42,7 @@ impl ChatEncoder {
         n: usize,
         format: &MessageFormat,
         logprobs: bool,
-        include_usage: bool,
+        response: ResponseOptions,
     ) -> Self {
         let choice = |_| ChatChoiceState {
             parser: MessageParser::new(format),
@@ -51,7 +52,7 @@ impl ChatEncoder {
         Self {
             header,
             logprobs,
-            include_usage,
+            response,
             choices: (0..n).map(choice).collect(),
             usage: TokenUsage::default(),
             failed: false,
@@ -59,13 +60,7 @@ impl ChatEncoder {
     }
 
     /// Tells news of a choice, after its role.
-    fn tell(
-        &mut self,
-        index: usize,
-        delta: Delta,
-        finish_reason: Option<&'static str>,
-        frames: &mut Frames,
-    ) {
+    fn tell(&mut self, index: usize, delta: Delta, end: Option<End>, frames: &mut Frames) {
         let state = &mut self.choices[index];
         if !std::mem::replace(&mut state.started, true) {
             let delta = Delta {
@@ -76,9 +71,9 @@ impl ChatEncoder {
             self.chunk(index, delta, None, None, frames);
         }
         let tokens = std::mem::take(&mut self.choices[index].tokens);
-        let has_logprobs = self.logprobs && (finish_reason.is_none() || !tokens.is_empty());
+        let has_logprobs = self.logprobs && (end.is_none() || !tokens.is_empty());
         let logprobs = has_logprobs.then(|| logprobs::chat(&tokens));
-        self.chunk(index, delta, logprobs, finish_reason, frames);
+        self.chunk(index, delta, logprobs, end, frames);
     }
 
     fn chunk(
@@ -86,7 +81,7 @@ impl ChatEncoder {
         index: usize,
         delta: Delta,
         logprobs: Option<ChatLogprobs>,
-        finish_reason: Option<&'static str>,
+        end: Option<End>,
         frames: &mut Frames,
     ) {
         frames.data(&ChatCompletionChunk {
@@ -95,11 +90,19 @@ impl ChatEncoder {
                 index,
                 delta,
                 logprobs,
-                finish_reason,
+                finish_reason: end.map(|end| end.finish_reason),
             }],
-            usage: self.include_usage.then_some(None),
+            usage: self.response.include_usage.then_some(None),
+            timings: end.and_then(|end| end.timings),
         });
     }
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy)]
+struct End {
+    finish_reason: &'static str,
+    timings: Option<TimingsReport>,
 }
 
 /// What a part of a message adds to it.
@@ -151,7 +154,12 @@ impl EventEncoder for ChatEncoder {
                     self.tell(index, delta(part), None, frames);
                 }
             }
-            GenerationEvent::Finished { index, reason, .. } => {
+            GenerationEvent::Finished {
+                index,
+                reason,
+                timings,
+                ..
+            } => {
                 for part in self.choices[index].parser.finish() {
                     self.tell(index, delta(part), None, frames);
                 }
@@ -160,7 +168,12 @@ impl EventEncoder for ChatEncoder {
                     FinishReason::Stop if has_calls => "tool_calls",
                     reason => reason.as_str(),
                 };
-                self.tell(index, Delta::default(), Some(finish_reason), frames);
+                let report = || TimingsReport::new(self.usage, timings);
+                let end = End {
+                    finish_reason,
+                    timings: self.response.timings.then(report),
+                };
+                self.tell(index, Delta::default(), Some(end), frames);
             }
             GenerationEvent::Failed(error) => {
                 self.failed = true;
@@ -170,12 +183,13 @@ impl EventEncoder for ChatEncoder {
     }
 
     fn close(&mut self, frames: &mut Frames) {
-        if self.include_usage && !self.failed {
+        if self.response.include_usage && !self.failed {
             let usage = Some(Some(self.usage.into()));
             frames.data(&ChatCompletionChunk {
                 header: &self.header,
                 choices: Vec::new(),
                 usage,
+                timings: None,
             });
         }
         frames.done();
@@ -203,12 +217,14 @@ impl CompletionEncoder {
         }
     }
 
-    fn chunk(&self, choice: CompletionChoice, frames: &mut Frames) {
+    fn chunk(&self, choice: CompletionChoice, timings: Option<Timings>, frames: &mut Frames) {
         let usage = self.include_usage.then_some(None);
+        let timings = timings.filter(|_| self.format.timings);
         frames.data(&Completion {
             header: &self.header,
             choices: vec![choice],
             usage,
+            timings: timings.map(|timings| TimingsReport::new(self.usage, timings)),
         });
     }
 }
@@ -231,6 +247,7 @@ impl EventEncoder for CompletionEncoder {
                             logprobs,
                             finish_reason: None,
                         },
+                        None,
                         frames,
                     );
                 }
@@ -253,10 +270,16 @@ impl EventEncoder for CompletionEncoder {
                         logprobs,
                         finish_reason: None,
                     },
+                    None,
                     frames,
                 );
             }
-            GenerationEvent::Finished { index, reason, .. } => {
+            GenerationEvent::Finished {
+                index,
+                reason,
+                timings,
+                ..
+            } => {
                 let finish_reason = Some(reason.as_str());
                 let choice = CompletionChoice {
                     index,
@@ -264,7 +287,7 @@ impl EventEncoder for CompletionEncoder {
                     logprobs: None,
                     finish_reason,
                 };
-                self.chunk(choice, frames);
+                self.chunk(choice, Some(timings), frames);
             }
             GenerationEvent::Failed(error) => {
                 self.failed = true;
@@ -280,6 +303,7 @@ impl EventEncoder for CompletionEncoder {
                 header: &self.header,
                 choices: Vec::new(),
                 usage,
+                timings: None,
             });
         }
         frames.done();

@@ -9,7 +9,7 @@ use super::wire::{
 };
 use crate::body::JsonBody;
 use crate::error::ApiError;
-use crate::prompt::{tokenize_chat, tokenize_input};
+use crate::prompt::{no_template, render_chat, tokenize_chat, tokenize_input};
 use crate::request::PromptInput;
 use crate::state::{AppState, SharedState};
 
@@ -67,6 +67,21 @@ fn tokens(state: &AppState, body: &JsonBody) -> Result<TokenizeResponse, ApiErro
             .then(|| tokens.iter().map(spelled).collect()),
         tokens,
     })
+}
+
+/// A conversation as the model would read it, in text.
+pub(super) async fn apply_template(
+    State(state): State<SharedState>,
+    body: JsonBody,
+) -> Result<Json<DetokenizeResponse>, ApiError> {
+    let render = move |state: &AppState| {
+        let chat: ChatCompletionRequest = body.parse()?;
+        state.check_model(chat.model.as_deref())?;
+        let template = state.template.as_deref().ok_or_else(no_template)?;
+        let prompt = render_chat(template, &chat_request(chat)?)?.text();
+        Ok(DetokenizeResponse { prompt })
+    };
+    state.compute(render).await.map(Json)
 }
 
 /// The text of tokens.

@@ -13,25 +13,10 @@ use crate::dialects::openai::wire::{
     UnsupportedFields,
 };
 use crate::error::ApiError;
-use crate::request::{ChatRequest, GenerationOptions, OutputGrammar, ResponseOptions};
+use crate::request::{ChatCall, ChatRequest, Reasoning};
 
 /// How long OpenAI lets a model think.
 const REASONING_EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
-
-/// A chat completion that is asked for, checked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ChatCall {
-    /// The model that was named.
-    pub model: Option<String>,
-    /// The conversation.
-    pub request: ChatRequest,
-    /// How to answer it.
-    pub options: GenerationOptions,
-    /// The grammar that the answer has to follow.
-    pub output: Option<OutputGrammar>,
-    /// How to send the answer.
-    pub response: ResponseOptions,
-}
 
 /// Checks and converts a chat completion request.
 ///
@@ -82,20 +67,25 @@ pub fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, ApiError
         add_generation_prompt,
         continue_final_message,
         template_kwargs: wire.chat_template_kwargs.unwrap_or_default(),
-        reasoning_effort: reasoning_effort(wire.reasoning_effort)?,
+        reasoning: reasoning_effort(wire.reasoning_effort.as_deref())?,
     })
 }
 
-fn reasoning_effort(effort: Option<String>) -> Result<Option<String>, ApiError> {
+/// How long the model is to think.
+pub(crate) fn reasoning_effort(effort: Option<&str>) -> Result<Option<Reasoning>, ApiError> {
     match effort {
-        Some(effort) if !REASONING_EFFORTS.contains(&effort.as_str()) => {
+        None => Ok(None),
+        Some("none") => Ok(Some(Reasoning::Off)),
+        Some(effort) if REASONING_EFFORTS.contains(&effort) => {
+            Ok(Some(Reasoning::Effort(effort.to_owned())))
+        }
+        Some(effort) => {
             let message = format!(
                 "`reasoning_effort` must be one of {}, got \"{effort}\".",
                 REASONING_EFFORTS.join(", ")
             );
             Err(ApiError::invalid("reasoning_effort", message))
         }
-        fine => Ok(fine),
     }
 }
 

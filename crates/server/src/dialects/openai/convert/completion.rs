@@ -3,8 +3,8 @@
 use matou_engine::SamplingParams;
 
 use super::{
-    MAX_TOP_LOGPROBS, count, generation_options, in_range, output_grammar, refuse_unsupported,
-    response_options, token_ids,
+    MAX_N, MAX_TOP_LOGPROBS, count, generation_options, in_range, output_grammar,
+    refuse_unsupported, response_options, token_ids,
 };
 use crate::dialects::openai::wire::{
     CompletionRequest, Prompt, PromptElement, SharedFields, UnsupportedFields,
@@ -26,6 +26,10 @@ pub struct CompletionCall {
     pub options: GenerationOptions,
     /// The grammar that each answer has to follow.
     pub output: Option<OutputGrammar>,
+    /// How many answers to each prompt are generated; `options.n` of them are returned.
+    pub best_of: usize,
+    /// What comes after the gap that an answer fills.
+    pub suffix: Option<String>,
     /// Whether the prompt is part of the answer.
     pub echo: bool,
     /// How to send the answer.
@@ -43,7 +47,11 @@ pub fn completion_call(
     unsupported: UnsupportedFields,
     defaults: &SamplingParams,
 ) -> Result<CompletionCall, ApiError> {
-    refuse_unsupported(unsupported)?;
+    refuse_unsupported(UnsupportedFields {
+        suffix: None,
+        best_of: None,
+        ..unsupported
+    })?;
     let response = response_options(shared)?;
     let echo = wire.echo.unwrap_or(false);
     let mut options = generation_options(shared, defaults)?;
@@ -59,7 +67,21 @@ pub fn completion_call(
             "`max_tokens` must be at least 1 unless `echo` is true, got 0.",
         ));
     }
+    let best_of = in_range("best_of", wire.best_of, 1, MAX_N)?.map_or(options.n, |n| n as usize);
+    if best_of < options.n {
+        let message = format!(
+            "`best_of` ({best_of}) must not be less than `n` ({}).",
+            options.n
+        );
+        return Err(ApiError::invalid("best_of", message));
+    }
+    if best_of > options.n && response.stream {
+        let message = "`best_of` cannot be streamed: the best answer is known at the end.";
+        return Err(ApiError::invalid("best_of", message));
+    }
     Ok(CompletionCall {
+        best_of,
+        suffix: wire.suffix.filter(|suffix| !suffix.is_empty()),
         model: wire.model,
         prompts: prompts(wire.prompt, wire.add_special_tokens.unwrap_or(true))?,
         options,
@@ -70,7 +92,10 @@ pub fn completion_call(
 }
 
 /// The prompts, by the four shapes that OpenAI takes.
-fn prompts(prompt: Option<Prompt>, add_special_tokens: bool) -> Result<Vec<PromptInput>, ApiError> {
+pub(crate) fn prompts(
+    prompt: Option<Prompt>,
+    add_special_tokens: bool,
+) -> Result<Vec<PromptInput>, ApiError> {
     let text = |text| PromptInput::Text {
         text,
         add_special_tokens,

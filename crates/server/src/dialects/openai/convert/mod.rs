@@ -15,22 +15,25 @@ mod unsupported;
 
 use matou_engine::SamplingParams;
 
-pub use chat::{ChatCall, chat_call, chat_request};
+pub(crate) use chat::reasoning_effort;
+pub use chat::{chat_call, chat_request};
+pub(crate) use completion::prompts;
 pub use completion::{CompletionCall, completion_call};
 use sampling::sampling_params;
-use structured::output_grammar;
+pub(crate) use structured::output_grammar;
+pub(crate) use tools::{allowed, functions, not_understood, word_choice};
 pub use unsupported::refuse_unsupported;
 
 use super::wire::SharedFields;
+pub(super) use crate::dialects::fields::token_ids;
+use crate::dialects::fields::{count, in_range, real, stop_strings};
 use crate::error::ApiError;
 use crate::request::{GenerationOptions, ResponseOptions, TextOptions};
 
 /// Most answers to one prompt, as at OpenAI.
 const MAX_N: i64 = 128;
-/// Most stop strings; OpenAI allows 4, other servers more.
-const MAX_STOP_STRINGS: usize = 64;
 /// Most alternatives beside a log-probability, as at OpenAI.
-const MAX_TOP_LOGPROBS: i64 = 20;
+pub(crate) const MAX_TOP_LOGPROBS: i64 = 20;
 /// What OpenAI allows for labels: how many, and how long a key and a value may be.
 const MAX_METADATA: (usize, usize, usize) = (16, 64, 512);
 /// Strings that DRY does not look across unless told otherwise, as in llama.cpp.
@@ -63,8 +66,12 @@ pub fn generation_options(
         )?
         .unwrap_or(0) as i32,
         text: TextOptions {
-            stop: stop_strings(fields)?,
+            stop: stop_strings(
+                "stop",
+                fields.stop.clone().map_or_else(Vec::new, |stop| stop.0),
+            )?,
             include_stop_str_in_output: fields.include_stop_str_in_output.unwrap_or(false),
+            tokens_as_ids: fields.return_tokens_as_token_ids.unwrap_or(false),
             keep_special_tokens: !fields.skip_special_tokens.unwrap_or(true),
             continues_prompt: false,
         },
@@ -78,10 +85,12 @@ pub fn generation_options(
 /// When options of a stream are given for an answer that is not streamed.
 pub fn response_options(fields: &SharedFields) -> Result<ResponseOptions, ApiError> {
     let stream = fields.stream.unwrap_or(false);
+    let timings = fields.timings.unwrap_or(false);
     let Some(options) = &fields.stream_options else {
         return Ok(ResponseOptions {
             stream,
             include_usage: false,
+            timings,
         });
     };
     if !stream {
@@ -99,6 +108,7 @@ pub fn response_options(fields: &SharedFields) -> Result<ResponseOptions, ApiErr
     Ok(ResponseOptions {
         stream,
         include_usage: options.include_usage.unwrap_or(false),
+        timings,
     })
 }
 
@@ -130,63 +140,4 @@ fn refuse_unkept_promises(fields: &SharedFields) -> Result<(), ApiError> {
         return Err(ApiError::invalid("metadata", message));
     }
     Ok(())
-}
-
-fn stop_strings(fields: &SharedFields) -> Result<Vec<String>, ApiError> {
-    let stop = fields.stop.clone().map_or_else(Vec::new, |stop| stop.0);
-    if stop.len() > MAX_STOP_STRINGS {
-        let message = format!(
-            "`stop` may have at most {MAX_STOP_STRINGS} strings, got {}.",
-            stop.len()
-        );
-        return Err(ApiError::invalid("stop", message));
-    }
-    if stop.iter().any(String::is_empty) {
-        return Err(ApiError::invalid(
-            "stop",
-            "`stop` must not contain an empty string.",
-        ));
-    }
-    Ok(stop)
-}
-
-pub(super) fn token_ids(param: &str, ids: Option<&[i64]>) -> Result<Option<Vec<u32>>, ApiError> {
-    let id = |(i, &id): (usize, &i64)| {
-        u32::try_from(id).map_err(|_| {
-            ApiError::invalid(
-                format!("{param}[{i}]"),
-                format!("`{param}` must hold token ids, got {id}."),
-            )
-        })
-    };
-    ids.map(|ids| ids.iter().enumerate().map(id).collect())
-        .transpose()
-}
-
-fn in_range(param: &str, value: Option<i64>, low: i64, high: i64) -> Result<Option<i64>, ApiError> {
-    match value {
-        Some(given) if given < low => Err(ApiError::invalid(
-            param,
-            format!("`{param}` must be at least {low}, got {given}."),
-        )),
-        Some(given) if given > high => Err(ApiError::invalid(
-            param,
-            format!("`{param}` must be at most {high}, got {given}."),
-        )),
-        fine => Ok(fine),
-    }
-}
-
-fn count(param: &str, value: Option<i64>) -> Result<Option<usize>, ApiError> {
-    Ok(in_range(param, value, 0, i64::MAX)?.map(|value| value as usize))
-}
-
-fn real(param: &str, value: Option<f64>, low: f64, high: f64) -> Result<Option<f64>, ApiError> {
-    match value {
-        Some(given) if !(low..=high).contains(&given) => Err(ApiError::invalid(
-            param,
-            format!("`{param}` must be between {low} and {high}, got {given}."),
-        )),
-        fine => Ok(fine),
-    }
 }

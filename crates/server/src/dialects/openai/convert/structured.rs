@@ -8,7 +8,7 @@ use crate::error::ApiError;
 use crate::request::OutputGrammar;
 
 /// The grammar that a request asks for, if it does, with the name of the field that does.
-pub(super) fn output_grammar(fields: &SharedFields) -> Result<Option<OutputGrammar>, ApiError> {
+pub(crate) fn output_grammar(fields: &SharedFields) -> Result<Option<OutputGrammar>, ApiError> {
     let mut asked = Vec::new();
     if let Some(format) = &fields.response_format {
         asked.extend(response_format(format)?);

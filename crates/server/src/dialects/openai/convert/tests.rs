@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::JsonBody;
-use crate::request::PromptInput;
+use crate::request::{ChatCall, PromptInput};
 
 fn body(json: &Value) -> JsonBody {
     JsonBody(Bytes::from(json.to_string()))
@@ -74,7 +74,8 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
         call.response,
         ResponseOptions {
             stream: true,
-            include_usage: true
+            include_usage: true,
+            timings: false,
         }
     );
     assert!(call.request.continue_final_message && !call.request.add_generation_prompt);
@@ -113,6 +114,7 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
         n: 2,
         priority: -3,
         text: TextOptions {
+            tokens_as_ids: false,
             stop: vec!["a".to_owned(), "b".to_owned()],
             include_stop_str_in_output: true,
             keep_special_tokens: true,
@@ -470,14 +472,9 @@ fn each_prompt_that_cannot_be_used_is_refused() {
             "at most 20",
         ),
         (
-            json!({"prompt": "a", "suffix": "b"}),
-            "suffix",
-            "not supported",
-        ),
-        (
-            json!({"prompt": "a", "best_of": 3}),
+            json!({"prompt": "a", "n": 4, "best_of": 3}),
             "best_of",
-            "not supported",
+            "must not be less than `n`",
         ),
     ];
     for (fields, param, says) in cases {

@@ -45,12 +45,7 @@ pub fn refuse_unsupported(fields: UnsupportedFields) -> Result<(), ApiError> {
     )?;
     refuse("bad_words", fields.bad_words, empty)?;
     refuse("chat_template", fields.chat_template, never)?;
-    refuse("documents", fields.documents, empty)?;
-    refuse(
-        "return_tokens_as_token_ids",
-        fields.return_tokens_as_token_ids,
-        |wanted| *wanted == false,
-    )
+    refuse("documents", fields.documents, empty)
 }
 
 fn never(_: &Value) -> bool {

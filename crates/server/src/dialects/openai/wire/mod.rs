@@ -5,11 +5,13 @@
 //! range. Nothing is judged here: [`super::convert`] does that. Responses: fields in the order in
 //! which OpenAI sends them, `null` where OpenAI sends `null`.
 
+mod embeddings;
 mod request;
 mod response;
 mod structured;
 mod tools;
 
+pub use embeddings::*;
 pub use request::*;
 pub use response::*;
 pub use structured::*;

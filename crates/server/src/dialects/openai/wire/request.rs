@@ -1,19 +1,18 @@
 //! What clients send.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::Deserializer;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::structured::{ResponseFormat, StructuredOutputs};
 use super::tools::ToolDefinition;
+use crate::dialects::union::string_or_list;
 
 /// `POST /v1/chat/completions`, without the fields of [`SharedFields`].
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct ChatCompletionRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
@@ -32,6 +31,7 @@ pub struct ChatCompletionRequest {
     /// Whether the last message is to be continued rather than answered (vLLM).
     pub continue_final_message: Option<bool>,
     /// Further variables of the chat template (vLLM).
+    #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Option<Map<String, Value>>,
     /// The functions that may be called.
     pub tools: Option<Vec<ToolDefinition>>,
@@ -44,11 +44,12 @@ pub struct ChatCompletionRequest {
 }
 
 /// `POST /v1/completions`, without the fields of [`SharedFields`].
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct CompletionRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// One prompt or several, as text or as token ids.
+    #[schema(value_type = Option<Value>)]
     pub prompt: Option<Prompt>,
     /// Largest number of tokens to generate.
     pub max_tokens: Option<i64>,
@@ -56,12 +57,16 @@ pub struct CompletionRequest {
     pub logprobs: Option<i64>,
     /// Whether the prompt is part of the answer.
     pub echo: Option<bool>,
+    /// Answers of which the `n` likeliest are returned.
+    pub best_of: Option<i64>,
+    /// Text after the gap that the answer fills, for models that were trained to.
+    pub suffix: Option<String>,
     /// Whether a text prompt gets the model's first token (vLLM).
     pub add_special_tokens: Option<bool>,
 }
 
 /// Fields that mean the same for chat and for completions.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct SharedFields {
     /// How many answers to generate for each prompt.
     pub n: Option<i64>,
@@ -70,6 +75,7 @@ pub struct SharedFields {
     /// Options of a streamed answer.
     pub stream_options: Option<StreamOptions>,
     /// Strings that end the answer.
+    #[schema(value_type = Option<Value>)]
     pub stop: Option<OneOrMany>,
     /// Seed of the random choices.
     pub seed: Option<i64>,
@@ -137,6 +143,10 @@ pub struct SharedFields {
     pub allowed_token_ids: Option<Vec<i64>>,
     /// Whether the stop string that was met is part of the answer.
     pub include_stop_str_in_output: Option<bool>,
+    /// Whether log-probabilities name tokens by their ids, as `token_id:17` (vLLM).
+    pub return_tokens_as_token_ids: Option<bool>,
+    /// Whether the answer tells how long it took (llama.cpp).
+    pub timings: Option<bool>,
     /// Whether control tokens are left out of the text.
     pub skip_special_tokens: Option<bool>,
     /// Requests with a lower value are served first.
@@ -161,7 +171,7 @@ pub struct SharedFields {
 }
 
 /// Options of a streamed answer.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct StreamOptions {
     /// Whether a last chunk brings the token counts.
     pub include_usage: Option<bool>,
@@ -170,11 +180,12 @@ pub struct StreamOptions {
 }
 
 /// One message of a conversation.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct ChatMessage {
     /// `system`, `developer`, `user`, `assistant` or `tool`.
     pub role: Option<String>,
     /// The text.
+    #[schema(value_type = Option<Value>)]
     pub content: Option<Content>,
     /// Name of the speaker.
     pub name: Option<String>,
@@ -189,7 +200,7 @@ pub struct ChatMessage {
 }
 
 /// A call that the assistant made.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct ToolCall {
     /// The call's id, which the tool's answer repeats.
     pub id: Option<String>,
@@ -198,7 +209,7 @@ pub struct ToolCall {
 }
 
 /// The function of a call.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct FunctionCall {
     /// Name of the function.
     pub name: String,
@@ -216,7 +227,7 @@ pub enum Content {
 }
 
 /// One part of a message's content.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct ContentPart {
     /// `text`, `refusal`, `image_url`, …
     #[serde(rename = "type")]
@@ -253,47 +264,6 @@ pub enum PromptElement {
     Text(String),
     /// The token ids of one prompt.
     Tokens(Vec<i64>),
-}
-
-/// Reads a string or a list of `T`, keeping the path of an error inside the list, which an untagged
-/// enum would lose.
-struct StringOrList<T> {
-    expecting: &'static str,
-    element: PhantomData<T>,
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for StringOrList<T> {
-    type Value = Result<String, Vec<T>>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str(self.expecting)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Ok(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
-        Ok(Ok(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Err)
-    }
-}
-
-fn string_or_list<'de, D, T>(
-    json: D,
-    expecting: &'static str,
-) -> Result<Result<String, Vec<T>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    json.deserialize_any(StringOrList {
-        expecting,
-        element: PhantomData,
-    })
 }
 
 impl<'de> Deserialize<'de> for Content {
@@ -338,12 +308,11 @@ pub struct UnsupportedFields {
     pub bad_words: Option<Value>,
     pub chat_template: Option<Value>,
     pub documents: Option<Value>,
-    pub return_tokens_as_token_ids: Option<Value>,
     pub verbosity: Option<Value>,
 }
 
 /// `POST /tokenize` of a text; a conversation comes as a [`ChatCompletionRequest`].
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct TokenizeRequest {
     /// Text to tokenise.
     pub prompt: Option<String>,
@@ -354,7 +323,7 @@ pub struct TokenizeRequest {
 }
 
 /// `POST /detokenize`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct DetokenizeRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,

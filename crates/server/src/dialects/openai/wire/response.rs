@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The fields that open every completion and every chunk of one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Header {
     /// The answer's id, the same in all its chunks.
     pub id: String,
@@ -20,7 +21,7 @@ pub struct Header {
 }
 
 /// A whole chat completion.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ChatCompletion {
     /// What every answer opens with.
     #[serde(flatten)]
@@ -31,10 +32,32 @@ pub struct ChatCompletion {
     pub usage: Usage,
     /// The one class of service there is.
     pub service_tier: &'static str,
+    /// How long it took, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<TimingsReport>,
+}
+
+/// How long an answer took, as llama.cpp tells it: times in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct TimingsReport {
+    /// Tokens of the prompt that were found in the prefix cache.
+    pub cache_n: usize,
+    /// Tokens of the prompt that were computed.
+    pub prompt_n: usize,
+    /// Until the prompt was read, waiting included.
+    pub prompt_ms: f64,
+    /// Tokens of the prompt in a second.
+    pub prompt_per_second: f64,
+    /// Generated tokens, of all answers.
+    pub predicted_n: usize,
+    /// From then on.
+    pub predicted_ms: f64,
+    /// Generated tokens in a second.
+    pub predicted_per_second: f64,
 }
 
 /// One answer of a chat completion.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ChatChoice {
     /// Which of `n`.
     pub index: usize,
@@ -47,7 +70,7 @@ pub struct ChatChoice {
 }
 
 /// The assistant's message.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct AssistantMessage {
     /// `assistant`.
     pub role: &'static str,
@@ -74,6 +97,9 @@ pub struct ChatCompletionChunk<'a> {
     /// Left out unless asked for; then null in all chunks but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Option<Usage>>,
+    /// How long it took, in the last chunk of an answer, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<TimingsReport>,
 }
 
 /// One answer's news in a chunk.
@@ -107,7 +133,7 @@ pub struct Delta {
 }
 
 /// A call that the assistant makes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ToolCallMessage {
     /// Names the call; the tool's answer repeats it.
     pub id: String,
@@ -119,7 +145,7 @@ pub struct ToolCallMessage {
 }
 
 /// The function of a call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FunctionCallMessage {
     /// Name of the function.
     pub name: String,
@@ -153,7 +179,7 @@ pub struct FunctionCallDelta {
 }
 
 /// Log-probabilities of a chat answer.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct ChatLogprobs {
     /// One entry a token.
     pub content: Vec<ChatTokenLogprob>,
@@ -162,7 +188,7 @@ pub struct ChatLogprobs {
 }
 
 /// A token of a chat answer and the likeliest others at its place.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ChatTokenLogprob {
     /// The token that was chosen.
     #[serde(flatten)]
@@ -172,7 +198,7 @@ pub struct ChatTokenLogprob {
 }
 
 /// A token and its log-probability.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ChatToken {
     /// The token's text, lossy if it is part of a character.
     pub token: String,
@@ -193,10 +219,13 @@ pub struct Completion<'a> {
     /// Token counts. In chunks: left out unless asked for, then null in all but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Option<Usage>>,
+    /// How long it took, if asked for; in chunks only in the last of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<TimingsReport>,
 }
 
 /// One answer of a text completion, or its news.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct CompletionChoice {
     /// Prompt number times `n`, plus which of `n`.
     pub index: usize,
@@ -209,7 +238,7 @@ pub struct CompletionChoice {
 }
 
 /// Log-probabilities of a text completion: parallel lists, one entry a token.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct CompletionLogprobs {
     /// Each token's text, or `bytes:\x..` for a part of a character.
     pub tokens: Vec<String>,
@@ -232,7 +261,7 @@ impl CompletionLogprobs {
 }
 
 /// Token counts of one HTTP request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Usage {
     /// Tokens of the prompts, each prompt counted once whatever `n` is.
     pub prompt_tokens: usize,
@@ -245,14 +274,14 @@ pub struct Usage {
 }
 
 /// Details of the prompt's token count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PromptTokensDetails {
     /// Tokens found in the prefix cache.
     pub cached_tokens: usize,
 }
 
 /// `GET /v1/models`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ModelList {
     /// `list`.
     pub object: &'static str,
@@ -261,7 +290,7 @@ pub struct ModelList {
 }
 
 /// A served model.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Model {
     /// Its name.
     pub id: String,
@@ -276,7 +305,7 @@ pub struct Model {
 }
 
 /// `POST /tokenize`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct TokenizeResponse {
     /// Number of tokens.
     pub count: usize,
@@ -289,7 +318,7 @@ pub struct TokenizeResponse {
 }
 
 /// `POST /detokenize`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct DetokenizeResponse {
     /// The text.
     pub prompt: String,

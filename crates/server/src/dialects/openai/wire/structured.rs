@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// OpenAI's `response_format`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct ResponseFormat {
     /// `text`, `json_object` or `json_schema`.
     #[serde(rename = "type")]
@@ -16,14 +17,14 @@ pub struct ResponseFormat {
 }
 
 /// A named schema. It is enforced whether or not it says `strict`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct JsonSchemaFormat {
     /// The schema itself.
     pub schema: Option<Value>,
 }
 
 /// vLLM's `structured_outputs`: one of these.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct StructuredOutputs {
     /// A schema, or its JSON text.
     pub json: Option<Value>,

@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// An element of `tools`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct ToolDefinition {
     /// `function`.
     #[serde(rename = "type")]
@@ -14,7 +15,7 @@ pub struct ToolDefinition {
 }
 
 /// A function that may be called.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct FunctionDefinition {
     /// Its name.
     pub name: Option<String>,

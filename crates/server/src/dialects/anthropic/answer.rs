@@ -1,0 +1,113 @@
+//! Whole answers.
+
+use matou_engine::FinishReason;
+use serde_json::{Value, json};
+
+use super::wire::{ContentBlock, MessageEnd, MessageResponse, Usage};
+use crate::generation::{Collected, TokenUsage};
+use crate::message::{MessageFormat, MessageParser, MessagePart};
+
+/// What opens an answer: without content, and without an end.
+pub(super) fn opening(id: String, model: String) -> MessageResponse {
+    MessageResponse {
+        id,
+        kind: "message",
+        role: "assistant",
+        model,
+        content: Vec::new(),
+        stop_reason: None,
+        stop_sequence: None,
+        usage: Usage::default(),
+    }
+}
+
+/// A finished answer.
+pub(super) fn message(
+    opening: MessageResponse,
+    format: &MessageFormat,
+    collected: Collected,
+) -> MessageResponse {
+    let usage = collected.usage.into();
+    let Some(choice) = collected.choices.into_iter().next() else {
+        return opening;
+    };
+    let mut parser = MessageParser::new(format);
+    let mut parts = parser.push(&choice.text);
+    parts.extend(parser.finish());
+    let end = message_end(choice.reason, choice.stop, parser.has_calls());
+    MessageResponse {
+        content: content(parts),
+        stop_reason: end.stop_reason,
+        stop_sequence: end.stop_sequence,
+        usage,
+        ..opening
+    }
+}
+
+/// The blocks that the parts of a message are.
+fn content(parts: Vec<MessagePart>) -> Vec<ContentBlock> {
+    let mut blocks: Vec<ContentBlock> = Vec::new();
+    let mut arguments = String::new();
+    for part in parts {
+        match (part, blocks.last_mut()) {
+            (MessagePart::Reasoning(more), Some(ContentBlock::Thinking { thinking, .. })) => {
+                thinking.push_str(&more);
+            }
+            (MessagePart::Text(more), Some(ContentBlock::Text { text })) => text.push_str(&more),
+            (MessagePart::Reasoning(thinking), _) => blocks.push(ContentBlock::Thinking {
+                thinking,
+                signature: "",
+            }),
+            (MessagePart::Text(text), _) => blocks.push(ContentBlock::Text { text }),
+            (MessagePart::CallStart { id, name, .. }, _) => {
+                arguments.clear();
+                let input = json!({});
+                blocks.push(ContentBlock::ToolUse { id, name, input });
+            }
+            (MessagePart::Arguments { fragment, .. }, last) => {
+                arguments.push_str(&fragment);
+                if let Some(ContentBlock::ToolUse { input, .. }) = last {
+                    *input = arguments_object(&arguments);
+                }
+            }
+        }
+    }
+    blocks
+}
+
+/// Arguments as an object. Those that were cut off are wrapped as Anthropic's documentation says.
+fn arguments_object(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(object @ Value::Object(_)) => object,
+        _ => json!({"INVALID_JSON": text}),
+    }
+}
+
+/// Why an answer ended, in Anthropic's words.
+pub(super) fn message_end(
+    reason: Option<FinishReason>,
+    stop: Option<String>,
+    has_calls: bool,
+) -> MessageEnd {
+    let stop_reason = match reason {
+        Some(FinishReason::Stop) if has_calls => "tool_use",
+        Some(FinishReason::Stop) if stop.is_some() => "stop_sequence",
+        Some(FinishReason::Length) => "max_tokens",
+        Some(FinishReason::Stop | FinishReason::Aborted) | None => "end_turn",
+    };
+    MessageEnd {
+        stop_reason: Some(stop_reason),
+        stop_sequence: stop.filter(|_| stop_reason == "stop_sequence"),
+    }
+}
+
+impl From<TokenUsage> for Usage {
+    fn from(usage: TokenUsage) -> Self {
+        Self {
+            input_tokens: usage.prompt_tokens - usage.cached_tokens,
+            cache_creation_input_tokens: 0,
+            cache_read_input_tokens: usage.cached_tokens,
+            output_tokens: usage.completion_tokens,
+        }
+    }
+}

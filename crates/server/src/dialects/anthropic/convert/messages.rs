@@ -1,0 +1,162 @@
+//! Turns of blocks to the messages that chat templates read.
+
+use serde_json::{Value, json};
+
+use crate::dialects::anthropic::wire::{Block, Message, TextBlock};
+use crate::dialects::union::TextOr;
+use crate::error::ApiError;
+
+/// All messages, the system's first. Turns of the same role are one turn, as at Anthropic: many
+/// templates insist on turns that alternate.
+pub(super) fn messages(
+    system: Option<TextOr<Block>>,
+    messages: Option<Vec<Message>>,
+) -> Result<Vec<Value>, ApiError> {
+    let messages = messages.unwrap_or_default();
+    if messages.is_empty() {
+        let message = "`messages` must have at least one message.";
+        return Err(ApiError::invalid("messages", message));
+    }
+    let mut converted = Vec::with_capacity(messages.len() + 1);
+    if let Some(system) = system {
+        let texts = texts("system", blocks(system))?;
+        if !texts.is_empty() {
+            converted.push(json!({"role": "system", "content": texts.join("\n\n")}));
+        }
+    }
+    let mut turns: Vec<(bool, Vec<(String, Block)>)> = Vec::new();
+    for (i, message) in messages.into_iter().enumerate() {
+        let is_assistant = match message.role.as_deref() {
+            Some("user") => false,
+            Some("assistant") => true,
+            other => {
+                let param = format!("messages[{i}].role");
+                let role = other.unwrap_or_default();
+                let message = format!("`{param}` must be user or assistant, got \"{role}\".");
+                return Err(ApiError::invalid(param, message));
+            }
+        };
+        let Some(content) = message.content else {
+            return Err(missing(&format!("messages[{i}].content")));
+        };
+        let blocks = blocks(content).into_iter().enumerate();
+        let placed = blocks.map(|(j, block)| (format!("messages[{i}].content[{j}]"), block));
+        match turns.last_mut() {
+            Some((of_assistant, blocks)) if *of_assistant == is_assistant => blocks.extend(placed),
+            _ => turns.push((is_assistant, placed.collect())),
+        }
+    }
+    for (is_assistant, blocks) in turns {
+        match is_assistant {
+            true => converted.push(assistant(blocks)?),
+            false => user(blocks, &mut converted)?,
+        }
+    }
+    Ok(converted)
+}
+
+/// Results of tools are messages of their own; text after them is what the user says.
+fn user(blocks: Vec<(String, Block)>, messages: &mut Vec<Value>) -> Result<(), ApiError> {
+    let mut texts: Vec<String> = Vec::new();
+    for (param, block) in blocks {
+        match block.kind.as_str() {
+            "text" => texts.push(required(block.text, &param, "text")?),
+            "tool_result" => messages.push(tool_result(&param, block)?),
+            other => return Err(unreadable(&param, other)),
+        }
+    }
+    let has_results = messages.last().is_some_and(|last| last["role"] == "tool");
+    if !texts.is_empty() || !has_results {
+        messages.push(json!({"role": "user", "content": texts.join("\n\n")}));
+    }
+    Ok(())
+}
+
+fn tool_result(param: &str, block: Block) -> Result<Value, ApiError> {
+    let id = required(block.tool_use_id, param, "tool_use_id")?;
+    let mut texts = match block.content {
+        None => Vec::new(),
+        Some(TextOr::Text(text)) => vec![text],
+        Some(TextOr::List(blocks)) => {
+            let text = |(i, block): (usize, TextBlock)| {
+                let param = format!("{param}.content[{i}]");
+                match block.kind.as_str() {
+                    "text" => required(block.text, &param, "text"),
+                    other => Err(unreadable(&param, other)),
+                }
+            };
+            let texts: Result<Vec<String>, ApiError> =
+                blocks.into_iter().enumerate().map(text).collect();
+            texts?
+        }
+    };
+    // Templates have no place for this.
+    if block.is_error == Some(true) {
+        texts.insert(0, "Error:".to_owned());
+    }
+    Ok(json!({"role": "tool", "tool_call_id": id, "content": texts.join("\n")}))
+}
+
+fn assistant(blocks: Vec<(String, Block)>) -> Result<Value, ApiError> {
+    let (mut texts, mut thoughts, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+    for (param, block) in blocks {
+        match block.kind.as_str() {
+            "text" => texts.push(required(block.text, &param, "text")?),
+            "thinking" => thoughts.push(required(block.thinking, &param, "thinking")?),
+            // Sealed by Anthropic's models: there is nothing in it that another could read.
+            "redacted_thinking" => {}
+            "tool_use" => {
+                let id = required(block.id, &param, "id")?;
+                let name = required(block.name, &param, "name")?;
+                let input = block.input.unwrap_or_else(|| json!({}));
+                let function = json!({"name": name, "arguments": input.to_string()});
+                calls.push(json!({"id": id, "type": "function", "function": function}));
+            }
+            other => return Err(unreadable(&param, other)),
+        }
+    }
+    let content = match texts.is_empty() && !calls.is_empty() {
+        true => Value::Null,
+        false => texts.concat().into(),
+    };
+    let mut message = json!({"role": "assistant", "content": content});
+    if !thoughts.is_empty() {
+        message["reasoning_content"] = thoughts.concat().into();
+    }
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.into();
+    }
+    Ok(message)
+}
+
+fn blocks(content: TextOr<Block>) -> Vec<Block> {
+    match content {
+        TextOr::List(blocks) => blocks,
+        TextOr::Text(text) => vec![Block {
+            kind: "text".to_owned(),
+            text: Some(text),
+            ..Block::default()
+        }],
+    }
+}
+
+fn texts(param: &str, blocks: Vec<Block>) -> Result<Vec<String>, ApiError> {
+    let text = |(i, block): (usize, Block)| match block.kind.as_str() {
+        "text" => required(block.text, &format!("{param}[{i}]"), "text"),
+        other => Err(unreadable(&format!("{param}[{i}]"), other)),
+    };
+    blocks.into_iter().enumerate().map(text).collect()
+}
+
+fn required(value: Option<String>, param: &str, field: &str) -> Result<String, ApiError> {
+    value.ok_or_else(|| missing(&format!("{param}.{field}")))
+}
+
+fn missing(param: &str) -> ApiError {
+    ApiError::invalid(param, format!("`{param}` is missing."))
+}
+
+fn unreadable(param: &str, kind: &str) -> ApiError {
+    let message = format!("`{param}` is of type \"{kind}\", which cannot be read here.");
+    ApiError::unsupported(format!("{param}.type"), message)
+}

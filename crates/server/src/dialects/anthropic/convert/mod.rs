@@ -1,0 +1,240 @@
+//! Anthropic's wire types to the server's own requests. Pure.
+
+mod messages;
+
+use matou_engine::SamplingParams;
+use matou_grammar::GrammarSpec;
+use serde_json::Map;
+
+use super::wire::{MessagesRequest, OutputConfig, Thinking, Tool, ToolChoice};
+use crate::dialects::fields::{in_range, real, stop_strings};
+use crate::error::ApiError;
+use crate::functions::{Function, FunctionChoice, tool_use};
+use crate::request::{
+    ChatCall, ChatRequest, GenerationOptions, OutputGrammar, Reasoning, ResponseOptions,
+    TextOptions,
+};
+
+/// Least number of tokens that Anthropic lets a model think.
+const MIN_BUDGET_TOKENS: i64 = 1024;
+/// How much trouble to take, at Anthropic.
+const EFFORTS: [&str; 4] = ["low", "medium", "high", "max"];
+
+/// Checks and converts a request for an answer.
+///
+/// # Errors
+///
+/// Names the first field that cannot be honoured, and why.
+pub fn messages_call(
+    wire: MessagesRequest,
+    defaults: &SamplingParams,
+) -> Result<ChatCall, ApiError> {
+    let Some(max_tokens) = in_range("max_tokens", wire.max_tokens, 1, i64::MAX)? else {
+        return Err(ApiError::invalid("max_tokens", "`max_tokens` is missing."));
+    };
+    check_budget(wire.thinking.as_ref(), max_tokens)?;
+    refuse_unsupported(&wire)?;
+    let temperature = real("temperature", wire.temperature, 0.0, 1.0)?;
+    let top_p = real("top_p", wire.top_p, 0.0, 1.0)?.map(|p| p.max(f64::from(f32::MIN_POSITIVE)));
+    let top_k = in_range("top_k", wire.top_k, 0, i64::MAX)?;
+    let stop = wire.stop_sequences.clone().unwrap_or_default();
+    let sampling = SamplingParams {
+        temperature: temperature.map_or(defaults.temperature, |value| value as f32),
+        top_p: top_p.map_or(defaults.top_p, |value| value as f32),
+        top_k: match top_k {
+            Some(k) => (k > 0).then_some(k as usize),
+            None => defaults.top_k,
+        },
+        max_tokens: Some(max_tokens as usize),
+        ..defaults.clone()
+    };
+    let output = wire
+        .output_config
+        .as_ref()
+        .map(output_grammar)
+        .transpose()?;
+    let response = ResponseOptions {
+        stream: wire.stream.unwrap_or(false),
+        include_usage: true,
+        timings: false,
+    };
+    let model = wire.model.clone();
+    let request = messages_request(wire)?;
+    Ok(ChatCall {
+        model,
+        options: GenerationOptions {
+            sampling,
+            text: TextOptions {
+                stop: stop_strings("stop_sequences", stop)?,
+                continues_prompt: request.continue_final_message,
+                ..TextOptions::default()
+            },
+            ..GenerationOptions::default()
+        },
+        request,
+        output: output.flatten(),
+        response,
+    })
+}
+
+/// The conversation of a request, without how to answer it.
+///
+/// # Errors
+///
+/// Names the message that cannot be used, and why.
+pub fn messages_request(wire: MessagesRequest) -> Result<ChatRequest, ApiError> {
+    let reasoning = reasoning(&wire)?;
+    let functions = functions(wire.tools.as_deref().unwrap_or_default())?;
+    let (choice, parallel) = choice(wire.tool_choice.as_ref())?;
+    let messages = messages::messages(wire.system, wire.messages)?;
+    let last = messages.last().filter(|last| last["role"] == "assistant");
+    // An answer that has begun is continued.
+    let continue_final_message = last.is_some_and(|last| last.get("tool_calls").is_none());
+    Ok(ChatRequest {
+        messages,
+        add_generation_prompt: !continue_final_message,
+        continue_final_message,
+        template_kwargs: Map::new(),
+        tools: tool_use(functions, choice, parallel)?,
+        reasoning: Some(reasoning),
+    })
+}
+
+/// Models do not think here unless they are told to, as at Anthropic.
+fn reasoning(wire: &MessagesRequest) -> Result<Reasoning, ApiError> {
+    let effort = wire
+        .output_config
+        .as_ref()
+        .and_then(|config| config.effort.as_deref());
+    if let Some(effort) = effort
+        && !EFFORTS.contains(&effort)
+    {
+        let message = format!(
+            "`output_config.effort` must be one of {}, got \"{effort}\".",
+            EFFORTS.join(", ")
+        );
+        return Err(ApiError::invalid("output_config.effort", message));
+    }
+    match wire
+        .thinking
+        .as_ref()
+        .map(|thinking| thinking.kind.as_str())
+    {
+        None | Some("disabled") => Ok(Reasoning::Off),
+        Some("enabled" | "adaptive") => Ok(Reasoning::On),
+        Some(other) => {
+            let message =
+                format!("`thinking.type` must be enabled, adaptive or disabled, got \"{other}\".");
+            Err(ApiError::invalid("thinking.type", message))
+        }
+    }
+}
+
+fn check_budget(thinking: Option<&Thinking>, max_tokens: i64) -> Result<(), ApiError> {
+    const PARAM: &str = "thinking.budget_tokens";
+    let Some(thinking) = thinking.filter(|thinking| thinking.kind == "enabled") else {
+        return Ok(());
+    };
+    let Some(budget) = in_range(PARAM, thinking.budget_tokens, MIN_BUDGET_TOKENS, i64::MAX)? else {
+        return Err(ApiError::invalid(PARAM, format!("`{PARAM}` is missing.")));
+    };
+    if budget >= max_tokens {
+        let message =
+            format!("`{PARAM}` ({budget}) must be less than `max_tokens` ({max_tokens}).");
+        return Err(ApiError::invalid(PARAM, message));
+    }
+    Ok(())
+}
+
+fn refuse_unsupported(wire: &MessagesRequest) -> Result<(), ApiError> {
+    let is_nothing =
+        |value: &serde_json::Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    for (param, value) in [
+        ("mcp_servers", &wire.mcp_servers),
+        ("container", &wire.container),
+        ("context_management", &wire.context_management),
+    ] {
+        if value.as_ref().is_some_and(|value| !is_nothing(value)) {
+            let message = format!("`{param}` is not supported by this server.");
+            return Err(ApiError::unsupported(param, message));
+        }
+    }
+    match wire.service_tier.as_deref() {
+        None | Some("auto" | "standard_only") => Ok(()),
+        Some(tier) => {
+            let message =
+                format!("`service_tier` must be \"auto\" or \"standard_only\", got \"{tier}\".");
+            Err(ApiError::invalid("service_tier", message))
+        }
+    }
+}
+
+fn output_grammar(config: &OutputConfig) -> Result<Option<OutputGrammar>, ApiError> {
+    const PARAM: &str = "output_config.format";
+    let Some(format) = &config.format else {
+        return Ok(None);
+    };
+    match (format.kind.as_str(), &format.schema) {
+        ("json_schema", Some(schema)) => Ok(Some(OutputGrammar {
+            param: PARAM.to_owned(),
+            spec: GrammarSpec::JsonSchema(schema.clone()),
+        })),
+        ("json_schema", None) => {
+            let param = "output_config.format.schema";
+            Err(ApiError::invalid(param, format!("`{param}` is missing.")))
+        }
+        (other, _) => {
+            let message = format!("`{PARAM}.type` must be \"json_schema\", got \"{other}\".");
+            Err(ApiError::invalid(format!("{PARAM}.type"), message))
+        }
+    }
+}
+
+fn functions(tools: &[Tool]) -> Result<Vec<Function>, ApiError> {
+    let function = |(i, tool): (usize, &Tool)| {
+        if let Some(kind) = tool.kind.as_deref().filter(|kind| *kind != "custom") {
+            let message = format!(
+                "`tools[{i}]` is of type \"{kind}\", which runs on Anthropic's servers; only \
+                 \"custom\" is supported."
+            );
+            return Err(ApiError::unsupported(format!("tools[{i}].type"), message));
+        }
+        if tool.input_schema.is_none() {
+            let param = format!("tools[{i}].input_schema");
+            let message = format!("`{param}` is missing.");
+            return Err(ApiError::invalid(param, message));
+        }
+        let function = Function {
+            name: tool.name.clone().unwrap_or_default(),
+            description: tool.description.clone(),
+            parameters: tool.input_schema.clone(),
+            strict: tool.strict.unwrap_or(false),
+        };
+        function.check_name(&format!("tools[{i}].name"))?;
+        Ok(function)
+    };
+    tools.iter().enumerate().map(function).collect()
+}
+
+/// Which function, and whether several may be called.
+fn choice(choice: Option<&ToolChoice>) -> Result<(FunctionChoice, bool), ApiError> {
+    let Some(choice) = choice else {
+        return Ok((FunctionChoice::Auto, true));
+    };
+    let function = match (choice.kind.as_str(), &choice.name) {
+        ("auto", _) => FunctionChoice::Auto,
+        ("any", _) => FunctionChoice::Required,
+        ("none", _) => FunctionChoice::None,
+        ("tool", Some(name)) => FunctionChoice::Named(name.clone()),
+        ("tool", None) => {
+            let message = "`tool_choice.name` is missing.";
+            return Err(ApiError::invalid("tool_choice.name", message));
+        }
+        (other, _) => {
+            let message =
+                format!("`tool_choice.type` must be auto, any, tool or none, got \"{other}\".");
+            return Err(ApiError::invalid("tool_choice.type", message));
+        }
+    };
+    Ok((function, !choice.disable_parallel_tool_use.unwrap_or(false)))
+}

@@ -1,0 +1,312 @@
+//! Anthropic's JSON, field by field. As in the other dialects, every field of a request is optional
+//! so that what is missing gets a message of its own, and unknown fields are skipped.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::dialects::union::TextOr;
+
+/// `POST /v1/messages`, and `POST /v1/messages/count_tokens` without `max_tokens`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct MessagesRequest {
+    /// Name of the model; the served one if missing.
+    pub model: Option<String>,
+    /// The conversation so far, of users and assistant.
+    pub messages: Option<Vec<Message>>,
+    /// What the assistant is told before it: text, or blocks of text.
+    #[schema(value_type = Option<Value>)]
+    pub system: Option<TextOr<Block>>,
+    /// Largest number of tokens to generate.
+    pub max_tokens: Option<i64>,
+    /// Strings that end the answer.
+    pub stop_sequences: Option<Vec<String>>,
+    /// Whether the answer is streamed.
+    pub stream: Option<bool>,
+    /// Softmax temperature, 0 to 1; 0 is greedy.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Sample among the k most likely tokens.
+    pub top_k: Option<i64>,
+    /// The functions that may be called.
+    pub tools: Option<Vec<Tool>>,
+    /// Whether and which functions are called.
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether the model thinks before it answers.
+    pub thinking: Option<Thinking>,
+    /// The form of the answer.
+    pub output_config: Option<OutputConfig>,
+    /// The end user, for the log.
+    pub metadata: Option<Metadata>,
+    /// Class of service; this server has one.
+    pub service_tier: Option<String>,
+    /// Tools on other servers, which this one does not call.
+    pub mcp_servers: Option<Value>,
+    /// A container to run code in, which this server does not have.
+    pub container: Option<Value>,
+    /// Rules by which to drop parts of the conversation, which this server does not do.
+    pub context_management: Option<Value>,
+}
+
+/// One turn.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct Message {
+    /// `user` or `assistant`.
+    pub role: Option<String>,
+    /// Text, or blocks.
+    #[schema(value_type = Option<Value>)]
+    pub content: Option<TextOr<Block>>,
+}
+
+/// A block of content; which fields it has depends on its type.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct Block {
+    /// `text`, `thinking`, `redacted_thinking`, `tool_use` or `tool_result`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The text of `text`.
+    pub text: Option<String>,
+    /// The text of `thinking`.
+    pub thinking: Option<String>,
+    /// Names the call of `tool_use`.
+    pub id: Option<String>,
+    /// The function of `tool_use`.
+    pub name: Option<String>,
+    /// The arguments of `tool_use`.
+    pub input: Option<Value>,
+    /// The call that `tool_result` answers.
+    pub tool_use_id: Option<String>,
+    /// What the tool gave: text, or blocks of text.
+    #[schema(value_type = Option<Value>)]
+    pub content: Option<TextOr<TextBlock>>,
+    /// Whether the tool failed.
+    pub is_error: Option<bool>,
+}
+
+/// A block inside of a tool's result.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct TextBlock {
+    /// `text`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The text.
+    pub text: Option<String>,
+}
+
+/// A function that may be called.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct Tool {
+    /// `custom`; the other types run on Anthropic's servers.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// JSON schema of its arguments.
+    pub input_schema: Option<Value>,
+    /// Whether the arguments must satisfy the schema whatever the model would rather write.
+    pub strict: Option<bool>,
+}
+
+/// Whether and which functions are called.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct ToolChoice {
+    /// `auto`, `any`, `tool` or `none`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The function of `tool`.
+    pub name: Option<String>,
+    /// Whether to make one call at most.
+    pub disable_parallel_tool_use: Option<bool>,
+}
+
+/// Whether the model thinks before it answers.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct Thinking {
+    /// `enabled`, `adaptive` or `disabled`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Most tokens to think, of `enabled`.
+    pub budget_tokens: Option<i64>,
+}
+
+/// The form of the answer.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct OutputConfig {
+    /// A grammar for it.
+    pub format: Option<OutputFormat>,
+    /// How much trouble to take.
+    pub effort: Option<String>,
+}
+
+/// A grammar of the answer.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct OutputFormat {
+    /// `json_schema`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The schema.
+    pub schema: Option<Value>,
+}
+
+/// Labels of the request.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct Metadata {
+    /// The end user.
+    pub user_id: Option<String>,
+}
+
+/// An answer, or what opens a streamed one.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct MessageResponse {
+    /// The answer's id.
+    pub id: String,
+    /// `message`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// `assistant`.
+    pub role: &'static str,
+    /// The served model.
+    pub model: String,
+    /// What the model thought, said and called, in that order.
+    pub content: Vec<ContentBlock>,
+    /// `end_turn`, `max_tokens`, `stop_sequence` or `tool_use`; null while it goes on.
+    pub stop_reason: Option<&'static str>,
+    /// The string of `stop_sequence`.
+    pub stop_sequence: Option<String>,
+    /// Token counts.
+    pub usage: Usage,
+}
+
+/// A block of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ContentBlock {
+    /// What the model thought.
+    Thinking {
+        /// The text.
+        thinking: String,
+        /// Proves at Anthropic that the text is the model's own; empty here.
+        signature: &'static str,
+    },
+    /// What it said.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// A call.
+    ToolUse {
+        /// Names the call.
+        id: String,
+        /// The function.
+        name: String,
+        /// The arguments.
+        #[schema(value_type = Value)]
+        input: Value,
+    },
+}
+
+/// What an event adds to a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BlockDelta<'a> {
+    /// More of what the model thinks.
+    ThinkingDelta {
+        /// The text.
+        thinking: &'a str,
+    },
+    /// More of what it says.
+    TextDelta {
+        /// The text.
+        text: &'a str,
+    },
+    /// More of a call's arguments.
+    InputJsonDelta {
+        /// JSON text.
+        partial_json: &'a str,
+    },
+}
+
+/// Token counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Usage {
+    /// Tokens of the prompt that were computed.
+    pub input_tokens: usize,
+    /// Always 0: what is cached costs nothing.
+    pub cache_creation_input_tokens: usize,
+    /// Tokens of the prompt that were found in the prefix cache.
+    pub cache_read_input_tokens: usize,
+    /// Generated tokens.
+    pub output_tokens: usize,
+}
+
+/// `POST /v1/messages/count_tokens`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TokenCount {
+    /// Tokens of the prompt.
+    pub input_tokens: usize,
+}
+
+/// The events of a stream, each sent under the name that its type says.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StreamEvent<'a> {
+    /// Opens the answer.
+    MessageStart {
+        /// The answer without content.
+        message: &'a MessageResponse,
+    },
+    /// Opens a block.
+    ContentBlockStart {
+        /// Which block.
+        index: usize,
+        /// The block without content.
+        content_block: ContentBlock,
+    },
+    /// Adds to a block.
+    ContentBlockDelta {
+        /// Which block.
+        index: usize,
+        /// What is new.
+        delta: BlockDelta<'a>,
+    },
+    /// Closes a block.
+    ContentBlockStop {
+        /// Which block.
+        index: usize,
+    },
+    /// Says why the answer ended.
+    MessageDelta {
+        /// The reason.
+        delta: MessageEnd,
+        /// All token counts.
+        usage: Usage,
+    },
+    /// Closes the answer.
+    MessageStop,
+}
+
+impl StreamEvent<'_> {
+    /// The name under which the event is sent.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::MessageStart { .. } => "message_start",
+            Self::ContentBlockStart { .. } => "content_block_start",
+            Self::ContentBlockDelta { .. } => "content_block_delta",
+            Self::ContentBlockStop { .. } => "content_block_stop",
+            Self::MessageDelta { .. } => "message_delta",
+            Self::MessageStop => "message_stop",
+        }
+    }
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MessageEnd {
+    /// `end_turn`, `max_tokens`, `stop_sequence` or `tool_use`.
+    pub stop_reason: Option<&'static str>,
+    /// The string of `stop_sequence`.
+    pub stop_sequence: Option<String>,
+}

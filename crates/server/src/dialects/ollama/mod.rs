@@ -1,0 +1,168 @@
+//! Ollama's API, as far as it is about models that are there: nothing is pulled, created or deleted.
+
+pub mod convert;
+mod embed;
+mod models;
+mod stream;
+pub mod wire;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use chrono::{DateTime, SecondsFormat};
+use futures_util::StreamExt;
+use serde_json::Value;
+
+use crate::body::JsonBody;
+use crate::conversation::Conversation;
+use crate::error::ApiError;
+use crate::generation::begin;
+use crate::message::MessageFormat;
+use crate::prompt::{resolve_sampling, tokenize_input};
+use crate::request::{ChatCall, PromptInput};
+use crate::request_id::RequestId;
+use crate::sse;
+use crate::state::{AppState, SharedState};
+use convert::{Call, chat_call, generate_call};
+use stream::{Kind, LineEncoder};
+use wire::{CommonFields, RunnerFields};
+
+/// The routes of this dialect.
+pub(super) fn router() -> Router<SharedState> {
+    Router::new()
+        .route("/api/chat", post(chat))
+        .route("/api/generate", post(generate))
+        .route("/api/embed", post(embed::embed))
+        .route("/api/embeddings", post(embed::embeddings))
+        .route("/api/tags", get(models::tags))
+        .route("/api/ps", get(models::ps))
+        .route("/api/show", post(models::show))
+        .route("/api/version", get(models::version))
+}
+
+async fn chat(
+    State(state): State<SharedState>,
+    Extension(request_id): Extension<RequestId>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    answer(state, request_id, body, Kind::Chat).await
+}
+
+async fn generate(
+    State(state): State<SharedState>,
+    Extension(request_id): Extension<RequestId>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    answer(state, request_id, body, Kind::Generate).await
+}
+
+/// A request that is ready for the engine, or one that needs none.
+struct Prepared {
+    model: String,
+    conversation: Option<Conversation>,
+    stream: bool,
+}
+
+async fn answer(
+    state: SharedState,
+    request_id: RequestId,
+    body: JsonBody,
+    kind: Kind,
+) -> Result<Response, ApiError> {
+    let Prepared {
+        model,
+        conversation,
+        stream,
+    } = state
+        .compute(move |state| prepare(state, &body, kind))
+        .await
+        .map_err(|error| error.renamed("reasoning_effort", "think"))?;
+    let created_at = time(state.now());
+    let Some(conversation) = conversation else {
+        let encoder = LineEncoder::new(kind, model, created_at, false, &MessageFormat::default());
+        return Ok(Json(encoder.loaded()).into_response());
+    };
+    let logprobs = conversation.options.sampling.logprobs.is_some();
+    let encoder = LineEncoder::new(kind, model, created_at, logprobs, &conversation.format);
+    let param = match kind {
+        Kind::Chat => "messages",
+        Kind::Generate => "prompt",
+    };
+    let events = conversation.start(&state, &request_id, param)?;
+    if stream {
+        let events = begin(events, state.limits.keep_alive).await?;
+        return Ok(sse::lines(events, encoder));
+    }
+    Ok(Json(encoder.whole(events.collect().await)?).into_response())
+}
+
+fn prepare(state: &AppState, body: &JsonBody, kind: Kind) -> Result<Prepared, ApiError> {
+    let mut common: CommonFields = body.parse()?;
+    let runner: RunnerFields = body.parse()?;
+    let runner = runner.options.unwrap_or_default();
+    check_model(state, common.model.as_deref())?;
+    let model = common.model.take();
+    let defaults = &state.model.default_sampling;
+    let max_model_len = state.engine.config().max_model_len;
+    let call = match kind {
+        Kind::Chat => chat_call(common, &runner, body.parse()?, defaults, max_model_len)?,
+        Kind::Generate => generate_call(common, &runner, body.parse()?, defaults, max_model_len)?,
+    };
+    let (conversation, stream) = match call {
+        Call::Load => (None, false),
+        Call::Chat(call) => {
+            let stream = call.response.stream;
+            (Some(Conversation::prepare(state, *call)?), stream)
+        }
+        Call::Raw(input, call) => {
+            let stream = call.response.stream;
+            (Some(raw(state, &input, *call)?), stream)
+        }
+    };
+    Ok(Prepared {
+        // Clients look for the name that they sent.
+        model: model.unwrap_or_else(|| state.model.names[0].clone()),
+        conversation,
+        stream,
+    })
+}
+
+/// A prompt that goes to the model as it is.
+fn raw(state: &AppState, input: &PromptInput, call: ChatCall) -> Result<Conversation, ApiError> {
+    let mut options = call.options;
+    options.sampling = resolve_sampling(&state.tokenizer, &options);
+    if let Some(output) = &call.output {
+        options.sampling.constraint = Some(state.constraint(output, None)?);
+    }
+    Ok(Conversation {
+        prompt_token_ids: tokenize_input(&state.tokenizer, input)?,
+        options,
+        format: MessageFormat::default(),
+    })
+}
+
+/// Checks that a model is served here; Ollama's clients like to say `:latest` after its name.
+fn check_model(state: &AppState, model: Option<&str>) -> Result<(), ApiError> {
+    match state.check_model(model) {
+        Err(error) => match model.and_then(|model| model.strip_suffix(":latest")) {
+            Some(name) => state.check_model(Some(name)),
+            None => Err(error),
+        },
+        fine => fine,
+    }
+}
+
+/// A Unix time in Ollama's spelling.
+fn time(seconds: u64) -> String {
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    time.unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// An error in Ollama's shape.
+pub(crate) fn error_body(error: &ApiError) -> Value {
+    serde_json::json!({"error": error.to_string()})
+}

@@ -1,0 +1,111 @@
+//! What is served, as Ollama's clients want to know it: `/api/tags`, `/api/show`, `/api/ps`,
+//! `/api/version`.
+
+use axum::Json;
+use axum::extract::State;
+use matou_chat::reasoning::ReasoningFormat;
+use serde_json::{Map, Value, json};
+
+use super::wire::ShowRequest;
+use super::{check_model, time};
+use crate::body::JsonBody;
+use crate::error::ApiError;
+use crate::state::{AppState, SharedState};
+
+/// All names under which the model is served.
+pub(super) async fn tags(State(state): State<SharedState>) -> Json<Value> {
+    let models = state.model.names.iter().map(|name| entry(&state, name));
+    Json(json!({"models": models.collect::<Vec<_>>()}))
+}
+
+/// The same: what is served is in memory.
+pub(super) async fn ps(State(state): State<SharedState>) -> Json<Value> {
+    let running = |name: &String| {
+        let mut entry = entry(&state, name);
+        // Far away: the model stays while the server runs.
+        entry["expires_at"] = "2318-01-01T00:00:00Z".into();
+        entry["size_vram"] = 0.into();
+        entry["context_length"] = state.engine.config().max_model_len.into();
+        entry
+    };
+    let models: Vec<Value> = state.model.names.iter().map(running).collect();
+    Json(json!({"models": models}))
+}
+
+/// What the model is and can do.
+pub(super) async fn show(
+    State(state): State<SharedState>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let request: ShowRequest = body.parse()?;
+    check_model(&state, request.model.or(request.name).as_deref())?;
+    let info = state.engine.model_info();
+    let architecture = info.architecture.as_str();
+    let mut model_info = Map::new();
+    let general: [(String, Value); 5] = [
+        ("general.architecture".to_owned(), architecture.into()),
+        ("general.parameter_count".to_owned(), info.parameters.into()),
+        (
+            format!("{architecture}.context_length"),
+            state.engine.config().max_model_len.into(),
+        ),
+        (
+            format!("{architecture}.embedding_length"),
+            info.hidden_size.into(),
+        ),
+        (
+            format!("{architecture}.block_count"),
+            info.num_layers.into(),
+        ),
+    ];
+    model_info.extend(general);
+    let source = state.template.as_ref().map(|template| template.source());
+    let mut capabilities = vec!["completion", "embedding"];
+    if let Some(source) = source {
+        capabilities.push("tools");
+        if ReasoningFormat::detect(source).is_some() {
+            capabilities.push("thinking");
+        }
+    }
+    Ok(Json(json!({
+        "modelfile": format!("FROM {}\n", state.model.names[0]),
+        "parameters": "",
+        "template": source.unwrap_or_default(),
+        "details": details(&state),
+        "model_info": model_info,
+        "capabilities": capabilities,
+        "modified_at": time(state.model.created),
+    })))
+}
+
+/// The version of this server, not of an Ollama.
+pub(super) async fn version() -> Json<Value> {
+    Json(json!({"version": env!("CARGO_PKG_VERSION")}))
+}
+
+fn entry(state: &AppState, name: &str) -> Value {
+    json!({
+        "name": name,
+        "model": name,
+        "modified_at": time(state.model.created),
+        "size": state.engine.model_info().weight_bytes,
+        "digest": state.model.fingerprint,
+        "details": details(state),
+    })
+}
+
+fn details(state: &AppState) -> Value {
+    let info = state.engine.model_info();
+    let millions = info.parameters as f64 / 1e6;
+    let size = match millions < 1000.0 {
+        true => format!("{millions:.1}M"),
+        false => format!("{:.1}B", millions / 1000.0),
+    };
+    json!({
+        "parent_model": "",
+        "family": info.architecture,
+        "families": [info.architecture],
+        "parameter_size": size,
+        "quantization_level": info.quantization,
+    })
+}

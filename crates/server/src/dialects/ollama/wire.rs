@@ -1,0 +1,137 @@
+//! Ollama's JSON, field by field. Options that are sampling parameters are those of
+//! [`SharedFields`].
+
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::dialects::openai::wire::{OneOrMany, SharedFields, ToolDefinition};
+
+/// `POST /api/chat` and `POST /api/generate`: the fields that both have.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct CommonFields {
+    /// Name of the model; the served one if missing.
+    pub model: Option<String>,
+    /// Whether the answer is streamed; true if missing.
+    pub stream: Option<bool>,
+    /// `json`, or a JSON schema.
+    pub format: Option<Value>,
+    /// How to choose tokens.
+    pub options: Option<SharedFields>,
+    /// Whether the model thinks before it answers: a truth value, or `low`, `medium`, `high`.
+    pub think: Option<Value>,
+    /// How long to keep the model; this server keeps it while it runs.
+    pub keep_alive: Option<Value>,
+    /// Whether to return the log-probability of each token.
+    pub logprobs: Option<bool>,
+    /// Number of most likely tokens to return at each position, 0 to 20.
+    pub top_logprobs: Option<i64>,
+}
+
+/// The options that are not sampling parameters elsewhere.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct RunnerFields {
+    /// They come among the others.
+    pub options: Option<RunnerOptions>,
+}
+
+/// Options about the length of things.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct RunnerOptions {
+    /// Largest number of tokens to generate; below 0 for as many as fit.
+    pub num_predict: Option<i64>,
+    /// Length of the context; it is fixed when the server starts.
+    pub num_ctx: Option<i64>,
+    /// How many tokens back repetitions are penalised; -1, for all, is what this server does.
+    pub repeat_last_n: Option<i64>,
+}
+
+/// The other fields of `POST /api/chat`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct ChatFields {
+    /// The conversation so far.
+    pub messages: Option<Vec<Message>>,
+    /// The functions that may be called.
+    pub tools: Option<Vec<ToolDefinition>>,
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct Message {
+    /// `system`, `user`, `assistant` or `tool`.
+    pub role: Option<String>,
+    /// The text.
+    pub content: Option<String>,
+    /// What the assistant thought before it answered.
+    pub thinking: Option<String>,
+    /// The calls that the assistant made.
+    pub tool_calls: Option<Vec<ToolCall>>,
+    /// The function whose result a tool message is.
+    pub tool_name: Option<String>,
+    /// The call that a tool message answers.
+    pub tool_call_id: Option<String>,
+    /// Images, which this server cannot read.
+    pub images: Option<Vec<Value>>,
+}
+
+/// A call that the assistant made.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct ToolCall {
+    /// Names the call.
+    pub id: Option<String>,
+    /// The function.
+    pub function: CalledFunction,
+}
+
+/// The function of a call.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct CalledFunction {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its arguments: an object.
+    pub arguments: Option<Value>,
+}
+
+/// The other fields of `POST /api/generate`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct GenerateFields {
+    /// What the user says.
+    pub prompt: Option<String>,
+    /// What the model is told first.
+    pub system: Option<String>,
+    /// Whether the prompt goes to the model as it is.
+    pub raw: Option<bool>,
+    /// Text after the gap that is to be filled, which this server does not do.
+    pub suffix: Option<String>,
+    /// A template for this request, which this server does not take.
+    pub template: Option<String>,
+    /// Tokens of an earlier answer, which this server does not take.
+    pub context: Option<Vec<i64>>,
+    /// Images, which this server cannot read.
+    pub images: Option<Vec<Value>>,
+}
+
+/// `POST /api/embed`; `POST /api/embeddings` has `prompt` in place of `input`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct EmbedRequest {
+    /// Name of the model; the served one if missing.
+    pub model: Option<String>,
+    /// A text, or several.
+    #[schema(value_type = Option<Value>)]
+    pub input: Option<OneOrMany>,
+    /// A text.
+    pub prompt: Option<String>,
+    /// Length of the embeddings; the model's own.
+    pub dimensions: Option<i64>,
+    /// How long to keep the model; this server keeps it while it runs.
+    pub keep_alive: Option<Value>,
+}
+
+/// `POST /api/show`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct ShowRequest {
+    /// Name of the model.
+    pub model: Option<String>,
+    /// The same, as older clients call it.
+    pub name: Option<String>,
+}

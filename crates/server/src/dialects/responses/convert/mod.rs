@@ -1,0 +1,252 @@
+//! The wire types of responses to the server's own requests. Pure.
+
+mod input;
+
+use matou_engine::SamplingParams;
+use matou_grammar::GrammarSpec;
+use serde_json::{Map, Value, json};
+
+use super::wire::{ResponsesRequest, TextConfig, Tool};
+use crate::dialects::fields::in_range;
+use crate::dialects::openai::convert::{
+    MAX_TOP_LOGPROBS, allowed, generation_options, not_understood, output_grammar,
+    reasoning_effort, response_options, word_choice,
+};
+use crate::dialects::openai::wire::SharedFields;
+use crate::error::ApiError;
+use crate::functions::{Function, FunctionChoice, tool_use};
+use crate::request::{ChatCall, ChatRequest, OutputGrammar};
+pub(super) use input::answer_message;
+
+/// What `include` may ask for.
+const LOGPROBS: &str = "message.output_text.logprobs";
+const ENCRYPTED: &str = "reasoning.encrypted_content";
+
+/// A response that is asked for, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResponsesCall {
+    /// The conversation and how to answer it.
+    pub chat: ChatCall,
+    /// The conversation without the instructions: what the next response will follow.
+    pub history: Vec<Value>,
+    /// How the response is told.
+    pub format: ResponseFormat,
+}
+
+/// How a response is told beyond its text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResponseFormat {
+    /// Whether it is kept.
+    pub store: bool,
+    /// Whether log-probabilities were asked for.
+    pub logprobs: bool,
+    /// Whether what was thought is to be sealed.
+    pub encrypted: bool,
+    /// Whether what was thought is to be summed up.
+    pub summary: bool,
+}
+
+/// Checks and converts a request that follows the messages `previous`.
+///
+/// # Errors
+///
+/// Names the first field that cannot be honoured, and why.
+pub fn responses_call(
+    wire: ResponsesRequest,
+    mut shared: SharedFields,
+    previous: &[Value],
+    defaults: &SamplingParams,
+) -> Result<ResponsesCall, ApiError> {
+    refuse_unsupported(&wire, &shared)?;
+    let include = Include::new(wire.include.as_deref().unwrap_or_default())?;
+    // Responses are kept unless they are not to be.
+    shared.store = None;
+    let response = response_options(&shared)?;
+    let mut options = generation_options(&shared, defaults)?;
+    let max_tokens = in_range("max_output_tokens", wire.max_output_tokens, 1, i64::MAX)?;
+    options.sampling.max_tokens = max_tokens.map(|n| n as usize).or(defaults.max_tokens);
+    let top = in_range("top_logprobs", wire.top_logprobs, 0, MAX_TOP_LOGPROBS)?;
+    let logprobs = include.logprobs || top.is_some_and(|top| top > 0);
+    options.sampling.logprobs = logprobs.then_some(top.unwrap_or(0) as usize);
+    let output = match text_format(wire.text.as_ref())? {
+        Some(output) => Some(output),
+        None => output_grammar(&shared)?,
+    };
+    let functions = functions(wire.tools.as_deref().unwrap_or_default())?;
+    let choice = choice(wire.tool_choice.as_ref())?;
+    let parallel = wire.parallel_tool_calls.unwrap_or(true);
+    let reasoning = wire.reasoning.as_ref();
+    let effort = reasoning.and_then(|reasoning| reasoning.effort.as_deref());
+    let mut history = previous.to_vec();
+    history.extend(input::messages(wire.input)?);
+    let mut messages = Vec::with_capacity(history.len() + 1);
+    if let Some(instructions) = wire.instructions {
+        messages.push(json!({"role": "system", "content": instructions}));
+    }
+    messages.extend(history.iter().cloned());
+    Ok(ResponsesCall {
+        chat: ChatCall {
+            model: wire.model,
+            request: ChatRequest {
+                messages,
+                add_generation_prompt: true,
+                continue_final_message: false,
+                template_kwargs: Map::new(),
+                tools: tool_use(functions, choice, parallel)?,
+                reasoning: reasoning_effort(effort)?,
+            },
+            options,
+            output,
+            response,
+        },
+        history,
+        format: ResponseFormat {
+            store: wire.store.unwrap_or(true),
+            logprobs,
+            encrypted: include.encrypted,
+            summary: reasoning.is_some_and(|reasoning| reasoning.summary.is_some()),
+        },
+    })
+}
+
+fn refuse_unsupported(wire: &ResponsesRequest, shared: &SharedFields) -> Result<(), ApiError> {
+    let refused = |param: &str, why: &str| {
+        let message = format!("`{param}` is not supported: {why}.");
+        Err(ApiError::unsupported(param, message))
+    };
+    if wire.background == Some(true) {
+        return refused("background", "this server answers while the client waits");
+    }
+    if wire
+        .conversation
+        .as_ref()
+        .is_some_and(|value| !value.is_null())
+    {
+        return refused(
+            "conversation",
+            "follow a response by its `previous_response_id`",
+        );
+    }
+    if wire.prompt.as_ref().is_some_and(|value| !value.is_null()) {
+        return refused("prompt", "this server stores no prompts");
+    }
+    if wire.max_tool_calls.is_some() {
+        return refused("max_tool_calls", "this server has no built-in tools");
+    }
+    if let Some(truncation) = wire
+        .truncation
+        .as_deref()
+        .filter(|word| *word != "disabled")
+    {
+        let message = format!(
+            "`truncation` must be \"disabled\": nothing is dropped from a conversation that is \
+             too long, got \"{truncation}\"."
+        );
+        return Err(ApiError::unsupported("truncation", message));
+    }
+    if let Some(verbosity) = wire
+        .text
+        .as_ref()
+        .and_then(|text| text.verbosity.as_deref())
+        && verbosity != "medium"
+    {
+        return refused("text.verbosity", "the model decides how much it says");
+    }
+    if shared.n.is_some_and(|n| n != 1) {
+        return refused("n", "a response is one answer");
+    }
+    let summary = wire
+        .reasoning
+        .as_ref()
+        .and_then(|reasoning| reasoning.summary.as_deref());
+    match summary {
+        None | Some("auto" | "concise" | "detailed") => Ok(()),
+        Some(other) => {
+            let param = "reasoning.summary";
+            let message = format!("`{param}` must be auto, concise or detailed, got \"{other}\".");
+            Err(ApiError::invalid(param, message))
+        }
+    }
+}
+
+#[derive(Default)]
+struct Include {
+    logprobs: bool,
+    encrypted: bool,
+}
+
+impl Include {
+    fn new(names: &[String]) -> Result<Self, ApiError> {
+        let mut include = Self::default();
+        for (i, name) in names.iter().enumerate() {
+            match name.as_str() {
+                LOGPROBS => include.logprobs = true,
+                ENCRYPTED => include.encrypted = true,
+                other => {
+                    let message = format!(
+                        "`include` may have \"{LOGPROBS}\" and \"{ENCRYPTED}\", got \"{other}\"."
+                    );
+                    return Err(ApiError::unsupported(format!("include[{i}]"), message));
+                }
+            }
+        }
+        Ok(include)
+    }
+}
+
+fn text_format(text: Option<&TextConfig>) -> Result<Option<OutputGrammar>, ApiError> {
+    const PARAM: &str = "text.format";
+    let Some(format) = text.and_then(|text| text.format.as_ref()) else {
+        return Ok(None);
+    };
+    let spec = match (format.kind.as_deref(), &format.schema) {
+        (None | Some("text"), _) => return Ok(None),
+        (Some("json_object"), _) => GrammarSpec::JsonObject,
+        (Some("json_schema"), Some(schema)) => GrammarSpec::JsonSchema(schema.clone()),
+        (Some("json_schema"), None) => {
+            let param = "text.format.schema";
+            return Err(ApiError::invalid(param, format!("`{param}` is missing.")));
+        }
+        (Some(other), _) => {
+            let param = "text.format.type";
+            let message =
+                format!("`{param}` must be text, json_object or json_schema, got \"{other}\".");
+            return Err(ApiError::invalid(param, message));
+        }
+    };
+    let param = PARAM.to_owned();
+    Ok(Some(OutputGrammar { param, spec }))
+}
+
+fn functions(tools: &[Tool]) -> Result<Vec<Function>, ApiError> {
+    let function = |(i, tool): (usize, &Tool)| {
+        if let Some(kind) = tool.kind.as_deref().filter(|kind| *kind != "function") {
+            let message = format!(
+                "`tools[{i}]` is of type \"{kind}\", which runs on OpenAI's servers; only \
+                 functions are supported."
+            );
+            return Err(ApiError::unsupported(format!("tools[{i}].type"), message));
+        }
+        let function = Function {
+            name: tool.name.clone().unwrap_or_default(),
+            description: tool.description.clone(),
+            parameters: tool.parameters.clone(),
+            strict: tool.strict.unwrap_or(false),
+        };
+        function.check_name(&format!("tools[{i}].name"))?;
+        Ok(function)
+    };
+    tools.iter().enumerate().map(function).collect()
+}
+
+fn choice(choice: Option<&Value>) -> Result<FunctionChoice, ApiError> {
+    let name = |value: &Value| value["name"].as_str().map(str::to_owned);
+    let understood = match choice {
+        None => Some(FunctionChoice::Auto),
+        Some(Value::String(word)) => word_choice(word),
+        Some(value) if value["type"] == "function" => name(value).map(FunctionChoice::Named),
+        Some(value) if value["type"] == "allowed_tools" => allowed(value, name),
+        Some(_) => None,
+    };
+    understood.ok_or_else(not_understood)
+}
