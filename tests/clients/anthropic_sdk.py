@@ -1,11 +1,13 @@
 """Drives a running matou with Anthropic's own Python client. Usage: anthropic_sdk.py BASE_URL"""
 
+import json
 import sys
+import urllib.request
 
 import anthropic
 
 client = anthropic.Anthropic(base_url=sys.argv[1], api_key="unused", max_retries=0, timeout=120)
-model = "smollm2-135m-instruct"
+model = json.load(urllib.request.urlopen(sys.argv[1] + "/v1/models"))["data"][0]["id"]
 ask = dict(
     model=model,
     system="You are a helpful assistant.",

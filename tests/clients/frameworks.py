@@ -1,8 +1,10 @@
 """Drives a running matou with what people put on top of clients: LiteLLM, LangChain and Instructor.
 Usage: frameworks.py BASE_URL"""
 
+import json
 import os
 import sys
+import urllib.request
 from typing import Literal
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the network for prices
@@ -15,7 +17,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 base_url = sys.argv[1] + "/v1"
-model = "smollm2-135m-instruct"
+model = json.load(urllib.request.urlopen(sys.argv[1] + "/v1/models"))["data"][0]["id"]
 question = [
     {"role": "system", "content": "You are a helpful assistant."},
     {"role": "user", "content": "What is the capital of France?"},
