@@ -86,7 +86,8 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
     }
     let format = CompletionFormat {
         timings: call.response.timings,
-        logprobs: call.options.sampling.logprobs.is_some(),
+        logprobs: call.options.sampling.logprobs,
+        prompt_logprobs: call.prompt_logprobs,
         n: call.options.n,
         echo: call.echo.then(|| {
             call.prompts

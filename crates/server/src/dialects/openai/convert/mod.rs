@@ -112,6 +112,16 @@ pub fn response_options(fields: &SharedFields) -> Result<ResponseOptions, ApiErr
     })
 }
 
+/// How many of the likeliest tokens to report at each place of the prompt.
+fn prompt_logprobs(value: Option<i64>, stream: bool) -> Result<Option<usize>, ApiError> {
+    let top = in_range("prompt_logprobs", value, 0, MAX_TOP_LOGPROBS)?;
+    if top.is_some() && stream {
+        let message = "`prompt_logprobs` cannot be streamed: leave out `stream`.";
+        return Err(ApiError::invalid("prompt_logprobs", message));
+    }
+    Ok(top.map(|top| top as usize))
+}
+
 /// Refuses what the fields about keeping and billing could promise and this server would not do.
 fn refuse_unkept_promises(fields: &SharedFields) -> Result<(), ApiError> {
     if fields.store == Some(true) {

@@ -332,7 +332,6 @@ fn each_field_that_is_not_supported_is_refused_and_never_skipped() {
     let cases = [
         ("modalities", json!(["text", "audio"])),
         ("best_of", json!(2)),
-        ("prompt_logprobs", json!(1)),
         ("functions", json!([{"name": "f"}])),
         ("use_beam_search", json!(true)),
     ];

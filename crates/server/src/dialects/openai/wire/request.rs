@@ -41,6 +41,8 @@ pub struct ChatCompletionRequest {
     pub parallel_tool_calls: Option<bool>,
     /// How long a reasoning model thinks.
     pub reasoning_effort: Option<String>,
+    /// Number of most likely tokens to return at each place of the prompt, 0 to 20 (vLLM).
+    pub prompt_logprobs: Option<i64>,
 }
 
 /// `POST /v1/completions`, without the fields of [`SharedFields`].
@@ -63,6 +65,8 @@ pub struct CompletionRequest {
     pub suffix: Option<String>,
     /// Whether a text prompt gets the model's first token (vLLM).
     pub add_special_tokens: Option<bool>,
+    /// Number of most likely tokens to return at each place of the prompt, 0 to 20 (vLLM).
+    pub prompt_logprobs: Option<i64>,
 }
 
 /// Fields that mean the same for chat and for completions.
@@ -303,7 +307,6 @@ pub struct UnsupportedFields {
     pub suffix: Option<Value>,
     pub best_of: Option<Value>,
     pub use_beam_search: Option<Value>,
-    pub prompt_logprobs: Option<Value>,
     pub truncate_prompt_tokens: Option<Value>,
     pub bad_words: Option<Value>,
     pub chat_template: Option<Value>,
