@@ -215,6 +215,27 @@ async fn the_best_of_several_answers_is_returned() {
 }
 
 #[tokio::test]
+async fn bad_words_are_not_said() {
+    let server = server();
+    let mut request = json!({"prompt": " t10", "max_tokens": 3, "bad_words": ["t12"]});
+    let answer = server.post(COMPLETIONS, &request).await.json();
+    assert_eq!(answer["choices"][0]["text"], " t11 t13 t14");
+    // A word of several tokens: only its last is impossible, and only behind the others.
+    request["bad_words"] = json!([" t12 t13"]);
+    let answer = server.post(COMPLETIONS, &request).await.json();
+    assert_eq!(answer["choices"][0]["text"], " t11 t12 t14");
+    // What the prompt says does not count.
+    request["bad_words"] = json!(["t10 t11"]);
+    let answer = server.post(COMPLETIONS, &request).await.json();
+    assert_eq!(answer["choices"][0]["text"], " t11 t12 t13");
+    for words in [json!([""]), json!(vec!["x"; 1025]), json!("x")] {
+        request["bad_words"] = words;
+        let (status, param, _, _) = server.post(COMPLETIONS, &request).await.error();
+        assert_eq!((status, param.as_deref()), (400, Some("bad_words")));
+    }
+}
+
+#[tokio::test]
 async fn tokens_are_named_by_their_ids_if_asked_for() {
     let request = json!({"prompt": " t10", "max_tokens": 2, "logprobs": 1,
         "return_tokens_as_token_ids": true});

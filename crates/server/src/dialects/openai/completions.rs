@@ -80,7 +80,7 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
             None => tokenize_input(&state.tokenizer, input),
         })
         .collect();
-    call.options.sampling = resolve_sampling(&state.tokenizer, &call.options);
+    call.options.sampling = resolve_sampling(&state.tokenizer, &call.options)?;
     if let Some(output) = &call.output {
         call.options.sampling.constraint = Some(state.constraint(output, None)?);
     }

@@ -42,7 +42,6 @@ pub fn refuse_unsupported(fields: UnsupportedFields) -> Result<(), ApiError> {
         fields.truncate_prompt_tokens,
         never,
     )?;
-    refuse("bad_words", fields.bad_words, empty)?;
     refuse("chat_template", fields.chat_template, never)?;
     refuse("documents", fields.documents, empty)
 }

@@ -145,6 +145,8 @@ pub struct SharedFields {
     pub stop_token_ids: Option<Vec<i64>>,
     /// The only tokens that may be sampled.
     pub allowed_token_ids: Option<Vec<i64>>,
+    /// Words that are not said (vLLM).
+    pub bad_words: Option<Vec<String>>,
     /// Whether the stop string that was met is part of the answer.
     pub include_stop_str_in_output: Option<bool>,
     /// Whether log-probabilities name tokens by their ids, as `token_id:17` (vLLM).
@@ -308,7 +310,6 @@ pub struct UnsupportedFields {
     pub best_of: Option<Value>,
     pub use_beam_search: Option<Value>,
     pub truncate_prompt_tokens: Option<Value>,
-    pub bad_words: Option<Value>,
     pub chat_template: Option<Value>,
     pub documents: Option<Value>,
     pub verbosity: Option<Value>,
