@@ -181,13 +181,11 @@ impl Session {
     fn generate(&self, prompt: Vec<u32>, continues_prompt: bool) -> Result<TextGeneration> {
         let options = GenerationOptions {
             sampling: self.sampling.clone(),
-            dry_sequence_breakers: Vec::new(),
-            n: 1,
-            priority: 0,
             text: TextOptions {
                 continues_prompt,
                 ..TextOptions::default()
             },
+            ..GenerationOptions::default()
         };
         let generation = self.engine.submit(GenerationRequest {
             request_id: "terminal".to_owned(),

@@ -71,6 +71,8 @@ pub enum EngineEvent {
 pub struct TokenLogprobs {
     /// Natural logarithm of the token's probability.
     pub logprob: f32,
+    /// The token's place among all tokens, the most likely one's being 1.
+    pub rank: usize,
     /// The most likely tokens with theirs, best first.
     pub top: Vec<(u32, f32)>,
 }

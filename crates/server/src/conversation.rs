@@ -50,7 +50,7 @@ impl Conversation {
         if format.markers().any(|marker| control(marker).is_some()) {
             options.text.keep_special_tokens = true;
         }
-        options.sampling = resolve_sampling(&state.tokenizer, &options);
+        options.sampling = resolve_sampling(&state.tokenizer, &options)?;
         if let Some(output) = answer_grammar(notation, tools, call.output, control)? {
             let open = format.reasoning.filter(|(_, is_inside)| *is_inside);
             let constraint = state.constraint(&output, open.map(|(format, _)| format))?;

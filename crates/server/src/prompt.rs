@@ -192,12 +192,41 @@ pub fn tokenize_gap(
 }
 
 /// Completes the sampling parameters with what only the vocabulary knows.
-pub fn resolve_sampling(tokenizer: &Tokenizer, options: &GenerationOptions) -> SamplingParams {
+///
+/// # Errors
+///
+/// 400 when the vocabulary cannot express a word that is not to be said.
+pub fn resolve_sampling(
+    tokenizer: &Tokenizer,
+    options: &GenerationOptions,
+) -> Result<SamplingParams, ApiError> {
     let mut sampling = options.sampling.clone();
     if sampling.dry_multiplier > 0.0 {
         sampling.dry_sequence_breaker_ids = tokens_with(tokenizer, &options.dry_sequence_breakers);
     }
-    sampling
+    sampling.banned_sequences = spellings(tokenizer, &options.bad_words)?;
+    Ok(sampling)
+}
+
+/// The tokens of each word, at the beginning of a text and behind a space.
+fn spellings(tokenizer: &Tokenizer, words: &[String]) -> Result<Vec<Vec<u32>>, ApiError> {
+    let mut spellings = Vec::with_capacity(2 * words.len());
+    for (i, word) in words.iter().enumerate() {
+        let bare = match word.trim_start() {
+            // White space is the word itself.
+            "" => word,
+            bare => bare,
+        };
+        for text in [bare, &format!(" {bare}")] {
+            // Control tokens are parsed, as in a prompt.
+            let ids = tokenizer.encode(text, SpecialTokens::Parse, false);
+            spellings.push(ids.map_err(|error| {
+                let message = format!("`bad_words[{i}]` cannot be tokenised: {error}.");
+                ApiError::invalid(format!("bad_words[{i}]"), message)
+            })?);
+        }
+    }
+    Ok(spellings)
 }
 
 /// All tokens whose text contains one of `strings`.

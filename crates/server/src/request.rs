@@ -88,6 +88,8 @@ pub struct GenerationOptions {
     /// Strings that DRY does not look for repetitions across; the tokens that contain one are found
     /// when the prompt is tokenised.
     pub dry_sequence_breakers: Vec<String>,
+    /// Words that are not said; their tokens are found when the prompt is tokenised.
+    pub bad_words: Vec<String>,
     /// Number of answers to each prompt.
     pub n: usize,
     /// Requests with a lower value are served first.
@@ -102,6 +104,7 @@ impl Default for GenerationOptions {
         Self {
             sampling: SamplingParams::default(),
             dry_sequence_breakers: Vec::new(),
+            bad_words: Vec::new(),
             n: 1,
             priority: 0,
             text: TextOptions::default(),

@@ -46,9 +46,30 @@ impl TokenMask {
     }
 }
 
+/// Makes the last token of a banned sequence impossible where the others have just been chosen.
+#[derive(Debug)]
+pub(super) struct BannedSequences(Vec<Vec<u32>>);
+
+impl BannedSequences {
+    pub(super) fn from_params(params: &SamplingParams) -> Option<Self> {
+        (!params.banned_sequences.is_empty()).then(|| Self(params.banned_sequences.clone()))
+    }
+
+    /// `answer` is what has been chosen so far.
+    pub(super) fn apply(&self, answer: &[u32], logits: &mut [f32]) {
+        for sequence in &self.0 {
+            if let Some((last, before)) = sequence.split_last()
+                && answer.ends_with(before)
+            {
+                exclude(logits, &[*last]);
+            }
+        }
+    }
+}
+
 fn exclude(logits: &mut [f32], tokens: &[u32]) {
     for &token in tokens {
-        // A tokenizer may name an end token that this model has no logit for.
+        // A tokenizer may name a token that this model has no logit for.
         if let Some(logit) = logits.get_mut(token as usize) {
             *logit = f32::NEG_INFINITY;
         }
@@ -110,8 +131,28 @@ mod tests {
     }
 
     #[test]
+    fn the_last_token_of_a_banned_sequence_is_impossible_behind_the_others() {
+        let params = SamplingParams {
+            banned_sequences: vec![vec![0], vec![2, 1, 3], vec![1, 1], vec![2, 900], vec![]],
+            ..SamplingParams::default()
+        };
+        let banned = BannedSequences::from_params(&params).unwrap();
+        let after = |answer: &[u32]| {
+            let mut logits = [0.0, 1.0, 2.0, 3.0];
+            banned.apply(answer, &mut logits);
+            logits
+        };
+        assert_eq!(after(&[]), [EXCLUDED, 1.0, 2.0, 3.0]);
+        assert_eq!(after(&[2]), [EXCLUDED, 1.0, 2.0, 3.0]);
+        assert_eq!(after(&[1]), [EXCLUDED, EXCLUDED, 2.0, 3.0]);
+        assert_eq!(after(&[0, 2, 1]), [EXCLUDED, EXCLUDED, 2.0, EXCLUDED]);
+        assert_eq!(after(&[2, 1, 0]), [EXCLUDED, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
     fn without_constraints_there_is_no_stage() {
         assert!(TokenMask::from_params(&SamplingParams::default()).is_none());
+        assert!(BannedSequences::from_params(&SamplingParams::default()).is_none());
         assert!(LogitBias::from_params(&SamplingParams::default()).is_none());
     }
 

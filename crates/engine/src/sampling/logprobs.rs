@@ -5,8 +5,8 @@ use matou_kernels::vector;
 use super::candidates::Candidates;
 use crate::request::TokenLogprobs;
 
-/// The log-probability of `token` under raw `logits`, and the `k` best tokens with theirs. The
-/// scratch space is overwritten.
+/// The log-probability of `token` under raw `logits`, its rank, and the `k` best tokens with theirs.
+/// The scratch space is overwritten.
 pub(super) fn token_logprobs(
     logits: &[f32],
     token: u32,
@@ -27,8 +27,19 @@ pub(super) fn token_logprobs(
     }
     TokenLogprobs {
         logprob: logits[token as usize] - log_total,
+        rank: rank(logits, token),
         top,
     }
+}
+
+/// The place of `token` in the order of the best, from 1: of equals, the lower id comes first.
+fn rank(logits: &[f32], token: u32) -> usize {
+    let (before, rest) = logits.split_at(token as usize);
+    let logit = rest[0];
+    let better = |logits: &[f32], is_better: fn(f32, f32) -> bool| {
+        logits.iter().filter(|&&x| is_better(x, logit)).count()
+    };
+    1 + better(before, |x, y| x >= y) + better(rest, |x, y| x > y)
 }
 
 #[cfg(test)]
@@ -44,6 +55,8 @@ mod tests {
         assert!((f64::from(found.logprob) - probabilities[123].ln()).abs() < 1e-5);
         let mut order: Vec<u32> = (0..1000).collect();
         order.sort_by(|&a, &b| probabilities[b as usize].total_cmp(&probabilities[a as usize]));
+        let place = order.iter().position(|&token| token == 123);
+        assert_eq!(Some(found.rank - 1), place);
         let tokens: Vec<u32> = found.top.iter().map(|(token, _)| *token).collect();
         assert_eq!(tokens, order[..20]);
         for (token, logprob) in found.top {
@@ -53,5 +66,16 @@ mod tests {
             token_logprobs(&logits, 1, 0, &mut Candidates::default()).top,
             []
         );
+    }
+
+    #[test]
+    fn of_equals_the_lower_id_ranks_first_as_in_the_list_of_the_best() {
+        let logits = [1.0, 3.0, 1.0, 3.0, -1.0];
+        let ranks = [3, 1, 4, 2, 5];
+        for (token, rank) in (0..).zip(ranks) {
+            let found = token_logprobs(&logits, token, 5, &mut Candidates::default());
+            assert_eq!(found.rank, rank);
+            assert_eq!(found.top[rank - 1].0, token);
+        }
     }
 }

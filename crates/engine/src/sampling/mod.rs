@@ -4,7 +4,7 @@
 //!
 //! | | stage | fields of [`SamplingParams`] |
 //! |---|---|---|
-//! | 1 | mask | `constraint`, `allowed_token_ids`, `banned_token_ids`, `min_tokens` |
+//! | 1 | mask | `constraint`, `allowed_token_ids`, `banned_token_ids`, `min_tokens`, `banned_sequences` |
 //! | 2 | bias | `logit_bias` |
 //! | 3 | penalties | `repetition_penalty`, then `presence_penalty` and `frequency_penalty` |
 //! | 4 | DRY | `dry_*` |

@@ -68,6 +68,9 @@ pub struct SamplingParams {
     pub allowed_token_ids: Option<Vec<u32>>,
     /// Tokens that cannot be chosen.
     pub banned_token_ids: Vec<u32>,
+    /// Sequences of tokens that an answer cannot have in it: where all but its last token have just
+    /// been chosen, that cannot be.
+    pub banned_sequences: Vec<Vec<u32>>,
     /// Makes the choices reproducible; drawn at random if not given.
     pub seed: Option<u64>,
     /// `Some(k)`: report each token's log-probability and the `k` best alternatives.
@@ -118,6 +121,7 @@ impl Default for SamplingParams {
             constraint: None,
             allowed_token_ids: None,
             banned_token_ids: Vec::new(),
+            banned_sequences: Vec::new(),
             seed: None,
             logprobs: None,
             prompt_logprobs: None,

@@ -3,7 +3,7 @@
 use matou_kernels::vector;
 
 use super::candidates::{Candidates, draw_from_all};
-use super::constraints::{LogitBias, TokenMask};
+use super::constraints::{BannedSequences, LogitBias, TokenMask};
 use super::dry::{Dry, DryScratch};
 use super::logprobs::token_logprobs;
 use super::mirostat::Mirostat;
@@ -39,6 +39,10 @@ impl Context<'_> {
     fn num_output_tokens(&self) -> usize {
         self.token_ids.len() - self.num_prompt_tokens
     }
+
+    fn output(&self) -> &[u32] {
+        &self.token_ids[self.num_prompt_tokens..]
+    }
 }
 
 /// A token that was chosen.
@@ -57,6 +61,7 @@ pub struct Sampled {
 pub struct Sampler {
     grammar: Option<GrammarMask>,
     mask: Option<TokenMask>,
+    banned: Option<BannedSequences>,
     bias: Option<LogitBias>,
     penalties: Option<Penalties>,
     dry: Option<Dry>,
@@ -77,6 +82,7 @@ impl Sampler {
         Self {
             grammar: params.constraint.as_ref().map(GrammarMask::start),
             mask: TokenMask::from_params(params),
+            banned: BannedSequences::from_params(params),
             bias: LogitBias::from_params(params),
             penalties: Penalties::from_params(params),
             dry: Dry::from_params(params),
@@ -159,6 +165,9 @@ impl Sampler {
                 logits,
                 &mut workspace.spared_logits,
             );
+        }
+        if let Some(banned) = &self.banned {
+            banned.apply(context.output(), logits);
         }
         if let Some(bias) = &self.bias {
             bias.apply(logits);

@@ -12,6 +12,7 @@
 //! is told; when all choices have ended, the engine's request is dropped.
 
 mod choice;
+mod prompt;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -19,13 +20,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
-use matou_chat::{Detokenizer, Tokenizer};
+use matou_chat::Tokenizer;
 use matou_engine::{EngineEvent, FinishReason, Generation, TokenLogprobs};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::ApiError;
 use crate::request::GenerationOptions;
 use choice::{Choice, End, News};
+pub use prompt::RankedToken;
 
 /// What happens to a request, in the order in which it happens.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +71,8 @@ pub struct PromptRead {
     pub cached_tokens: usize,
     /// The prompt's own log-probabilities, if asked for.
     pub logprobs: Vec<TokenLogprob>,
+    /// The same by token ids, with ranks: at each place the prompt's own token, then the likeliest.
+    pub ranked: Vec<Vec<RankedToken>>,
 }
 
 /// How long an answer took.
@@ -192,13 +196,14 @@ impl TextGeneration {
                 logprobs,
             }) => {
                 self.prompt_read = Some(Instant::now());
-                let logprobs =
-                    logprobs.map_or_else(Vec::new, |logprobs| self.place_prompt(&logprobs));
+                let logprobs = logprobs.unwrap_or_default();
+                let (tokenizer, prompt) = (&self.tokenizer, &self.prompt_token_ids);
                 self.ready.push_back(GenerationEvent::Prompt(PromptRead {
                     first_index: self.first_index,
-                    prompt_tokens: self.prompt_token_ids.len(),
+                    prompt_tokens: prompt.len(),
                     cached_tokens,
-                    logprobs,
+                    logprobs: self.place_prompt(&logprobs),
+                    ranked: prompt::ranked(tokenizer, prompt, &logprobs),
                 }));
             }
             Some(EngineEvent::Token {
@@ -290,26 +295,6 @@ impl TextGeneration {
                 .collect(),
             text_offset: 0,
         }
-    }
-
-    /// Gives each token of the prompt its place in the prompt's text.
-    fn place_prompt(&self, logprobs: &[Option<TokenLogprobs>]) -> Vec<TokenLogprob> {
-        let mut detokenizer = Detokenizer::new(Arc::clone(&self.tokenizer));
-        let mut text_offset = 0;
-        let place = |(&token_id, logprobs): (&u32, &Option<TokenLogprobs>)| {
-            let token = self.describe(token_id, logprobs.as_ref());
-            let placed = TokenLogprob {
-                text_offset,
-                ..token
-            };
-            text_offset += detokenizer.push(token_id).chars().count();
-            placed
-        };
-        self.prompt_token_ids
-            .iter()
-            .zip(logprobs)
-            .map(place)
-            .collect()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::spelling::{PLAIN, saying};
 use crate::support::{Reply, server};
 
 const MESSAGES: &str = "/v1/messages";
+const COUNT: &str = "/v1/messages/count_tokens";
 const HERMES: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}\
     {% for m in messages %}<{{ m.role }}>{{ m.content }}\
     {% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
@@ -193,10 +194,7 @@ async fn a_history_with_calls_is_what_the_template_reads() {
     ]);
     let server = saying("f", HERMES);
     let request = json!({"messages": messages, "system": [{"type": "text", "text": "s"}]});
-    let counted = server
-        .post("/v1/messages/count_tokens", &request)
-        .await
-        .json();
+    let counted = server.post(COUNT, &request).await.json();
     let expected = "<system>s<user>a\n\nb<assistant>c<tool_call>{\"name\": \"weather\", \
                     \"arguments\": {\"city\": \"Ulm\"}}</tool_call><tool>d<user>e<assistant>";
     let text = json!({"prompt": expected, "add_special_tokens": false});
@@ -214,6 +212,31 @@ async fn output_follows_its_schema() {
     let text = answer["content"][0]["text"].as_str().unwrap();
     let value: Value = serde_json::from_str(text).unwrap();
     assert!([1, 2].contains(&value["n"].as_i64().unwrap()));
+}
+
+#[tokio::test]
+async fn effort_reaches_the_template() {
+    let server = saying("x", "{{ reasoning_effort | default('') }}.");
+    // A byte a token: the length of the word, and that of the full stop.
+    for (fields, expected) in [
+        (json!({}), "none"),
+        (json!({"output_config": {"effort": "high"}}), "none"),
+        (json!({"thinking": {"type": "adaptive"}}), ""),
+        (
+            json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "medium"}}),
+            "medium",
+        ),
+        (
+            json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}),
+            "xhigh",
+        ),
+    ] {
+        let request = count_from_ten(with(json!({"model": null}), fields));
+        let count = server.post(COUNT, &request).await.json();
+        assert_eq!(count["input_tokens"], expected.len() + 1, "{request}");
+        let whole = server.post(MESSAGES, &request).await.json();
+        assert_eq!(whole["usage"]["input_tokens"], expected.len() + 1);
+    }
 }
 
 #[tokio::test]
@@ -268,7 +291,15 @@ async fn errors_have_anthropics_shape() {
         (json!({"service_tier": "gold"}), "standard_only"),
         (
             json!({"output_config": {"effort": "some"}}),
-            "low, medium, high, max",
+            "low, medium, high, xhigh, max",
+        ),
+        (
+            json!({"output_config": {"effort": "low"}}),
+            "only supported with `thinking`",
+        ),
+        (
+            json!({"output_config": {"effort": "low"}, "thinking": {"type": "adaptive"}}),
+            "`output_config.effort` is not supported",
         ),
         (json!({"max_tokens": 100_000}), "maximum context length"),
     ];

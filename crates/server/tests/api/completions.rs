@@ -103,6 +103,60 @@ async fn no_tokens_with_echo_scores_the_prompt_alone() {
 }
 
 #[tokio::test]
+async fn a_prompts_log_probabilities_have_vllms_shape() {
+    let server = server();
+    let mut request = json!({"prompt": [" t10 t11", " t10 t50"], "max_tokens": 1,
+        "prompt_logprobs": 2});
+    let answer = server.post(COMPLETIONS, &request).await.json();
+    let of_prompt = |i: usize| answer["choices"][i]["prompt_logprobs"].clone();
+    // softmax of one 8, one 6 and 126 zeros
+    let log_total = (8_f64.exp() + 6_f64.exp() + 126.0).ln();
+    let check = |entry: &Value, logit: f64, rank: usize, text: &str| {
+        assert!((entry["logprob"].as_f64().unwrap() - (logit - log_total)).abs() < 1e-5);
+        assert_eq!(entry["rank"], rank);
+        assert_eq!(entry["decoded_token"], text);
+    };
+    let expected = of_prompt(0);
+    assert_eq!(
+        (expected.as_array().unwrap().len(), &expected[0]),
+        (2, &Value::Null)
+    );
+    assert_eq!(expected[1].as_object().unwrap().len(), 2);
+    check(&expected[1]["11"], 8.0, 1, " t11");
+    check(&expected[1]["12"], 6.0, 2, " t12");
+    // Behind the two likeliest: the 51st of equals, two of which rank higher.
+    let unlikely = of_prompt(1);
+    assert_eq!(unlikely[1].as_object().unwrap().len(), 3);
+    check(&unlikely[1]["50"], 0.0, 51, " t50");
+
+    // Each of the two reports has as many alternatives as it was asked for.
+    request["echo"] = true.into();
+    request["logprobs"] = 1.into();
+    let echoed = server.post(COMPLETIONS, &request).await.json();
+    assert_eq!(echoed["choices"][0]["prompt_logprobs"], expected);
+    let top = &echoed["choices"][0]["logprobs"]["top_logprobs"];
+    assert_eq!(top[1].as_object().unwrap().len(), 1);
+
+    let mut chat = json!({"messages": [{"role": "user", "content": " t10"}], "max_tokens": 1,
+        "prompt_logprobs": 0});
+    let answer = server.post("/v1/chat/completions", &chat).await.json();
+    let places = answer["prompt_logprobs"].as_array().unwrap();
+    assert_eq!(answer["usage"]["prompt_tokens"], places.len());
+    assert!(places[0].is_null());
+    assert!(
+        places[1..]
+            .iter()
+            .all(|place| place.as_object().unwrap().len() == 1)
+    );
+    for (field, value) in [("stream", json!(true)), ("prompt_logprobs", json!(21))] {
+        chat[field] = value;
+        let (status, param, _, _) = server.post("/v1/chat/completions", &chat).await.error();
+        assert_eq!((status, param.as_deref()), (400, Some("prompt_logprobs")));
+        chat["stream"] = false.into();
+    }
+}
+
+#[tokio::test]
 async fn log_probabilities_end_where_a_stop_string_cuts_the_text() {
     let request = json!({"prompt": " t10", "stop": "t13", "logprobs": 0, "max_tokens": 9});
     let answer = server().post(COMPLETIONS, &request).await.json();
@@ -157,6 +211,27 @@ async fn the_best_of_several_answers_is_returned() {
     ] {
         let (status, named, _, _) = server.post(COMPLETIONS, &fields).await.error();
         assert_eq!((status, named.as_deref()), (400, Some(param)), "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn bad_words_are_not_said() {
+    let server = server();
+    let mut request = json!({"prompt": " t10", "max_tokens": 3, "bad_words": ["t12"]});
+    let answer = server.post(COMPLETIONS, &request).await.json();
+    assert_eq!(answer["choices"][0]["text"], " t11 t13 t14");
+    // A word of several tokens: only its last is impossible, and only behind the others.
+    request["bad_words"] = json!([" t12 t13"]);
+    let answer = server.post(COMPLETIONS, &request).await.json();
+    assert_eq!(answer["choices"][0]["text"], " t11 t12 t14");
+    // What the prompt says does not count.
+    request["bad_words"] = json!(["t10 t11"]);
+    let answer = server.post(COMPLETIONS, &request).await.json();
+    assert_eq!(answer["choices"][0]["text"], " t11 t12 t13");
+    for words in [json!([""]), json!(vec!["x"; 1025]), json!("x")] {
+        request["bad_words"] = words;
+        let (status, param, _, _) = server.post(COMPLETIONS, &request).await.error();
+        assert_eq!((status, param.as_deref()), (400, Some("bad_words")));
     }
 }
 

@@ -17,6 +17,7 @@ use crate::dialects::trace_user;
 use crate::error::ApiError;
 use crate::generation::{begin, collect};
 use crate::prompt::tokenize_chat;
+use crate::request::Reasoning;
 use crate::request_id::RequestId;
 use crate::sse;
 use crate::state::{AppState, SharedState};
@@ -38,10 +39,7 @@ async fn create(
     Extension(request_id): Extension<RequestId>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let (conversation, stream) = state
-        .compute(move |state| prepare(state, &body))
-        .await
-        .map_err(in_words_of_this_dialect)?;
+    let (conversation, stream) = state.compute(move |state| prepare(state, &body)).await?;
     let format = conversation.format.clone();
     let events = conversation.start(&state, &request_id, "messages")?;
     let opening = answer::opening(format!("msg_{request_id}"), state.model.names[0].clone());
@@ -64,7 +62,11 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<(Conversation, bool), Ap
     trace_user(user);
     let call = messages_call(wire, &state.model.default_sampling)?;
     let stream = call.response.stream;
-    Ok((Conversation::prepare(state, call)?, stream))
+    let reasoning = call.request.reasoning.clone();
+    let conversation = Conversation::prepare(state, call);
+    let conversation =
+        conversation.map_err(|error| in_words_of_this_dialect(error, reasoning.as_ref()))?;
+    Ok((conversation, stream))
 }
 
 /// How many tokens a conversation is.
@@ -77,16 +79,17 @@ async fn count_tokens(
         state.check_model(wire.model.as_deref())?;
         let request = messages_request(wire)?;
         tokenize_chat(state.template.as_deref(), &state.tokenizer, &request)
+            .map_err(|error| in_words_of_this_dialect(error, request.reasoning.as_ref()))
     };
-    let tokens = state
-        .compute(count)
-        .await
-        .map_err(in_words_of_this_dialect)?;
-    let input_tokens = tokens.len();
+    let input_tokens = state.compute(count).await?.len();
     Ok(Json(TokenCount { input_tokens }))
 }
 
 /// What the model cannot do is called differently here.
-fn in_words_of_this_dialect(error: ApiError) -> ApiError {
-    error.renamed("reasoning_effort", "thinking")
+fn in_words_of_this_dialect(error: ApiError, reasoning: Option<&Reasoning>) -> ApiError {
+    let name = match reasoning {
+        Some(Reasoning::Effort(_)) => "output_config.effort",
+        _ => "thinking",
+    };
+    error.renamed("reasoning_effort", name)
 }

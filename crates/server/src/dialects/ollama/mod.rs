@@ -131,7 +131,7 @@ fn prepare(state: &AppState, body: &JsonBody, kind: Kind) -> Result<Prepared, Ap
 /// A prompt that goes to the model as it is.
 fn raw(state: &AppState, input: &PromptInput, call: ChatCall) -> Result<Conversation, ApiError> {
     let mut options = call.options;
-    options.sampling = resolve_sampling(&state.tokenizer, &options);
+    options.sampling = resolve_sampling(&state.tokenizer, &options)?;
     if let Some(output) = &call.output {
         options.sampling.constraint = Some(state.constraint(output, None)?);
     }

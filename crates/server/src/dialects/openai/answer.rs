@@ -6,7 +6,7 @@ use matou_engine::FinishReason;
 
 use super::logprobs;
 use super::wire::{
-    AssistantMessage, ChatChoice, ChatCompletion, Completion, CompletionChoice,
+    AssistantMessage, ChatChoice, ChatCompletion, Completion, CompletionChoice, CompletionLogprobs,
     FunctionCallMessage, Header, PromptTokensDetails, TimingsReport, ToolCallMessage, Usage,
 };
 use crate::generation::{Collected, Timings, TokenUsage};
@@ -15,8 +15,10 @@ use crate::message::{MessageFormat, MessageParser, MessagePart};
 /// How a text completion is told beyond its text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CompletionFormat {
-    /// Whether log-probabilities were asked for.
-    pub logprobs: bool,
+    /// How many of the likeliest tokens go with log-probabilities, if those were asked for.
+    pub logprobs: Option<usize>,
+    /// The same for the prompt as vLLM reports it.
+    pub prompt_logprobs: Option<usize>,
     /// Whether it tells how long it took.
     pub timings: bool,
     /// Answers to each prompt.
@@ -42,6 +44,9 @@ pub fn chat_completion(
     with_timings: bool,
     collected: Collected,
 ) -> ChatCompletion {
+    let prompt = collected.prompts.first();
+    let prompt = prompt.filter(|prompt| !prompt.ranked.is_empty());
+    let prompt_logprobs = prompt.map(|prompt| logprobs::prompt(&prompt.ranked, usize::MAX));
     let timings = with_timings.then(|| timings(&collected));
     let choices = collected
         .choices
@@ -65,6 +70,7 @@ pub fn chat_completion(
         choices: choices.collect(),
         usage: collected.usage.into(),
         service_tier: "default",
+        prompt_logprobs,
         timings,
     }
 }
@@ -110,19 +116,25 @@ pub fn completion<'a>(
 ) -> Completion<'a> {
     let choices = collected.choices.iter().enumerate().map(|(index, choice)| {
         let echoed = format.echoed(index);
-        let logprobs = format.logprobs.then(|| {
-            let mut all = logprobs::completion(&[], 0);
+        let prompt = || &collected.prompts[index / format.n];
+        let logprobs = format.logprobs.map(|top| {
+            let mut all = CompletionLogprobs::default();
             if format.echo.is_some() {
-                all = logprobs::completion(&collected.prompts[index / format.n].logprobs, 0);
+                all = logprobs::completion(&prompt().logprobs, top, 0);
             }
-            all.append(logprobs::completion(&choice.tokens, echoed.chars().count()));
+            let shift = echoed.chars().count();
+            all.append(logprobs::completion(&choice.tokens, top, shift));
             all
         });
+        let prompt_logprobs = format
+            .prompt_logprobs
+            .map(|top| logprobs::prompt(&prompt().ranked, top));
         CompletionChoice {
             index,
             text: format!("{echoed}{}", choice.text),
             logprobs,
             finish_reason: Some(finish_reason(choice.reason)),
+            prompt_logprobs,
         }
     });
     Completion {

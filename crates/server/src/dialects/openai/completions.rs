@@ -80,13 +80,14 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
             None => tokenize_input(&state.tokenizer, input),
         })
         .collect();
-    call.options.sampling = resolve_sampling(&state.tokenizer, &call.options);
+    call.options.sampling = resolve_sampling(&state.tokenizer, &call.options)?;
     if let Some(output) = &call.output {
         call.options.sampling.constraint = Some(state.constraint(output, None)?);
     }
     let format = CompletionFormat {
         timings: call.response.timings,
-        logprobs: call.options.sampling.logprobs.is_some(),
+        logprobs: call.options.sampling.logprobs,
+        prompt_logprobs: call.prompt_logprobs,
         n: call.options.n,
         echo: call.echo.then(|| {
             call.prompts

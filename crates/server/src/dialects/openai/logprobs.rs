@@ -1,9 +1,11 @@
-//! The two shapes in which OpenAI reports log-probabilities.
+//! The two shapes in which OpenAI reports log-probabilities, and vLLM's for those of a prompt.
 
 use std::fmt::Write as _;
 
-use super::wire::{ChatLogprobs, ChatToken, ChatTokenLogprob, CompletionLogprobs};
-use crate::generation::TokenLogprob;
+use super::wire::{
+    ChatLogprobs, ChatToken, ChatTokenLogprob, CompletionLogprobs, PromptLogprob, PromptLogprobs,
+};
+use crate::generation::{RankedToken, TokenLogprob};
 
 /// JSON has no infinities; OpenAI writes this for "impossible".
 const LEAST_LOGPROB: f32 = -9999.0;
@@ -32,9 +34,9 @@ fn chat_token(bytes: &[u8], logprob: f32) -> ChatToken {
     }
 }
 
-/// The legacy shape: parallel lists. `shift` moves the offsets, by the characters of an echoed
-/// prompt.
-pub(super) fn completion(tokens: &[TokenLogprob], shift: usize) -> CompletionLogprobs {
+/// The legacy shape: parallel lists, with the `top` likeliest tokens at each place. `shift` moves the
+/// offsets, by the characters of an echoed prompt.
+pub(super) fn completion(tokens: &[TokenLogprob], top: usize, shift: usize) -> CompletionLogprobs {
     let mut logprobs = CompletionLogprobs::default();
     for token in tokens {
         logprobs.tokens.push(text_or_bytes(&token.bytes));
@@ -44,7 +46,8 @@ pub(super) fn completion(tokens: &[TokenLogprob], shift: usize) -> CompletionLog
         logprobs.top_logprobs.push(token.logprob.map(|logprob| {
             // The chosen token is listed even if it is not among the likeliest.
             let chosen = std::iter::once((&token.bytes, logprob));
-            let top = token.top.iter().map(|(bytes, logprob)| (bytes, *logprob));
+            let top = token.top.iter().take(top);
+            let top = top.map(|(bytes, logprob)| (bytes, *logprob));
             chosen
                 .chain(top)
                 .map(|(bytes, logprob)| (text_or_bytes(bytes), logprob.max(LEAST_LOGPROB)))
@@ -53,6 +56,30 @@ pub(super) fn completion(tokens: &[TokenLogprob], shift: usize) -> CompletionLog
         logprobs.text_offset.push(shift + token.text_offset);
     }
     logprobs
+}
+
+/// vLLM's shape: by token id, the prompt's own token and the `top` likeliest at its place; null for
+/// the first, which nothing predicts.
+pub(super) fn prompt(places: &[Vec<RankedToken>], top: usize) -> PromptLogprobs {
+    let entry = |token: &RankedToken| {
+        let described = PromptLogprob {
+            logprob: token.logprob.max(LEAST_LOGPROB),
+            rank: token.rank,
+            decoded_token: String::from_utf8_lossy(&token.bytes).into_owned(),
+        };
+        (token.token_id.to_string(), described)
+    };
+    let place = |tokens: &Vec<RankedToken>| match tokens.is_empty() {
+        true => None,
+        false => Some(
+            tokens
+                .iter()
+                .take(top.saturating_add(1))
+                .map(entry)
+                .collect(),
+        ),
+    };
+    places.iter().map(place).collect()
 }
 
 /// A token's text or, for a part of a character, `bytes:\xe2\x98`: the keys of a map must not
@@ -104,7 +131,7 @@ mod tests {
             top: vec![],
             text_offset: 0,
         };
-        let logprobs = completion(&[first, half_a_character()], 10);
+        let logprobs = completion(&[first, half_a_character()], 2, 10);
         assert_eq!(
             serde_json::to_string(&logprobs).unwrap(),
             concat!(

@@ -239,13 +239,14 @@ impl EventEncoder for CompletionEncoder {
                     let logprobs = self
                         .format
                         .logprobs
-                        .then(|| logprobs::completion(&prompt.logprobs, 0));
+                        .map(|top| logprobs::completion(&prompt.logprobs, top, 0));
                     self.chunk(
                         CompletionChoice {
                             index,
                             text,
                             logprobs,
                             finish_reason: None,
+                            prompt_logprobs: None,
                         },
                         None,
                         frames,
@@ -262,13 +263,14 @@ impl EventEncoder for CompletionEncoder {
                 let logprobs = self
                     .format
                     .logprobs
-                    .then(|| logprobs::completion(&tokens, shift));
+                    .map(|top| logprobs::completion(&tokens, top, shift));
                 self.chunk(
                     CompletionChoice {
                         index,
                         text,
                         logprobs,
                         finish_reason: None,
+                        prompt_logprobs: None,
                     },
                     None,
                     frames,
@@ -286,6 +288,7 @@ impl EventEncoder for CompletionEncoder {
                     text: String::new(),
                     logprobs: None,
                     finish_reason,
+                    prompt_logprobs: None,
                 };
                 self.chunk(choice, Some(timings), frames);
             }

@@ -17,8 +17,16 @@ use crate::request::{
 
 /// Least number of tokens that Anthropic lets a model think.
 const MIN_BUDGET_TOKENS: i64 = 1024;
-/// How much trouble to take, at Anthropic.
-const EFFORTS: [&str; 4] = ["low", "medium", "high", "max"];
+/// How much trouble to take, at Anthropic and in the words of OpenAI.
+const EFFORTS: [(&str, &str); 5] = [
+    ("low", "low"),
+    ("medium", "medium"),
+    ("high", "high"),
+    ("xhigh", "xhigh"),
+    ("max", "xhigh"),
+];
+/// What Anthropic takes for the effort if none is named.
+const DEFAULT_EFFORT: &str = "high";
 
 /// Checks and converts a request for an answer.
 ///
@@ -102,32 +110,45 @@ pub fn messages_request(wire: MessagesRequest) -> Result<ChatRequest, ApiError> 
 
 /// Models do not think here unless they are told to, as at Anthropic.
 fn reasoning(wire: &MessagesRequest) -> Result<Reasoning, ApiError> {
-    let effort = wire
-        .output_config
-        .as_ref()
-        .and_then(|config| config.effort.as_deref());
-    if let Some(effort) = effort
-        && !EFFORTS.contains(&effort)
-    {
-        let message = format!(
-            "`output_config.effort` must be one of {}, got \"{effort}\".",
-            EFFORTS.join(", ")
-        );
-        return Err(ApiError::invalid("output_config.effort", message));
-    }
-    match wire
+    let effort = effort(wire.output_config.as_ref())?;
+    let thinks = match wire
         .thinking
         .as_ref()
         .map(|thinking| thinking.kind.as_str())
     {
-        None | Some("disabled") => Ok(Reasoning::Off),
-        Some("enabled" | "adaptive") => Ok(Reasoning::On),
+        None | Some("disabled") => false,
+        Some("enabled" | "adaptive") => true,
         Some(other) => {
             let message =
                 format!("`thinking.type` must be enabled, adaptive or disabled, got \"{other}\".");
-            Err(ApiError::invalid("thinking.type", message))
+            return Err(ApiError::invalid("thinking.type", message));
+        }
+    };
+    match (thinks, effort) {
+        (true, None) => Ok(Reasoning::On),
+        (true, Some(effort)) => Ok(Reasoning::Effort(effort.to_owned())),
+        (false, None | Some(DEFAULT_EFFORT)) => Ok(Reasoning::Off),
+        (false, Some(_)) => {
+            let message = "`output_config.effort` is only supported with `thinking`: it tells this \
+                           server's models how long to think, and nothing else.";
+            Err(ApiError::unsupported("output_config.effort", message))
         }
     }
+}
+
+/// The effort that was asked for, in the words of OpenAI.
+fn effort(config: Option<&OutputConfig>) -> Result<Option<&'static str>, ApiError> {
+    let Some(effort) = config.and_then(|config| config.effort.as_deref()) else {
+        return Ok(None);
+    };
+    if let Some((_, word)) = EFFORTS.iter().find(|(name, _)| *name == effort) {
+        return Ok(Some(word));
+    }
+    let message = format!(
+        "`output_config.effort` must be one of {}, got \"{effort}\".",
+        EFFORTS.map(|(name, _)| name).join(", ")
+    );
+    Err(ApiError::invalid("output_config.effort", message))
 }
 
 fn check_budget(thinking: Option<&Thinking>, max_tokens: i64) -> Result<(), ApiError> {

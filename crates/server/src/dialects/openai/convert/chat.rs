@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::tools::tool_use;
 use super::{
-    MAX_TOP_LOGPROBS, generation_options, in_range, output_grammar, refuse_unsupported,
-    response_options,
+    MAX_TOP_LOGPROBS, generation_options, in_range, output_grammar, prompt_logprobs,
+    refuse_unsupported, response_options,
 };
 use crate::dialects::openai::wire::{
     ChatCompletionRequest, ChatMessage, Content, ContentPart, FunctionCall, SharedFields, ToolCall,
@@ -34,6 +34,7 @@ pub fn chat_call(
     let mut options = generation_options(shared, defaults)?;
     options.sampling.max_tokens = max_tokens(&wire)?.or(defaults.max_tokens);
     options.sampling.logprobs = logprobs(&wire)?;
+    options.sampling.prompt_logprobs = prompt_logprobs(wire.prompt_logprobs, response.stream)?;
     let output = output_grammar(shared)?;
     let model = wire.model.clone();
     let request = chat_request(wire)?;

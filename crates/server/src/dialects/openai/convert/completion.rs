@@ -3,7 +3,7 @@
 use matou_engine::SamplingParams;
 
 use super::{
-    MAX_N, MAX_TOP_LOGPROBS, count, generation_options, in_range, output_grammar,
+    MAX_N, MAX_TOP_LOGPROBS, count, generation_options, in_range, output_grammar, prompt_logprobs,
     refuse_unsupported, response_options, token_ids,
 };
 use crate::dialects::openai::wire::{
@@ -32,6 +32,8 @@ pub struct CompletionCall {
     pub suffix: Option<String>,
     /// Whether the prompt is part of the answer.
     pub echo: bool,
+    /// How many of the likeliest tokens to report at each place of the prompt.
+    pub prompt_logprobs: Option<usize>,
     /// How to send the answer.
     pub response: ResponseOptions,
 }
@@ -60,7 +62,9 @@ pub fn completion_call(
     sampling.max_tokens = Some(count("max_tokens", wire.max_tokens)?.unwrap_or(DEFAULT_MAX_TOKENS));
     sampling.logprobs =
         in_range("logprobs", wire.logprobs, 0, MAX_TOP_LOGPROBS)?.map(|top| top as usize);
-    sampling.prompt_logprobs = sampling.logprobs.filter(|_| echo);
+    let prompt_logprobs = prompt_logprobs(wire.prompt_logprobs, response.stream)?;
+    // Either may need more than the other; each answer is cut to what was asked for.
+    sampling.prompt_logprobs = sampling.logprobs.filter(|_| echo).max(prompt_logprobs);
     if sampling.max_tokens == Some(0) && !echo {
         return Err(ApiError::invalid(
             "max_tokens",
@@ -87,6 +91,7 @@ pub fn completion_call(
         options,
         output: output_grammar(shared)?,
         echo,
+        prompt_logprobs,
         response,
     })
 }

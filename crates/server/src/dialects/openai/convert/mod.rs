@@ -36,6 +36,8 @@ const MAX_N: i64 = 128;
 pub(crate) const MAX_TOP_LOGPROBS: i64 = 20;
 /// What OpenAI allows for labels: how many, and how long a key and a value may be.
 const MAX_METADATA: (usize, usize, usize) = (16, 64, 512);
+/// Most words that a request may forbid: each is looked for at every token.
+const MAX_BAD_WORDS: usize = 1024;
 /// Strings that DRY does not look across unless told otherwise, as in llama.cpp.
 const DRY_SEQUENCE_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
 
@@ -57,6 +59,7 @@ pub fn generation_options(
     Ok(GenerationOptions {
         sampling: sampling_params(fields, defaults)?,
         dry_sequence_breakers,
+        bad_words: bad_words(fields.bad_words.as_deref().unwrap_or_default())?,
         n: n as usize,
         priority: in_range(
             "priority",
@@ -110,6 +113,32 @@ pub fn response_options(fields: &SharedFields) -> Result<ResponseOptions, ApiErr
         include_usage: options.include_usage.unwrap_or(false),
         timings,
     })
+}
+
+/// The words that are not to be said.
+fn bad_words(words: &[String]) -> Result<Vec<String>, ApiError> {
+    if words.len() > MAX_BAD_WORDS {
+        let message = format!(
+            "`bad_words` may have at most {MAX_BAD_WORDS} words, got {}.",
+            words.len()
+        );
+        return Err(ApiError::invalid("bad_words", message));
+    }
+    if words.iter().any(String::is_empty) {
+        let message = "`bad_words` must not have an empty string in it.";
+        return Err(ApiError::invalid("bad_words", message));
+    }
+    Ok(words.to_vec())
+}
+
+/// How many of the likeliest tokens to report at each place of the prompt.
+fn prompt_logprobs(value: Option<i64>, stream: bool) -> Result<Option<usize>, ApiError> {
+    let top = in_range("prompt_logprobs", value, 0, MAX_TOP_LOGPROBS)?;
+    if top.is_some() && stream {
+        let message = "`prompt_logprobs` cannot be streamed: leave out `stream`.";
+        return Err(ApiError::invalid("prompt_logprobs", message));
+    }
+    Ok(top.map(|top| top as usize))
 }
 
 /// Refuses what the fields about keeping and billing could promise and this server would not do.

@@ -61,7 +61,7 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
         "add_generation_prompt": false, "continue_final_message": true,
         "chat_template_kwargs": {"thinking": true}, "priority": -3, "xtc_probability": 0.5,
         "xtc_threshold": 0.25, "dry_multiplier": 0.5, "dry_base": 2, "dry_allowed_length": 3,
-        "dry_penalty_last_n": 64, "dry_sequence_breakers": ["x"], "mirostat": 2,
+        "dry_penalty_last_n": 64, "dry_sequence_breakers": ["x"], "bad_words": ["y"], "mirostat": 2,
         "mirostat_tau": 4, "mirostat_eta": 0.5, "dynatemp_range": 0.25, "dynatemp_exponent": 2,
         "top_n_sigma": 1.5, "allowed_token_ids": [1, 2]
     }"#,
@@ -111,6 +111,7 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
             ..SamplingParams::default()
         },
         dry_sequence_breakers: vec!["x".to_owned()],
+        bad_words: vec!["y".to_owned()],
         n: 2,
         priority: -3,
         text: TextOptions {
@@ -332,7 +333,6 @@ fn each_field_that_is_not_supported_is_refused_and_never_skipped() {
     let cases = [
         ("modalities", json!(["text", "audio"])),
         ("best_of", json!(2)),
-        ("prompt_logprobs", json!(1)),
         ("functions", json!([{"name": "f"}])),
         ("use_beam_search", json!(true)),
     ];

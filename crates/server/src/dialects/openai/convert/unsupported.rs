@@ -37,13 +37,11 @@ pub fn refuse_unsupported(fields: UnsupportedFields) -> Result<(), ApiError> {
     refuse("use_beam_search", fields.use_beam_search, |wanted| {
         *wanted == false
     })?;
-    refuse("prompt_logprobs", fields.prompt_logprobs, never)?;
     refuse(
         "truncate_prompt_tokens",
         fields.truncate_prompt_tokens,
         never,
     )?;
-    refuse("bad_words", fields.bad_words, empty)?;
     refuse("chat_template", fields.chat_template, never)?;
     refuse("documents", fields.documents, empty)
 }

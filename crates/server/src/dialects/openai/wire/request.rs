@@ -41,6 +41,8 @@ pub struct ChatCompletionRequest {
     pub parallel_tool_calls: Option<bool>,
     /// How long a reasoning model thinks.
     pub reasoning_effort: Option<String>,
+    /// Number of most likely tokens to return at each place of the prompt, 0 to 20 (vLLM).
+    pub prompt_logprobs: Option<i64>,
 }
 
 /// `POST /v1/completions`, without the fields of [`SharedFields`].
@@ -63,6 +65,8 @@ pub struct CompletionRequest {
     pub suffix: Option<String>,
     /// Whether a text prompt gets the model's first token (vLLM).
     pub add_special_tokens: Option<bool>,
+    /// Number of most likely tokens to return at each place of the prompt, 0 to 20 (vLLM).
+    pub prompt_logprobs: Option<i64>,
 }
 
 /// Fields that mean the same for chat and for completions.
@@ -141,6 +145,8 @@ pub struct SharedFields {
     pub stop_token_ids: Option<Vec<i64>>,
     /// The only tokens that may be sampled.
     pub allowed_token_ids: Option<Vec<i64>>,
+    /// Words that are not said (vLLM).
+    pub bad_words: Option<Vec<String>>,
     /// Whether the stop string that was met is part of the answer.
     pub include_stop_str_in_output: Option<bool>,
     /// Whether log-probabilities name tokens by their ids, as `token_id:17` (vLLM).
@@ -303,9 +309,7 @@ pub struct UnsupportedFields {
     pub suffix: Option<Value>,
     pub best_of: Option<Value>,
     pub use_beam_search: Option<Value>,
-    pub prompt_logprobs: Option<Value>,
     pub truncate_prompt_tokens: Option<Value>,
-    pub bad_words: Option<Value>,
     pub chat_template: Option<Value>,
     pub documents: Option<Value>,
     pub verbosity: Option<Value>,

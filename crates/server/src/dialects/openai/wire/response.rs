@@ -32,9 +32,28 @@ pub struct ChatCompletion {
     pub usage: Usage,
     /// The one class of service there is.
     pub service_tier: &'static str,
+    /// Log-probabilities of the prompt, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Option<BTreeMap<String, PromptLogprob>>>>)]
+    pub prompt_logprobs: Option<PromptLogprobs>,
     /// How long it took, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings: Option<TimingsReport>,
+}
+
+/// One entry a token of the prompt: that token and the likeliest at its place, by token id; null for
+/// the first token, which nothing predicts.
+pub type PromptLogprobs = Vec<Option<BTreeMap<String, PromptLogprob>>>;
+
+/// A token at a place of the prompt, as vLLM describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PromptLogprob {
+    /// Natural logarithm of its probability, at least -9999.
+    pub logprob: f32,
+    /// Its place among all tokens, the likeliest one's being 1.
+    pub rank: usize,
+    /// Its text, lossy if it is part of a character.
+    pub decoded_token: String,
 }
 
 /// How long an answer took, as llama.cpp tells it: times in milliseconds.
@@ -235,6 +254,10 @@ pub struct CompletionChoice {
     pub logprobs: Option<CompletionLogprobs>,
     /// Why the answer ended; null in chunks before the last.
     pub finish_reason: Option<&'static str>,
+    /// Log-probabilities of the prompt, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Option<BTreeMap<String, PromptLogprob>>>>)]
+    pub prompt_logprobs: Option<PromptLogprobs>,
 }
 
 /// Log-probabilities of a text completion: parallel lists, one entry a token.
