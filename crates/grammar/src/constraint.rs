@@ -63,14 +63,28 @@ impl Constraint {
     /// [`ConstraintError::TokenNotAllowed`] if the grammar doesn't allow the token here; the
     /// constraint stays where it was. [`ConstraintError::Failed`] as in [`Self::mask`].
     pub fn accept(&mut self, token: u32) -> Result<(), ConstraintError> {
+        if self.try_accept(token)? {
+            Ok(())
+        } else {
+            Err(ConstraintError::TokenNotAllowed { token })
+        }
+    }
+
+    /// Like [`Self::accept`], but a token that is not allowed is no error. Without a mask this costs
+    /// a hundredth of computing one.
+    ///
+    /// # Errors
+    ///
+    /// [`ConstraintError::Failed`] as in [`Self::mask`].
+    pub fn try_accept(&mut self, token: u32) -> Result<bool, ConstraintError> {
         if !self.allows(token)? {
-            return Err(ConstraintError::TokenNotAllowed { token });
+            return Ok(false);
         }
-        if self.must_stop() {
-            return Ok(());
+        if !self.must_stop() {
+            self.mask = None;
+            self.matcher.consume_token(token).map_err(failed)?;
         }
-        self.mask = None;
-        self.matcher.consume_token(token).map_err(failed)
+        Ok(true)
     }
 
     /// True if the text so far satisfies the grammar, whether or not it could go on.

@@ -131,6 +131,11 @@ struct Reasoning {
 }
 
 impl Reasoning {
+    fn allows(&self, token: u32) -> bool {
+        let word = self.free.get(token as usize / 32);
+        word.is_some_and(|word| word >> (token % 32) & 1 == 1)
+    }
+
     /// Takes what was thought; true if it closes the block.
     fn is_closed_by(&mut self, token: u32) -> bool {
         let bytes = self.tokenizer.token_bytes(token).unwrap_or_default();
@@ -155,15 +160,18 @@ impl TokenConstraint for GrammarConstraint {
         Ok(mask.words())
     }
 
-    fn accept(&mut self, token: u32) -> Result<(), String> {
+    fn try_accept(&mut self, token: u32) -> Result<bool, String> {
         if let Some(reasoning) = &mut self.reasoning {
+            if !reasoning.allows(token) {
+                return Ok(false);
+            }
             if reasoning.is_closed_by(token) {
                 self.reasoning = None;
             }
-            return Ok(());
+            return Ok(true);
         }
         self.constraint
-            .accept(token)
+            .try_accept(token)
             .map_err(|error| error.to_string())
     }
 

@@ -17,6 +17,8 @@ pub(super) struct PositionRng {
 pub(super) struct Draws {
     pub(super) token: f64,
     pub(super) xtc: f64,
+    /// For the token, where the one before was refused.
+    pub(super) again: [f64; 3],
 }
 
 impl PositionRng {
@@ -37,6 +39,7 @@ impl PositionRng {
         Draws {
             token: uniform(),
             xtc: uniform(),
+            again: std::array::from_fn(|_| uniform()),
         }
     }
 }

@@ -111,17 +111,19 @@ impl Sampler {
             workspace.raw_logits.clear();
             workspace.raw_logits.extend_from_slice(logits);
         }
-        if let Some(grammar) = &mut self.grammar {
-            grammar.apply(logits)?;
-        }
-        self.process_logits(logits, context, workspace);
-        let token_id = self
-            .choose(logits, context, workspace)
-            .ok_or_else(|| no_token(logits))?;
-        let completes = match &mut self.grammar {
-            Some(grammar) => grammar.accept(token_id)?,
-            None => false,
+        let mut grammar = self.grammar.take();
+        let token_id = match &mut grammar {
+            Some(grammar) => self.choose_within(grammar, logits, context, workspace),
+            None => {
+                self.process_logits(logits, context, workspace);
+                let draws = self.rng.at(context.num_output_tokens());
+                self.choose(logits, draws, workspace)
+                    .ok_or_else(|| no_token(logits))
+            }
         };
+        let completes = grammar.as_ref().is_some_and(GrammarMask::must_stop);
+        self.grammar = grammar;
+        let token_id = token_id?;
         let Workspace {
             raw_logits,
             candidates,
@@ -183,18 +185,75 @@ impl Sampler {
         }
     }
 
+    /// Chooses a token that `grammar` allows, and moves it on.
+    ///
+    /// A mask means asking the grammar about the whole vocabulary, which can take a tenth of the
+    /// time of a step, and nearly always the model's own choice fits. So that is made first, and
+    /// tried; what is refused is excluded and another made; the mask comes last. Greedy answers are
+    /// the same as with the mask up front, and so are the odds of a draw: excluding what the grammar
+    /// refuses changes nothing between the tokens that it allows. Truncations, though, see the
+    /// model's distribution at first, so that what they cut off is cut off for an allowed token too.
+    fn choose_within(
+        &mut self,
+        grammar: &mut GrammarMask,
+        logits: &mut [f32],
+        context: Context<'_>,
+        workspace: &mut Workspace,
+    ) -> Result<u32, GenerationError> {
+        let mut draws = self.rng.at(context.num_output_tokens());
+        let mask_comes_first = self.mask_comes_first();
+        if mask_comes_first {
+            grammar.apply(logits)?;
+        }
+        self.process_logits(logits, context, workspace);
+        if !mask_comes_first {
+            let [again @ .., last] = draws.again;
+            for token in std::iter::once(draws.token).chain(again) {
+                let Some(chosen) = self.choose(logits, Draws { token, ..draws }, workspace) else {
+                    break;
+                };
+                if grammar.try_accept(chosen)? {
+                    return Ok(chosen);
+                }
+                // The stages before the draw treat each token by itself: excluding one now is as
+                // good as having done so before them.
+                logits[chosen as usize] = f32::NEG_INFINITY;
+            }
+            grammar.apply(logits)?;
+            draws.token = last;
+        }
+        let chosen = self
+            .choose(logits, draws, workspace)
+            .ok_or_else(|| no_token(logits))?;
+        if grammar.try_accept(chosen)? {
+            Ok(chosen)
+        } else {
+            let message = format!("the grammar's mask allows token {chosen}, the grammar does not");
+            Err(GenerationError::Sampling(message))
+        }
+    }
+
+    /// Whether a stage must not see tokens that the grammar forbids: it depends on all of the
+    /// distribution, or learns from what it chooses.
+    fn mask_comes_first(&self) -> bool {
+        let is_dynamic = self
+            .temperature
+            .as_ref()
+            .is_some_and(Temperature::is_dynamic);
+        is_dynamic || self.mirostat.is_some()
+    }
+
     /// The stages that look at the distribution, and the draw.
     fn choose(
         &mut self,
         logits: &[f32],
-        context: Context<'_>,
+        Draws { token, xtc, .. }: Draws,
         workspace: &mut Workspace,
     ) -> Option<u32> {
         if self.temperature.is_none() {
             let best = vector::argmax(logits);
             return (*logits.get(best)? > f32::NEG_INFINITY).then_some(best as u32);
         }
-        let Draws { token, xtc } = self.rng.at(context.num_output_tokens());
         let Workspace {
             candidates,
             block_weights,
@@ -234,55 +293,7 @@ fn no_token(logits: &[f32]) -> GenerationError {
 mod tests {
     use super::*;
     use crate::sampling::params::MirostatParams;
-    use crate::sampling::testing::{logits, softmax};
-
-    const DRAWS: usize = 20_000;
-
-    /// How often each token is drawn from `logits` by one answer of `DRAWS` tokens.
-    fn drawn(params: &SamplingParams, logits: &[f32]) -> Vec<usize> {
-        let mut sampler = Sampler::new(params, 0);
-        let mut workspace = Workspace::default();
-        let tokens = vec![0; DRAWS];
-        let mut counts = vec![0; logits.len()];
-        for position in 0..DRAWS {
-            let context = Context {
-                token_ids: &tokens[..position],
-                num_prompt_tokens: 0,
-            };
-            let sampled = sampler
-                .sample(&mut logits.to_vec(), context, &mut workspace)
-                .unwrap();
-            counts[sampled.token_id as usize] += 1;
-        }
-        counts
-    }
-
-    /// Pearson's test at the 99.9 % level; tokens expected fewer than 5 times are counted together.
-    fn assert_drawn_from(probabilities: &[f64], counts: &[usize]) {
-        let (mut statistic, mut cells, mut rare) = (0.0, 0u32, (0.0, 0.0));
-        for (p, &count) in probabilities.iter().zip(counts) {
-            assert!(*p > 0.0 || count == 0, "an impossible token was drawn");
-            let expected = p * DRAWS as f64;
-            if expected < 5.0 {
-                rare = (rare.0 + expected, rare.1 + count as f64);
-            } else {
-                statistic += (count as f64 - expected).powi(2) / expected;
-                cells += 1;
-            }
-        }
-        if rare.0 >= 5.0 {
-            statistic += (rare.1 - rare.0).powi(2) / rare.0;
-            cells += 1;
-        }
-        // Wilson and Hilferty's approximation of the chi-square quantile.
-        let freedom = f64::from(cells.max(2) - 1);
-        let limit =
-            freedom * (1.0 - 2.0 / (9.0 * freedom) + 3.09 * (2.0 / (9.0 * freedom)).sqrt()).powi(3);
-        assert!(
-            statistic < limit,
-            "chi-square {statistic} exceeds {limit} at {freedom} degrees of freedom"
-        );
-    }
+    use crate::sampling::testing::{DRAWS, assert_drawn_from, drawn, logits, softmax};
 
     fn seeded() -> SamplingParams {
         SamplingParams {

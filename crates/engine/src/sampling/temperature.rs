@@ -27,8 +27,13 @@ impl Temperature {
         })
     }
 
+    /// Whether the temperature depends on which tokens are possible.
+    pub(super) fn is_dynamic(&self) -> bool {
+        self.range > 0.0
+    }
+
     pub(super) fn apply(&self, logits: &mut [f32]) {
-        let temperature = if self.range > 0.0 {
+        let temperature = if self.is_dynamic() {
             let low = (self.temperature - self.range).max(0.0);
             let high = self.temperature + self.range;
             low + (high - low) * normalised_entropy(logits).powf(self.exponent)

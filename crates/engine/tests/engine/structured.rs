@@ -48,15 +48,16 @@ impl TokenConstraint for Positions {
         Ok(&self.words)
     }
 
-    fn accept(&mut self, token: u32) -> Result<(), String> {
-        if !self.allowed[self.position].contains(&token) {
-            return Err(format!("token {token} at position {}", self.position));
+    fn try_accept(&mut self, token: u32) -> Result<bool, String> {
+        let allowed = self.allowed.get(self.position).ok_or("it has ended")?;
+        if !allowed.contains(&token) {
+            return Ok(false);
         }
         self.position += 1;
         if token == END {
             self.position = self.allowed.len();
         }
-        Ok(())
+        Ok(true)
     }
 
     fn must_stop(&self) -> bool {
