@@ -45,7 +45,7 @@ pub(crate) trait Simd {
     /// Compiles `kernel` with these instructions, and runs it.
     unsafe fn vectorize<K: Kernel>(kernel: K);
 
-    /// Asks for the cache line at `address`, which need not exist.
+    /// Asks for the cache line at `address`, which need not exist, to be brought into L2.
     unsafe fn prefetch(address: *const u8);
     /// Rounds a group of inputs to eight bits.
     unsafe fn quantize(x: &[f32; GROUP]) -> InputGroup;
