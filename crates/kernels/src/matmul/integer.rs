@@ -41,6 +41,7 @@ const PREFETCH: usize = 8192;
 
 mod sweep;
 
+pub(super) use sweep::TILE as SWEEP_TILE;
 use sweep::{STRIPS, Sweep};
 
 /// Rows of inputs from which unpacking weights to memory, once for all rows, beats doing it for

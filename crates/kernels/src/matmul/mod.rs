@@ -131,7 +131,8 @@ fn run(ctx: &Context, ws: &[&PackedMatrix], inputs: Inputs<'_>, tokens: usize, o
     };
     let tasks_per_tile: usize = ws.iter().map(|w| cuts(w).1).sum();
     let tiles = tokens.div_ceil(TASK_TOKENS).max(1);
-    let tile = tokens.div_ceil(tiles);
+    // Whole tiles of the sweep, but for the last.
+    let tile = tokens.div_ceil(tiles).next_multiple_of(integer::SWEEP_TILE);
     ctx.pool().run(tiles * tasks_per_tile, &|task| {
         // All strips for one tile of inputs, then all for the next: the tile stays in the cache.
         let token_range = part(task / tasks_per_tile, tile, tokens);

@@ -10,10 +10,12 @@
 //! ```
 //!
 //! All strips of the job take their turn with a chunk of columns before the next: the chunk of the
-//! inputs, 221 KB for 192 rows, stays in L2 meanwhile. Between chunks the sums wait in the output
-//! itself, as the floats they are: the order of operations, and so every bit, is that of the other
-//! paths.
+//! inputs, 221 KB for 192 rows, stays in L2 meanwhile. Between chunks the sums wait in memory, as the
+//! floats they are: the order of operations, and so every bit, is that of the other paths. They
+//! don't wait in the output itself, whose rows are a multiple of 4 KiB apart in most models: they
+//! would all fall into the same few sets of the caches, and push each other out.
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -32,7 +34,7 @@ const CHUNK: usize = 24;
 pub(super) const STRIPS: usize = 2;
 /// Rows of inputs in a tile: of 32 registers, 12 sums, 12 integer sums, 2 vectors of weights, an
 /// input, scales.
-const TILE: usize = 6;
+pub(in crate::matmul) const TILE: usize = 6;
 
 /// Strips times all rows of inputs of the job. One vector must hold the rows of a strip.
 pub(super) struct Sweep<'a, C, S> {
@@ -42,6 +44,16 @@ pub(super) struct Sweep<'a, C, S> {
     pub(super) layout: PhantomData<(C, S)>,
 }
 
+/// Sums of one strip, and one row of inputs.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Sums([f32; STRIP_ROWS]);
+
+thread_local! {
+    /// Sums between chunks: `[strip / STRIPS][row of inputs][strip % STRIPS]`. Kept for the next job.
+    static SUMS: RefCell<Vec<[Sums; STRIPS]>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The groups of a chunk of one strip; uninitialised beyond those unpacked.
 type Unpacked<V> = [MaybeUninit<Weights<V>>; CHUNK];
 
@@ -49,6 +61,12 @@ impl<C: Codes, S: Scales> Kernel for Sweep<'_, C, S> {
     #[inline(always)]
     unsafe fn run<V: Simd>(self) {
         let groups = self.job.inputs.groups;
+        let tokens = self.job.token_range.len();
+        let mut sums = SUMS.take();
+        let size = self.strips.len() / STRIPS * tokens;
+        if sums.len() < size {
+            sums.resize(size, [Sums([0.0; STRIP_ROWS]); STRIPS]);
+        }
         // Chunks of equal size: 32 groups as 16 + 16, not 24 + 8.
         let chunk = groups
             .div_ceil(groups.div_ceil(CHUNK))
@@ -57,16 +75,18 @@ impl<C: Codes, S: Scales> Kernel for Sweep<'_, C, S> {
             [const { [const { MaybeUninit::uninit() }; CHUNK] }; STRIPS];
         for first in (0..groups).step_by(chunk) {
             let chunk = first..groups.min(first + chunk);
-            for strip in self.strips.clone().step_by(STRIPS) {
+            let pairs = self.strips.clone().step_by(STRIPS);
+            for (strip, sums) in pairs.zip(sums.chunks_exact_mut(tokens)) {
                 // SAFETY: the caller's promise; the tiles read what is unpacked before.
                 unsafe {
                     for (c, unpacked) in unpacked.iter_mut().enumerate() {
                         self.unpack(strip + c, chunk.clone(), unpacked);
                     }
-                    self.sweep(strip, chunk.clone(), &unpacked);
+                    self.sweep(strip, chunk.clone(), &unpacked, sums);
                 }
             }
         }
+        SUMS.set(sums);
     }
 }
 
@@ -95,6 +115,7 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
         strip: usize,
         chunk: Range<usize>,
         unpacked: &[Unpacked<V>; STRIPS],
+        sums: &mut [[Sums; STRIPS]],
     ) {
         let tokens = self.job.token_range.clone();
         // The same chunk of the next strips, a share of it with each tile, while the CPU is busy
@@ -116,18 +137,20 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
                     }
                 }
                 line += lines_per_tile;
-                self.tile::<V, TILE>(strip, chunk.clone(), unpacked, token, TILE);
+                let sums = &mut sums[token - tokens.start..][..TILE];
+                self.tile::<V, TILE>(strip, chunk.clone(), unpacked, token, sums);
                 token += TILE;
             }
-            match tokens.end - token {
+            let sums = &mut sums[token - tokens.start..];
+            match sums.len() {
                 0 => {}
-                1 | 2 => self.tile::<V, 2>(strip, chunk, unpacked, token, tokens.end - token),
-                rest => self.tile::<V, TILE>(strip, chunk, unpacked, token, rest),
+                1 | 2 => self.tile::<V, 2>(strip, chunk, unpacked, token, sums),
+                _ => self.tile::<V, TILE>(strip, chunk, unpacked, token, sums),
             }
         }
     }
 
-    /// `count` rows of inputs from `token` on, at most `T`.
+    /// One row of inputs for each of `waiting`, at most `T`, from `token` on.
     ///
     /// # Safety
     /// As for [`Sweep::sweep`].
@@ -138,33 +161,37 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
         chunk: Range<usize>,
         unpacked: &[Unpacked<V>; STRIPS],
         token: usize,
-        count: usize,
+        waiting: &mut [[Sums; STRIPS]],
     ) {
-        let mut x = self.job.inputs.tile::<T>(token, count);
+        let count = waiting.len();
+        let x = self.job.inputs.tile::<T>(token, count);
         // SAFETY: the caller's promise; outputs belong to the job, and only one slice of them is
         // alive at a time.
         unsafe {
             let mut sums = [[V::splat(0.0); T]; STRIPS];
             if chunk.start > 0 {
                 for t in 0..T {
-                    let out = self.out(strip, token + t.min(count - 1));
-                    for (c, out) in out.into_iter().enumerate() {
-                        sums[c][t] = V::load_rows(out);
+                    let waiting = &waiting[t.min(count - 1)];
+                    for c in 0..STRIPS {
+                        sums[c][t] = V::load_f32(waiting[c].0.as_ptr().cast());
                     }
                 }
-            }
-            for x in &mut x {
-                *x = x.add(chunk.start);
             }
             for g in 0..chunk.len() {
                 let weights = [
                     unpacked[0][g].assume_init_ref(),
                     unpacked[1][g].assume_init_ref(),
                 ];
+                let x = x.map(|x| x.add(chunk.start + g));
                 accumulate::<V, C, S, STRIPS, T>(weights, x, &mut sums);
-                for x in &mut x {
-                    *x = x.add(1);
+            }
+            if chunk.end < self.job.inputs.groups {
+                for (t, waiting) in waiting.iter_mut().enumerate().take(T) {
+                    for c in 0..STRIPS {
+                        V::store_rows(sums[c][t], &mut waiting[c].0);
+                    }
                 }
+                return;
             }
             for t in 0..count.min(T) {
                 for (c, out) in self.out(strip, token + t).into_iter().enumerate() {

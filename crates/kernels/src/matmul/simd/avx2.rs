@@ -221,12 +221,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load_rows(from: &[f32]) -> __m256 {
-        // SAFETY: as in `quantize`; masked lanes are not read.
-        unsafe { _mm256_maskload_ps(from.as_ptr(), leading(from.len())) }
-    }
-
-    #[inline(always)]
     unsafe fn store_rows(a: __m256, to: &mut [f32]) {
         // SAFETY: as in `quantize`; masked lanes are not written.
         unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), leading(to.len()), a) }

@@ -236,12 +236,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn load_rows(from: &[f32]) -> __m512 {
-        // SAFETY: as in `quantize`; masked lanes are not read.
-        unsafe { _mm512_maskz_loadu_ps(leading(from.len()), from.as_ptr()) }
-    }
-
-    #[inline(always)]
     unsafe fn store_rows(a: __m512, to: &mut [f32]) {
         // SAFETY: as in `quantize`; masked lanes are not written.
         unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), leading(to.len()), a) }

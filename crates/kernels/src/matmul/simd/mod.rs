@@ -103,8 +103,6 @@ pub(crate) trait Simd {
     /// The high halves of [`Simd::ROWS`] bytes.
     unsafe fn load_high_nibbles(from: *const u8) -> Self::Floats;
 
-    /// The leading `from.len()` lanes, at most [`Simd::ROWS`]; the others are zero.
-    unsafe fn load_rows(from: &[f32]) -> Self::Floats;
     /// Writes the leading `to.len()` lanes, at most [`Simd::ROWS`].
     unsafe fn store_rows(a: Self::Floats, to: &mut [f32]);
 }
