@@ -35,7 +35,7 @@ mod structured;
 pub mod tools;
 
 pub use access::{Access, ApiKeys};
-pub use body::JsonBody;
+pub use body::{JsonBody, known_fields};
 pub use error::{ApiError, ErrorBody};
 pub use request_id::RequestId;
 pub use serve::{app, serve};

@@ -15,7 +15,6 @@ pub struct MessagesRequest {
     /// The conversation so far, of users and assistant.
     pub messages: Option<Vec<Message>>,
     /// What the assistant is told before it: text, or blocks of text.
-    #[schema(value_type = Option<Value>)]
     pub system: Option<TextOr<Block>>,
     /// Largest number of tokens to generate.
     pub max_tokens: Option<i64>,
@@ -41,21 +40,15 @@ pub struct MessagesRequest {
     pub metadata: Option<Metadata>,
     /// Class of service; this server has one.
     pub service_tier: Option<String>,
-    /// Tools on other servers, which this one does not call.
-    pub mcp_servers: Option<Value>,
-    /// A container to run code in, which this server does not have.
-    pub container: Option<Value>,
-    /// Rules by which to drop parts of the conversation, which this server does not do.
-    pub context_management: Option<Value>,
 }
 
 /// One turn.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = AnthropicMessage)]
 pub struct Message {
     /// `user` or `assistant`.
     pub role: Option<String>,
     /// Text, or blocks.
-    #[schema(value_type = Option<Value>)]
     pub content: Option<TextOr<Block>>,
 }
 
@@ -78,7 +71,6 @@ pub struct Block {
     /// The call that `tool_result` answers.
     pub tool_use_id: Option<String>,
     /// What the tool gave: text, or blocks of text.
-    #[schema(value_type = Option<Value>)]
     pub content: Option<TextOr<TextBlock>>,
     /// Whether the tool failed.
     pub is_error: Option<bool>,
@@ -96,6 +88,7 @@ pub struct TextBlock {
 
 /// A function that may be called.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = AnthropicTool)]
 pub struct Tool {
     /// `custom`; the other types run on Anthropic's servers.
     #[serde(rename = "type")]
@@ -231,6 +224,7 @@ pub enum BlockDelta<'a> {
 
 /// Token counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AnthropicUsage)]
 pub struct Usage {
     /// Tokens of the prompt that were computed.
     pub input_tokens: usize,

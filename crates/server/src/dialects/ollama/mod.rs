@@ -24,9 +24,9 @@ use crate::request::{ChatCall, PromptInput};
 use crate::request_id::RequestId;
 use crate::sse;
 use crate::state::{AppState, SharedState};
-use convert::{Call, chat_call, generate_call};
+use convert::{Call, Defaults, chat_call, generate_call};
 use stream::{Kind, LineEncoder};
-use wire::{CommonFields, RunnerFields};
+use wire::{ChatFields, CommonFields, GenerateFields};
 
 /// The routes of this dialect.
 pub(super) fn router() -> Router<SharedState> {
@@ -76,8 +76,7 @@ async fn answer(
         stream,
     } = state
         .compute(move |state| prepare(state, &body, kind))
-        .await
-        .map_err(|error| error.renamed("reasoning_effort", "think"))?;
+        .await?;
     let created_at = time(state.now());
     let Some(conversation) = conversation else {
         let encoder = LineEncoder::new(kind, model, created_at, false, &MessageFormat::default());
@@ -98,22 +97,30 @@ async fn answer(
 }
 
 fn prepare(state: &AppState, body: &JsonBody, kind: Kind) -> Result<Prepared, ApiError> {
-    let mut common: CommonFields = body.parse()?;
-    let runner: RunnerFields = body.parse()?;
-    let runner = runner.options.unwrap_or_default();
-    check_model(state, common.model.as_deref())?;
-    let model = common.model.take();
-    let defaults = &state.model.default_sampling;
-    let max_model_len = state.engine.config().max_model_len;
-    let call = match kind {
-        Kind::Chat => chat_call(common, &runner, body.parse()?, defaults, max_model_len)?,
-        Kind::Generate => generate_call(common, &runner, body.parse()?, defaults, max_model_len)?,
+    let defaults = Defaults {
+        sampling: &state.model.default_sampling,
+        max_model_len: state.engine.config().max_model_len,
+    };
+    let (model, call) = match kind {
+        Kind::Chat => {
+            let (mut common, chat): (CommonFields, ChatFields) = body.read()?;
+            check_model(state, common.model.as_deref())?;
+            (common.model.take(), chat_call(common, chat, defaults)?)
+        }
+        Kind::Generate => {
+            let (mut common, generate): (CommonFields, GenerateFields) = body.read()?;
+            check_model(state, common.model.as_deref())?;
+            let model = common.model.take();
+            (model, generate_call(common, generate, defaults)?)
+        }
     };
     let (conversation, stream) = match call {
         Call::Load => (None, false),
         Call::Chat(call) => {
             let stream = call.response.stream;
-            (Some(Conversation::prepare(state, *call)?), stream)
+            let conversation = Conversation::prepare(state, *call)
+                .map_err(|error| error.renamed("reasoning_effort", "think"))?;
+            (Some(conversation), stream)
         }
         Call::Raw(input, call) => {
             let stream = call.response.stream;

@@ -37,7 +37,7 @@ pub(super) async fn show(
     State(state): State<SharedState>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let request: ShowRequest = body.parse()?;
+    let request: ShowRequest = body.read()?;
     check_model(&state, request.model.or(request.name).as_deref())?;
     let info = state.engine.model_info();
     let architecture = info.architecture.as_str();

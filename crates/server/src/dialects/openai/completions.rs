@@ -9,6 +9,7 @@ use futures_util::stream::select_all;
 use super::answer::{CompletionFormat, completion};
 use super::convert::{CompletionCall, completion_call};
 use super::stream::CompletionEncoder;
+use super::wire::SharedFields;
 use super::{header, trace_labels};
 use crate::body::JsonBody;
 use crate::error::ApiError;
@@ -60,9 +61,9 @@ struct Prepared {
 
 fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
     let defaults = &state.model.default_sampling;
-    let shared = body.parse()?;
-    let mut call = completion_call(body.parse()?, &shared, body.parse()?, defaults)?;
-    trace_labels(&shared);
+    let (wire, shared): (_, SharedFields) = body.read()?;
+    let mut call = completion_call(wire, &shared, defaults)?;
+    trace_labels(&shared.delivery);
     state.check_model(call.model.as_deref())?;
     let most = state.engine.config().max_queue_len;
     if call.prompts.len() > most {

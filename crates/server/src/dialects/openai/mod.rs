@@ -20,7 +20,7 @@ use crate::dialects::trace_user;
 use crate::request_id::RequestId;
 use crate::state::{AppState, SharedState};
 pub(super) use embeddings::check_dimensions;
-use wire::{Header, SharedFields};
+use wire::{DeliveryFields, Header};
 
 /// The routes of this dialect.
 pub fn router() -> Router<SharedState> {
@@ -48,7 +48,7 @@ fn header(state: &AppState, prefix: &str, object: &'static str, request_id: &Req
 }
 
 /// Notes in the request's trace whom it is for, and the labels that it carries.
-pub(super) fn trace_labels(fields: &SharedFields) {
+pub(super) fn trace_labels(fields: &DeliveryFields) {
     trace_user(fields.user.as_deref());
     if let Some(metadata) = &fields.metadata {
         Span::current().record("metadata", debug(metadata));

@@ -41,7 +41,7 @@ pub fn messages_call(
         return Err(ApiError::invalid("max_tokens", "`max_tokens` is missing."));
     };
     check_budget(wire.thinking.as_ref(), max_tokens)?;
-    refuse_unsupported(&wire)?;
+    check_service_tier(wire.service_tier.as_deref())?;
     let temperature = real("temperature", wire.temperature, 0.0, 1.0)?;
     let top_p = real("top_p", wire.top_p, 0.0, 1.0)?.map(|p| p.max(f64::from(f32::MIN_POSITIVE)));
     let top_k = in_range("top_k", wire.top_k, 0, i64::MAX)?;
@@ -167,20 +167,8 @@ fn check_budget(thinking: Option<&Thinking>, max_tokens: i64) -> Result<(), ApiE
     Ok(())
 }
 
-fn refuse_unsupported(wire: &MessagesRequest) -> Result<(), ApiError> {
-    let is_nothing =
-        |value: &serde_json::Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
-    for (param, value) in [
-        ("mcp_servers", &wire.mcp_servers),
-        ("container", &wire.container),
-        ("context_management", &wire.context_management),
-    ] {
-        if value.as_ref().is_some_and(|value| !is_nothing(value)) {
-            let message = format!("`{param}` is not supported by this server.");
-            return Err(ApiError::unsupported(param, message));
-        }
-    }
-    match wire.service_tier.as_deref() {
+fn check_service_tier(tier: Option<&str>) -> Result<(), ApiError> {
+    match tier {
         None | Some("auto" | "standard_only") => Ok(()),
         Some(tier) => {
             let message =

@@ -60,8 +60,8 @@ pub fn responses_call(
     refuse_unsupported(&wire, &shared)?;
     let include = Include::new(wire.include.as_deref().unwrap_or_default())?;
     // Responses are kept unless they are not to be.
-    shared.store = None;
-    let response = response_options(&shared)?;
+    shared.delivery.store = None;
+    let response = response_options(&shared.delivery)?;
     let mut options = generation_options(&shared, defaults)?;
     let max_tokens = in_range("max_output_tokens", wire.max_output_tokens, 1, i64::MAX)?;
     options.sampling.max_tokens = max_tokens.map(|n| n as usize).or(defaults.max_tokens);
@@ -70,7 +70,7 @@ pub fn responses_call(
     options.sampling.logprobs = logprobs.then_some(top.unwrap_or(0) as usize);
     let output = match text_format(wire.text.as_ref())? {
         Some(output) => Some(output),
-        None => output_grammar(&shared)?,
+        None => output_grammar(&shared.grammar)?,
     };
     let functions = functions(wire.tools.as_deref().unwrap_or_default())?;
     let choice = choice(wire.tool_choice.as_ref())?;
@@ -152,8 +152,11 @@ fn refuse_unsupported(wire: &ResponsesRequest, shared: &SharedFields) -> Result<
     {
         return refused("text.verbosity", "the model decides how much it says");
     }
-    if shared.n.is_some_and(|n| n != 1) {
+    if shared.delivery.n.is_some_and(|n| n != 1) {
         return refused("n", "a response is one answer");
+    }
+    if shared.delivery.timings == Some(true) {
+        return refused("timings", "a response has no field for them");
     }
     let summary = wire
         .reasoning
