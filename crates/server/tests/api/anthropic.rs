@@ -337,3 +337,50 @@ async fn what_fails_late_is_an_error_event() {
     );
     assert!(!reply.text.contains("message_stop"));
 }
+
+#[tokio::test]
+async fn models_have_anthropics_shape_for_its_clients() {
+    let server = server();
+    let get = async |path: &str| {
+        let request = Request::get(path).header("anthropic-version", "2023-06-01");
+        let request = request.header("x-request-id", "test");
+        server.send(request.body(Body::empty()).unwrap()).await
+    };
+    let page = get("/v1/models").await.json();
+    let alias = json!({
+        "type": "model",
+        "id": "org/alias",
+        "display_name": "org/alias",
+        "created_at": "2020-09-13T12:26:40Z",
+        "lifecycle": "active",
+        "max_input_tokens": 4096,
+        "max_tokens": 4096,
+    });
+    assert_eq!(page["data"][1], alias);
+    assert_eq!(
+        (&page["has_more"], &page["first_id"], &page["last_id"]),
+        (&json!(false), &json!("counter"), &json!("org/alias"))
+    );
+    assert_eq!(get("/v1/models/org/alias").await.json(), alias);
+    // Page by page, in both directions.
+    let cases = [
+        ("limit=1", json!(["counter"]), true),
+        ("limit=1&after_id=counter", json!(["org/alias"]), false),
+        ("after_id=org/alias", json!([]), false),
+        ("limit=1&before_id=org/alias", json!(["counter"]), false),
+        ("before_id=counter", json!([]), false),
+    ];
+    for (query, ids, has_more) in cases {
+        let page = get(&format!("/v1/models?{query}")).await.json();
+        let found = page["data"].as_array().unwrap().iter();
+        let found: Vec<&Value> = found.map(|model| &model["id"]).collect();
+        assert_eq!(json!(found), ids, "{query}");
+        assert_eq!(page["has_more"], has_more, "{query}");
+    }
+    for query in ["limit=0", "limit=x", "after_id=none"] {
+        let reply = get(&format!("/v1/models?{query}")).await;
+        assert_eq!(error(&reply).0, 400, "{query}");
+    }
+    let (status, kind, _) = error(&get("/v1/models/none").await);
+    assert_eq!((status, kind.as_str()), (404, "not_found_error"));
+}

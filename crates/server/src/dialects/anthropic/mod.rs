@@ -3,6 +3,7 @@
 mod answer;
 pub mod convert;
 mod errors;
+pub(super) mod models;
 pub mod stream;
 pub mod wire;
 

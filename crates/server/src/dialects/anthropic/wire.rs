@@ -243,6 +243,39 @@ pub struct TokenCount {
     pub input_tokens: usize,
 }
 
+/// `GET /v1/models`, for who sends `anthropic-version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ModelPage {
+    /// One entry for each name that is served.
+    pub data: Vec<ModelInfo>,
+    /// Whether there are others in the direction that was asked for.
+    pub has_more: bool,
+    /// The first entry's id.
+    pub first_id: Option<String>,
+    /// The last entry's id.
+    pub last_id: Option<String>,
+}
+
+/// A served model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ModelInfo {
+    /// `model`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its name.
+    pub id: String,
+    /// The same: people read it as it is.
+    pub display_name: String,
+    /// When it was loaded, by RFC 3339.
+    pub created_at: String,
+    /// `active`.
+    pub lifecycle: &'static str,
+    /// Largest number of tokens of prompt and answer together.
+    pub max_input_tokens: usize,
+    /// The same: it is what both share.
+    pub max_tokens: usize,
+}
+
 /// The events of a stream, each sent under the name that its type says.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

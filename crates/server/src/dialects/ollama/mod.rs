@@ -10,12 +10,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use chrono::{DateTime, SecondsFormat};
 use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::body::JsonBody;
 use crate::conversation::Conversation;
+use crate::dialects::rfc3339;
 use crate::error::ApiError;
 use crate::generation::begin;
 use crate::message::MessageFormat;
@@ -77,7 +77,7 @@ async fn answer(
     } = state
         .compute(move |state| prepare(state, &body, kind))
         .await?;
-    let created_at = time(state.now());
+    let created_at = rfc3339(state.now());
     let Some(conversation) = conversation else {
         let encoder = LineEncoder::new(kind, model, created_at, false, &MessageFormat::default());
         return Ok(Json(encoder.loaded()).into_response());
@@ -158,15 +158,6 @@ fn check_model(state: &AppState, model: Option<&str>) -> Result<(), ApiError> {
         },
         fine => fine,
     }
-}
-
-/// A Unix time in Ollama's spelling.
-fn time(seconds: u64) -> String {
-    let time = i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    time.unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// An error in Ollama's shape.

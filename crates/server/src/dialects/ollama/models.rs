@@ -7,8 +7,9 @@ use matou_chat::reasoning::ReasoningFormat;
 use serde_json::{Map, Value, json};
 
 use super::wire::ShowRequest;
-use super::{check_model, time};
+use super::check_model;
 use crate::body::JsonBody;
+use crate::dialects::rfc3339;
 use crate::error::ApiError;
 use crate::state::{AppState, SharedState};
 
@@ -74,7 +75,7 @@ pub(super) async fn show(
         "details": details(&state),
         "model_info": model_info,
         "capabilities": capabilities,
-        "modified_at": time(state.model.created),
+        "modified_at": rfc3339(state.model.created),
     })))
 }
 
@@ -87,7 +88,7 @@ fn entry(state: &AppState, name: &str) -> Value {
     json!({
         "name": name,
         "model": name,
-        "modified_at": time(state.model.created),
+        "modified_at": rfc3339(state.model.created),
         "size": state.engine.model_info().weight_bytes,
         "digest": state.model.fingerprint,
         "details": details(state),

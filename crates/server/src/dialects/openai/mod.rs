@@ -6,13 +6,13 @@ mod completions;
 pub mod convert;
 mod embeddings;
 pub(super) mod logprobs;
-mod models;
+pub(super) mod models;
 pub mod stream;
 mod tokenize;
 pub mod wire;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::post;
 use tracing::Span;
 use tracing::field::debug;
 
@@ -28,9 +28,6 @@ pub fn router() -> Router<SharedState> {
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
         .route("/v1/embeddings", post(embeddings::create))
-        .route("/v1/models", get(models::list))
-        // A model's name may have slashes in it.
-        .route("/v1/models/{*id}", get(models::retrieve))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/apply-template", post(tokenize::apply_template))
