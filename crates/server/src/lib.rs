@@ -20,6 +20,7 @@ pub mod dialects;
 mod embedding;
 mod error;
 mod functions;
+pub mod gap;
 pub mod generation;
 pub mod message;
 pub mod metrics;

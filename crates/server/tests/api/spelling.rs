@@ -15,7 +15,14 @@ pub(crate) const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.conten
                                 {% if add_generation_prompt %}<assistant>{% endif %}";
 
 /// Control tokens beside the end.
-const CONTROL: [&str; 2] = ["[TOOL_CALLS]", "[ARGS]"];
+const CONTROL: [&str; 6] = [
+    "[TOOL_CALLS]",
+    "[ARGS]",
+    "<|fim_prefix|>",
+    "<|fim_suffix|>",
+    "<|fim_middle|>",
+    "<|fim_pad|>",
+];
 
 /// A server of a model with this chat template that answers everything with `reply`.
 pub(crate) fn saying(reply: &str, template: &str) -> TestServer {

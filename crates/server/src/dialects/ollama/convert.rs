@@ -25,8 +25,15 @@ pub enum Call {
     Load,
     /// An answer to a conversation.
     Chat(Box<ChatCall>),
-    /// The continuation of a text.
-    Raw(PromptInput, Box<ChatCall>),
+    /// The continuation of a text, or what lies between it and the text that is to follow.
+    Raw {
+        /// The text.
+        prompt: PromptInput,
+        /// What comes after the gap, if there is one.
+        suffix: Option<String>,
+        /// How to answer; there are no messages.
+        call: Box<ChatCall>,
+    },
 }
 
 /// What holds where a request says nothing.
@@ -84,27 +91,46 @@ pub fn generate_call(
     generate: GenerateFields,
     defaults: Defaults<'_>,
 ) -> Result<Call, ApiError> {
-    if generate.suffix.is_some_and(|suffix| !suffix.is_empty()) {
-        let message = "`suffix` is not supported by this server.";
-        return Err(ApiError::unsupported("suffix", message));
-    }
+    let suffix = generate.suffix.filter(|suffix| !suffix.is_empty());
+    let system = generate.system.filter(|system| !system.is_empty());
+    let is_raw = generate.raw.unwrap_or(false) || suffix.is_some();
     let mut call = call(common, defaults)?;
     let Some(prompt) = generate.prompt.filter(|prompt| !prompt.is_empty()) else {
         return Ok(Call::Load);
     };
-    if generate.raw.unwrap_or(false) {
+    if is_raw {
+        refuse_with_raw(system.is_some(), call.request.reasoning.as_ref())?;
         call.options.text.continues_prompt = true;
-        let input = PromptInput::Text {
+        let prompt = PromptInput::Text {
             text: prompt,
             add_special_tokens: true,
         };
-        return Ok(Call::Raw(input, Box::new(call)));
+        let call = Box::new(call);
+        return Ok(Call::Raw {
+            prompt,
+            suffix,
+            call,
+        });
     }
-    let system = generate.system.filter(|system| !system.is_empty());
     let messages = &mut call.request.messages;
     messages.extend(system.map(|system| json!({"role": "system", "content": system})));
     messages.push(json!({"role": "user", "content": prompt}));
     Ok(Call::Chat(Box::new(call)))
+}
+
+/// Refuses what a template would have to say.
+fn refuse_with_raw(has_system: bool, reasoning: Option<&Reasoning>) -> Result<(), ApiError> {
+    let thinks = reasoning.is_some_and(|reasoning| *reasoning != Reasoning::Off);
+    let refused = [("system", has_system), ("think", thinks)];
+    match refused.iter().find(|(_, is_given)| *is_given) {
+        Some((param, _)) => {
+            let message = format!(
+                "`{param}` cannot be given with `raw` or `suffix`: the prompt is used as it is."
+            );
+            Err(ApiError::invalid(*param, message))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What both have in common: a call without messages.

@@ -17,6 +17,7 @@ use crate::body::JsonBody;
 use crate::conversation::Conversation;
 use crate::dialects::rfc3339;
 use crate::error::ApiError;
+use crate::gap::{gap_ends, tokenize_gap};
 use crate::generation::begin;
 use crate::message::MessageFormat;
 use crate::prompt::{resolve_sampling, tokenize_input};
@@ -122,9 +123,13 @@ fn prepare(state: &AppState, body: &JsonBody, kind: Kind) -> Result<Prepared, Ap
                 .map_err(|error| error.renamed("reasoning_effort", "think"))?;
             (Some(conversation), stream)
         }
-        Call::Raw(input, call) => {
+        Call::Raw {
+            prompt,
+            suffix,
+            call,
+        } => {
             let stream = call.response.stream;
-            (Some(raw(state, &input, *call)?), stream)
+            (Some(raw(state, &prompt, suffix.as_deref(), *call)?), stream)
         }
     };
     Ok(Prepared {
@@ -135,15 +140,28 @@ fn prepare(state: &AppState, body: &JsonBody, kind: Kind) -> Result<Prepared, Ap
     })
 }
 
-/// A prompt that goes to the model as it is.
-fn raw(state: &AppState, input: &PromptInput, call: ChatCall) -> Result<Conversation, ApiError> {
+/// A prompt that goes to the model as it is, or with a gap before `suffix`.
+fn raw(
+    state: &AppState,
+    prompt: &PromptInput,
+    suffix: Option<&str>,
+    call: ChatCall,
+) -> Result<Conversation, ApiError> {
     let mut options = call.options;
+    let prompt_token_ids = match suffix {
+        None => tokenize_input(&state.tokenizer, prompt)?,
+        Some(suffix) => {
+            let ends = gap_ends(&state.tokenizer);
+            options.sampling.stop_token_ids.extend(ends);
+            tokenize_gap(&state.tokenizer, prompt, suffix)?
+        }
+    };
     options.sampling = resolve_sampling(&state.tokenizer, &options)?;
     if let Some(output) = &call.output {
         options.sampling.constraint = Some(state.constraint(output, None)?);
     }
     Ok(Conversation {
-        prompt_token_ids: tokenize_input(&state.tokenizer, input)?,
+        prompt_token_ids,
         options,
         format: MessageFormat::default(),
     })

@@ -6,11 +6,12 @@ use axum::extract::State;
 use matou_chat::reasoning::ReasoningFormat;
 use serde_json::{Map, Value, json};
 
-use super::wire::ShowRequest;
 use super::check_model;
+use super::wire::ShowRequest;
 use crate::body::JsonBody;
 use crate::dialects::rfc3339;
 use crate::error::ApiError;
+use crate::gap::fills_gaps;
 use crate::state::{AppState, SharedState};
 
 /// All names under which the model is served.
@@ -62,6 +63,9 @@ pub(super) async fn show(
     model_info.extend(general);
     let source = state.template.as_ref().map(|template| template.source());
     let mut capabilities = vec!["completion", "embedding"];
+    if fills_gaps(&state.tokenizer) {
+        capabilities.push("insert");
+    }
     if let Some(source) = source {
         capabilities.push("tools");
         if ReasoningFormat::detect(source).is_some() {

@@ -110,7 +110,7 @@ pub struct GenerateFields {
     pub system: Option<String>,
     /// Whether the prompt goes to the model as it is.
     pub raw: Option<bool>,
-    /// Text after the gap that is to be filled, which this server does not do.
+    /// Text after the gap that the answer fills, for models that were trained to.
     pub suffix: Option<String>,
 }
 

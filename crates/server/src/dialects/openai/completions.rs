@@ -13,8 +13,9 @@ use super::wire::SharedFields;
 use super::{header, trace_labels};
 use crate::body::JsonBody;
 use crate::error::ApiError;
+use crate::gap::{gap_ends, tokenize_gap};
 use crate::generation::{EventStream, begin, collect};
-use crate::prompt::{resolve_sampling, tokenize_gap, tokenize_input};
+use crate::prompt::{resolve_sampling, tokenize_input};
 use crate::request::{GenerationOptions, PromptInput};
 use crate::request_id::RequestId;
 use crate::sse;
@@ -81,6 +82,10 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
             None => tokenize_input(&state.tokenizer, input),
         })
         .collect();
+    if call.suffix.is_some() {
+        let ends = gap_ends(&state.tokenizer);
+        call.options.sampling.stop_token_ids.extend(ends);
+    }
     call.options.sampling = resolve_sampling(&state.tokenizer, &call.options)?;
     if let Some(output) = &call.output {
         call.options.sampling.constraint = Some(state.constraint(output, None)?);
