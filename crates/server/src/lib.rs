@@ -33,6 +33,7 @@ mod service;
 pub mod sse;
 mod state;
 mod structured;
+mod thinking;
 pub mod tools;
 
 pub use access::{Access, ApiKeys};
@@ -41,3 +42,4 @@ pub use error::{ApiError, ErrorBody};
 pub use request_id::RequestId;
 pub use serve::{app, serve};
 pub use state::{AppState, Limits, ModelCard, SharedState};
+pub use thinking::ThinkingPlan;

@@ -135,6 +135,26 @@ async fn a_stream_with_thoughts_is_recorded() {
 }
 
 #[tokio::test]
+async fn no_more_is_thought_than_the_budget() {
+    // A model that never comes to an end by itself.
+    let server = saying(&"x".repeat(5000), THINKING);
+    let mut request = weather(json!({
+        "tools": [], "max_tokens": 1100, "thinking": {"type": "enabled", "budget_tokens": 1024},
+    }));
+    let answer = server.post(MESSAGES, &request).await.json();
+    let rest = 1100 - 1024 - "</think>".len();
+    let expected = json!([
+        {"type": "thinking", "thinking": "x".repeat(1024), "signature": ""},
+        {"type": "text", "text": "x".repeat(rest)},
+    ]);
+    assert_eq!(answer["content"], expected);
+    // Thinking without a budget goes on until it is cut.
+    request["thinking"] = json!({"type": "adaptive"});
+    let answer = server.post(MESSAGES, &request).await.json();
+    assert_eq!(answer["content"][0]["thinking"], "x".repeat(1100));
+}
+
+#[tokio::test]
 async fn nothing_is_thought_unless_asked_for() {
     let request = weather(json!({"tools": []}));
     let answer = saying("Yes.", THINKING)

@@ -371,6 +371,52 @@ async fn a_grammar_holds_for_what_comes_after_reasoning() {
     assert!(["yes", "maybe"].contains(&message["content"].as_str().unwrap()));
 }
 
+/// What is thought and said, whole and streamed the same.
+async fn thought(reply: &str, template: &str, fields: Value) -> (String, String) {
+    let mut fields = fields;
+    fields["tools"] = Value::Null;
+    fields["max_tokens"] = json!(100);
+    let (message, _) = said(reply, template, fields).await;
+    let text = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
+    (text("reasoning_content"), text("content"))
+}
+
+#[tokio::test]
+async fn no_more_is_thought_than_the_budget() {
+    let pair = |thought: &str, said: &str| (thought.to_owned(), said.to_owned());
+    // What the scripted model goes on with is its reply from the beginning.
+    for name in [
+        "thinking_token_budget",
+        "thinking_budget",
+        "thinking_budget_tokens",
+    ] {
+        let found = thought("abcdef", THINKING, json!({name: 3})).await;
+        assert_eq!(found, pair("abc", "abcdef"));
+    }
+    for (reply, budget, expected) in [
+        // Nothing at all, and not the half of a character.
+        ("abc", 0, pair("", "abc")),
+        ("aé!", 2, pair("aé", "aé!")),
+        // Enough changes nothing, be it by one token.
+        ("ab</think>c", 2 + 8, pair("ab", "c")),
+    ] {
+        let found = thought(reply, THINKING, json!({"thinking_token_budget": budget})).await;
+        assert_eq!(found, expected, "{reply}");
+    }
+    // A block that the model opens itself counts from there.
+    let opens_itself = format!("{PLAIN}{{% if false %}}</think>{{% endif %}}");
+    let budget = json!({"thinking_token_budget": 2});
+    let found = thought(" <think>abcd", &opens_itself, budget.clone()).await;
+    assert_eq!(found.0, "ab");
+    let found = thought("abc <think>d", &opens_itself, budget).await;
+    assert_eq!(found, pair("", "abc <think>d"));
+    // A grammar holds for what comes after.
+    let both = json!({"thinking_token_budget": 3, "guided_choice": ["yes", "maybe"]});
+    let (thoughts, content) = thought("Hm, no, not really", THINKING, both).await;
+    assert_eq!(thoughts, "Hm,");
+    assert!(["yes", "maybe"].contains(&content.as_str()), "{content}");
+}
+
 #[tokio::test]
 async fn reasoning_effort_reaches_the_template() {
     let fields = json!({"tools": null, "reasoning_effort": "none"});

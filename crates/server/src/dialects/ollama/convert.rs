@@ -151,6 +151,7 @@ fn call(common: CommonFields, defaults: Defaults<'_>) -> Result<ChatCall, ApiErr
         },
         options,
         output: output_grammar(common.format)?,
+        thinking_budget: None,
         response: ResponseOptions {
             stream: common.stream.unwrap_or(true),
             include_usage: true,

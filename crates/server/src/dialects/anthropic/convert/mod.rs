@@ -15,6 +15,8 @@ use crate::request::{
     TextOptions,
 };
 
+/// Where the budget is.
+const BUDGET: &str = "thinking.budget_tokens";
 /// Least number of tokens that Anthropic lets a model think.
 const MIN_BUDGET_TOKENS: i64 = 1024;
 /// How much trouble to take, at Anthropic and in the words of OpenAI.
@@ -40,7 +42,7 @@ pub fn messages_call(
     let Some(max_tokens) = in_range("max_tokens", wire.max_tokens, 1, i64::MAX)? else {
         return Err(ApiError::invalid("max_tokens", "`max_tokens` is missing."));
     };
-    check_budget(wire.thinking.as_ref(), max_tokens)?;
+    let budget = budget(wire.thinking.as_ref(), max_tokens)?;
     check_service_tier(wire.service_tier.as_deref())?;
     let temperature = real("temperature", wire.temperature, 0.0, 1.0)?;
     let top_p = real("top_p", wire.top_p, 0.0, 1.0)?.map(|p| p.max(f64::from(f32::MIN_POSITIVE)));
@@ -81,6 +83,7 @@ pub fn messages_call(
         },
         request,
         output: output.flatten(),
+        thinking_budget: budget.map(|budget| (BUDGET, budget)),
         response,
     })
 }
@@ -151,20 +154,21 @@ fn effort(config: Option<&OutputConfig>) -> Result<Option<&'static str>, ApiErro
     Err(ApiError::invalid("output_config.effort", message))
 }
 
-fn check_budget(thinking: Option<&Thinking>, max_tokens: i64) -> Result<(), ApiError> {
-    const PARAM: &str = "thinking.budget_tokens";
+/// Most tokens to think, of thinking that has a budget.
+fn budget(thinking: Option<&Thinking>, max_tokens: i64) -> Result<Option<usize>, ApiError> {
     let Some(thinking) = thinking.filter(|thinking| thinking.kind == "enabled") else {
-        return Ok(());
+        return Ok(None);
     };
-    let Some(budget) = in_range(PARAM, thinking.budget_tokens, MIN_BUDGET_TOKENS, i64::MAX)? else {
-        return Err(ApiError::invalid(PARAM, format!("`{PARAM}` is missing.")));
+    let Some(budget) = in_range(BUDGET, thinking.budget_tokens, MIN_BUDGET_TOKENS, i64::MAX)?
+    else {
+        return Err(ApiError::invalid(BUDGET, format!("`{BUDGET}` is missing.")));
     };
     if budget >= max_tokens {
         let message =
-            format!("`{PARAM}` ({budget}) must be less than `max_tokens` ({max_tokens}).");
-        return Err(ApiError::invalid(PARAM, message));
+            format!("`{BUDGET}` ({budget}) must be less than `max_tokens` ({max_tokens}).");
+        return Err(ApiError::invalid(BUDGET, message));
     }
-    Ok(())
+    Ok(Some(budget as usize))
 }
 
 fn check_service_tier(tier: Option<&str>) -> Result<(), ApiError> {

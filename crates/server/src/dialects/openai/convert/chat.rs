@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::tools::tool_use;
 use super::{
-    MAX_TOP_LOGPROBS, generation_options, in_range, output_grammar, prompt_logprobs,
+    MAX_TOP_LOGPROBS, count, generation_options, in_range, output_grammar, prompt_logprobs,
     response_options,
 };
 use crate::dialects::openai::wire::{
@@ -34,6 +34,7 @@ pub fn chat_call(
     options.sampling.logprobs = logprobs(&wire)?;
     options.sampling.prompt_logprobs = prompt_logprobs(wire.prompt_logprobs, response.stream)?;
     let output = output_grammar(&shared.grammar)?;
+    let budget = count("thinking_token_budget", wire.thinking_token_budget)?;
     let model = wire.model.clone();
     let request = chat_request(wire)?;
     options.text.continues_prompt = request.continue_final_message;
@@ -42,6 +43,7 @@ pub fn chat_call(
         request,
         options,
         output,
+        thinking_budget: budget.map(|budget| ("thinking_token_budget", budget)),
         response,
     })
 }

@@ -40,6 +40,10 @@ pub struct ChatCompletionRequest {
     pub parallel_tool_calls: Option<bool>,
     /// How long a reasoning model thinks.
     pub reasoning_effort: Option<String>,
+    /// Most tokens that a reasoning model thinks (vLLM; `thinking_budget` for Qwen's API,
+    /// `thinking_budget_tokens` for llama.cpp).
+    #[serde(alias = "thinking_budget", alias = "thinking_budget_tokens")]
+    pub thinking_token_budget: Option<i64>,
     /// Number of most likely tokens to return at each place of the prompt, 0 to 20 (vLLM).
     pub prompt_logprobs: Option<i64>,
 }

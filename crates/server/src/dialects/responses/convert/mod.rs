@@ -97,6 +97,7 @@ pub fn responses_call(
             },
             options,
             output,
+            thinking_budget: None,
             response,
         },
         history,
