@@ -5,27 +5,11 @@ use axum::http::Request;
 use serde_json::{Value, json};
 
 use crate::snapshot::assert_recorded;
-use crate::spelling::{PLAIN, saying};
-use crate::support::{Reply, server};
+use crate::spelling::{HERMES, PLAIN, THINKING, saying};
+use crate::support::{Reply, city, server, with};
 
 const MESSAGES: &str = "/v1/messages";
 const COUNT: &str = "/v1/messages/count_tokens";
-const HERMES: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}\
-    {% for m in messages %}<{{ m.role }}>{{ m.content }}\
-    {% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
-    {% endfor %}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-const THINKING: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
-    {% if enable_thinking is defined and not enable_thinking %}[answer]\
-    {% else %}<think>\n{% endif %}{% if false %}</think>{% endif %}";
-
-fn with(mut request: Value, fields: Value) -> Value {
-    let Value::Object(fields) = fields else {
-        panic!("fields are an object")
-    };
-    request.as_object_mut().unwrap().extend(fields);
-    request
-}
-
 fn count_from_ten(fields: Value) -> Value {
     let messages = json!([{"role": "user", "content": " t10"}]);
     with(
@@ -35,12 +19,7 @@ fn count_from_ten(fields: Value) -> Value {
 }
 
 fn weather(fields: Value) -> Value {
-    let tool = json!({"name": "weather", "description": "tells it", "input_schema": {
-        "type": "object",
-        "properties": {"city": {"enum": ["Ulm", "Kiel"]}},
-        "required": ["city"],
-        "additionalProperties": false,
-    }});
+    let tool = json!({"name": "weather", "description": "tells it", "input_schema": city()});
     let messages = json!([{"role": "user", "content": "?"}]);
     with(
         json!({"messages": messages, "max_tokens": 300, "tools": [tool]}),

@@ -2,54 +2,31 @@
 
 use serde_json::{Value, json};
 
-use crate::spelling::{PLAIN, saying};
-use crate::support::Reply;
+use crate::spelling::{HERMES, PLAIN, THINKING, saying};
+use crate::support::{Reply, city, with};
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// A template that shows its model tools, and calls as Hermes writes them.
-const HERMES: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}\
-    {% for m in messages %}<{{ m.role }}>{{ m.content }}\
-    {% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
-    {% endfor %}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-/// One of a model that marks calls with control tokens.
+/// A template of a model that marks calls with control tokens.
 const MISTRAL: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
     {% if false %}[TOOL_CALLS]x[ARGS]{{ tools }}{% endif %}[assistant]";
-/// One that opens a block of reasoning.
-const THINKING: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
-    {% if enable_thinking is defined and not enable_thinking %}[answer]\
-    {% else %}<think>\n{% endif %}{% if false %}</think>{% endif %}";
-
 const WEATHER: &str = r#"<tool_call>
 {"name": "weather", "arguments": {"city": "Ulm"}}
 </tool_call>"#;
 
 fn tool(name: &str, fields: Value) -> Value {
-    let mut function = json!({"name": name, "parameters": {
-        "type": "object",
-        "properties": {"city": {"enum": ["Ulm", "Kiel"]}},
-        "required": ["city"],
-        "additionalProperties": false,
-    }});
-    let Value::Object(fields) = fields else {
-        panic!("fields are an object")
-    };
-    function.as_object_mut().unwrap().extend(fields);
+    let function = with(json!({"name": name, "parameters": city()}), fields);
     json!({"type": "function", "function": function})
 }
 
 /// A request with the tools `weather` and `time`.
 fn request(fields: Value) -> Value {
-    let mut request = json!({
+    let request = json!({
         "messages": [{"role": "user", "content": "?"}],
         "tools": [tool("weather", json!({})), tool("time", json!({}))],
         "max_tokens": 300,
     });
-    let Value::Object(fields) = fields else {
-        panic!("fields are an object")
-    };
-    request.as_object_mut().unwrap().extend(fields);
-    request
+    with(request, fields)
 }
 
 /// Message and finish reason of a model that wants to say `reply`.

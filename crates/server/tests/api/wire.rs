@@ -25,19 +25,15 @@ use matou_engine::EngineConfig;
 use serde_json::{Value, json};
 
 use crate::spelling::{PLAIN, saying};
-use crate::support::{server, server_with};
+use crate::support::{server, server_with, with};
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
 
 /// A chat request whose answer begins with ` t11`.
 pub(crate) fn count_from_ten(fields: Value) -> Value {
-    let mut request = json!({"messages": [{"role": "user", "content": " t10"}], "max_tokens": 4});
-    let Value::Object(fields) = fields else {
-        panic!("fields are an object")
-    };
-    request.as_object_mut().unwrap().extend(fields);
-    request
+    let messages = json!([{"role": "user", "content": " t10"}]);
+    with(json!({"messages": messages, "max_tokens": 4}), fields)
 }
 
 pub(crate) fn content_of(chunks: &[Value], index: u64) -> String {

@@ -8,8 +8,8 @@ use super::wire::{
     ChatFields, CommonFields, GenerateFields, Message, Options, RunnerOptions, ToolCall,
 };
 use crate::body::read_object;
-use crate::dialects::fields::in_range;
-use crate::dialects::openai::convert::{MAX_TOP_LOGPROBS, functions, generation_options};
+use crate::dialects::fields::{in_range, logprobs, required};
+use crate::dialects::openai::convert::{functions, generation_options};
 use crate::dialects::openai::wire::SharedFields;
 use crate::error::ApiError;
 use crate::functions::{FunctionChoice, tool_use};
@@ -138,7 +138,7 @@ fn call(common: CommonFields, defaults: Defaults<'_>) -> Result<ChatCall, ApiErr
     let given = common.options.clone().unwrap_or_default();
     let given: Options = read_object("options", &given.into())?;
     let mut options = options(given, defaults).map_err(|error| error.renamed_inside("options"))?;
-    options.sampling.logprobs = logprobs(&common)?;
+    options.sampling.logprobs = logprobs(common.logprobs, common.top_logprobs)?;
     Ok(ChatCall {
         model: common.model,
         request: ChatRequest {
@@ -211,18 +211,6 @@ pub fn check_embed_options(
     check_length(&given.runner, max_model_len).map_err(|error| error.renamed_inside("options"))
 }
 
-fn logprobs(common: &CommonFields) -> Result<Option<usize>, ApiError> {
-    let top = in_range("top_logprobs", common.top_logprobs, 0, MAX_TOP_LOGPROBS)?;
-    match (common.logprobs.unwrap_or(false), top) {
-        (true, top) => Ok(Some(top.unwrap_or(0) as usize)),
-        (false, None | Some(0)) => Ok(None),
-        (false, Some(_)) => {
-            let message = "`top_logprobs` is only allowed when `logprobs` is true.";
-            Err(ApiError::invalid("top_logprobs", message))
-        }
-    }
-}
-
 fn reasoning(think: Option<&Value>) -> Result<Option<Reasoning>, ApiError> {
     match think {
         None | Some(Value::Null) => Ok(None),
@@ -293,11 +281,7 @@ fn template_message(i: usize, message: Message) -> Result<Value, ApiError> {
 }
 
 fn template_call(param: &str, call: ToolCall) -> Result<Value, ApiError> {
-    let Some(name) = call.function.name else {
-        let param = format!("{param}.function.name");
-        let message = format!("`{param}` is missing.");
-        return Err(ApiError::invalid(param, message));
-    };
+    let name = required(call.function.name, param, "function.name")?;
     let arguments = call.function.arguments.unwrap_or_else(|| json!({}));
     let function = json!({"name": name, "arguments": arguments.to_string()});
     Ok(json!({"id": call.id, "type": "function", "function": function}))

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::dialects::anthropic::wire::{Block, Message, TextBlock};
+use crate::dialects::fields::{missing, required};
 use crate::dialects::union::TextOr;
 use crate::error::ApiError;
 
@@ -146,14 +147,6 @@ fn texts(param: &str, blocks: Vec<Block>) -> Result<Vec<String>, ApiError> {
         other => Err(unreadable(&format!("{param}[{i}]"), other)),
     };
     blocks.into_iter().enumerate().map(text).collect()
-}
-
-fn required(value: Option<String>, param: &str, field: &str) -> Result<String, ApiError> {
-    value.ok_or_else(|| missing(&format!("{param}.{field}")))
-}
-
-fn missing(param: &str) -> ApiError {
-    ApiError::invalid(param, format!("`{param}` is missing."))
 }
 
 fn unreadable(param: &str, kind: &str) -> ApiError {

@@ -7,7 +7,7 @@ use matou_grammar::GrammarSpec;
 use serde_json::Map;
 
 use super::wire::{MessagesRequest, OutputConfig, Thinking, Tool, ToolChoice};
-use crate::dialects::fields::{in_range, real, stop_strings};
+use crate::dialects::fields::{in_range, missing, real, stop_strings};
 use crate::error::ApiError;
 use crate::functions::{Function, FunctionChoice, tool_use};
 use crate::request::{
@@ -40,7 +40,7 @@ pub fn messages_call(
     defaults: &SamplingParams,
 ) -> Result<ChatCall, ApiError> {
     let Some(max_tokens) = in_range("max_tokens", wire.max_tokens, 1, i64::MAX)? else {
-        return Err(ApiError::invalid("max_tokens", "`max_tokens` is missing."));
+        return Err(missing("max_tokens"));
     };
     let budget = budget(wire.thinking.as_ref(), max_tokens)?;
     check_service_tier(wire.service_tier.as_deref())?;
@@ -161,7 +161,7 @@ fn budget(thinking: Option<&Thinking>, max_tokens: i64) -> Result<Option<usize>,
     };
     let Some(budget) = in_range(BUDGET, thinking.budget_tokens, MIN_BUDGET_TOKENS, i64::MAX)?
     else {
-        return Err(ApiError::invalid(BUDGET, format!("`{BUDGET}` is missing.")));
+        return Err(missing(BUDGET));
     };
     if budget >= max_tokens {
         let message =
@@ -192,10 +192,7 @@ fn output_grammar(config: &OutputConfig) -> Result<Option<OutputGrammar>, ApiErr
             param: PARAM.to_owned(),
             spec: GrammarSpec::JsonSchema(schema.clone()),
         })),
-        ("json_schema", None) => {
-            let param = "output_config.format.schema";
-            Err(ApiError::invalid(param, format!("`{param}` is missing.")))
-        }
+        ("json_schema", None) => Err(missing("output_config.format.schema")),
         (other, _) => {
             let message = format!("`{PARAM}.type` must be \"json_schema\", got \"{other}\".");
             Err(ApiError::invalid(format!("{PARAM}.type"), message))
@@ -213,9 +210,7 @@ fn functions(tools: &[Tool]) -> Result<Vec<Function>, ApiError> {
             return Err(ApiError::unsupported(format!("tools[{i}].type"), message));
         }
         if tool.input_schema.is_none() {
-            let param = format!("tools[{i}].input_schema");
-            let message = format!("`{param}` is missing.");
-            return Err(ApiError::invalid(param, message));
+            return Err(missing(&format!("tools[{i}].input_schema")));
         }
         let function = Function {
             name: tool.name.clone().unwrap_or_default(),
@@ -239,10 +234,7 @@ fn choice(choice: Option<&ToolChoice>) -> Result<(FunctionChoice, bool), ApiErro
         ("any", _) => FunctionChoice::Required,
         ("none", _) => FunctionChoice::None,
         ("tool", Some(name)) => FunctionChoice::Named(name.clone()),
-        ("tool", None) => {
-            let message = "`tool_choice.name` is missing.";
-            return Err(ApiError::invalid("tool_choice.name", message));
-        }
+        ("tool", None) => return Err(missing("tool_choice.name")),
         (other, _) => {
             let message =
                 format!("`tool_choice.type` must be auto, any, tool or none, got \"{other}\".");

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::tools::tool_use;
 use super::{
-    MAX_TOP_LOGPROBS, count, generation_options, in_range, output_grammar, prompt_logprobs,
+    count, generation_options, in_range, logprobs, output_grammar, prompt_logprobs,
     response_options,
 };
 use crate::dialects::openai::wire::{
@@ -31,7 +31,7 @@ pub fn chat_call(
     let response = response_options(&shared.delivery)?;
     let mut options = generation_options(shared, defaults)?;
     options.sampling.max_tokens = max_tokens(&wire)?.or(defaults.max_tokens);
-    options.sampling.logprobs = logprobs(&wire)?;
+    options.sampling.logprobs = logprobs(wire.logprobs, wire.top_logprobs)?;
     options.sampling.prompt_logprobs = prompt_logprobs(wire.prompt_logprobs, response.stream)?;
     let output = output_grammar(&shared.grammar)?;
     let budget = count("thinking_token_budget", wire.thinking_token_budget)?;
@@ -108,18 +108,6 @@ fn max_tokens(wire: &ChatCompletionRequest) -> Result<Option<usize>, ApiError> {
         return Err(ApiError::invalid("max_tokens", message));
     }
     Ok(newer.or(older).map(|tokens| tokens as usize))
-}
-
-fn logprobs(wire: &ChatCompletionRequest) -> Result<Option<usize>, ApiError> {
-    let top = in_range("top_logprobs", wire.top_logprobs, 0, MAX_TOP_LOGPROBS)?;
-    match (wire.logprobs.unwrap_or(false), top) {
-        (true, top) => Ok(Some(top.unwrap_or(0) as usize)),
-        (false, None | Some(0)) => Ok(None),
-        (false, Some(_)) => {
-            let message = "`top_logprobs` is only allowed when `logprobs` is true.";
-            Err(ApiError::invalid("top_logprobs", message))
-        }
-    }
 }
 
 /// The messages as chat templates read them: the fields that were given, under OpenAI's names.

@@ -24,15 +24,13 @@ pub(crate) use tools::{allowed, functions, not_understood, word_choice};
 
 use super::wire::{DeliveryFields, SharedFields};
 pub(super) use crate::dialects::fields::token_ids;
-use crate::dialects::fields::{count, in_range, real, stop_strings};
+use crate::dialects::fields::{MAX_TOP_LOGPROBS, count, in_range, logprobs, real, stop_strings};
 use crate::dialects::union::TextOr;
 use crate::error::ApiError;
 use crate::request::{GenerationOptions, ResponseOptions, TextOptions};
 
 /// Most answers to one prompt, as at OpenAI.
 const MAX_N: i64 = 128;
-/// Most alternatives beside a log-probability, as at OpenAI.
-pub(crate) const MAX_TOP_LOGPROBS: i64 = 20;
 /// What OpenAI allows for labels: how many, and how long a key and a value may be.
 const MAX_METADATA: (usize, usize, usize) = (16, 64, 512);
 /// Most words that a request may forbid: each is looked for at every token.

@@ -7,10 +7,10 @@ use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value, json};
 
 use super::wire::{ResponsesRequest, TextConfig, Tool};
-use crate::dialects::fields::in_range;
+use crate::dialects::fields::{MAX_TOP_LOGPROBS, in_range, missing};
 use crate::dialects::openai::convert::{
-    MAX_TOP_LOGPROBS, allowed, generation_options, not_understood, output_grammar,
-    reasoning_effort, response_options, word_choice,
+    allowed, generation_options, not_understood, output_grammar, reasoning_effort,
+    response_options, word_choice,
 };
 use crate::dialects::openai::wire::SharedFields;
 use crate::error::ApiError;
@@ -207,10 +207,7 @@ fn text_format(text: Option<&TextConfig>) -> Result<Option<OutputGrammar>, ApiEr
         (None | Some("text"), _) => return Ok(None),
         (Some("json_object"), _) => GrammarSpec::JsonObject,
         (Some("json_schema"), Some(schema)) => GrammarSpec::JsonSchema(schema.clone()),
-        (Some("json_schema"), None) => {
-            let param = "text.format.schema";
-            return Err(ApiError::invalid(param, format!("`{param}` is missing.")));
-        }
+        (Some("json_schema"), None) => return Err(missing("text.format.schema")),
         (Some(other), _) => {
             let param = "text.format.type";
             let message =
