@@ -2,7 +2,7 @@
 //! so that what is missing gets a message of its own, and unknown fields are skipped.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::dialects::union::TextOr;
@@ -67,7 +67,8 @@ pub struct Block {
     /// The function of `tool_use`.
     pub name: Option<String>,
     /// The arguments of `tool_use`.
-    pub input: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    pub input: Option<Map<String, Value>>,
     /// The call that `tool_result` answers.
     pub tool_use_id: Option<String>,
     /// What the tool gave: text, or blocks of text.
@@ -98,7 +99,8 @@ pub struct Tool {
     /// What it is for.
     pub description: Option<String>,
     /// JSON schema of its arguments.
-    pub input_schema: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    pub input_schema: Option<Map<String, Value>>,
     /// Whether the arguments must satisfy the schema whatever the model would rather write.
     pub strict: Option<bool>,
 }

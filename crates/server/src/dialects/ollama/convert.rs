@@ -282,7 +282,7 @@ fn template_message(i: usize, message: Message) -> Result<Value, ApiError> {
 
 fn template_call(param: &str, call: ToolCall) -> Result<Value, ApiError> {
     let name = required(call.function.name, param, "function.name")?;
-    let arguments = call.function.arguments.unwrap_or_else(|| json!({}));
+    let arguments = Value::Object(call.function.arguments.unwrap_or_default());
     let function = json!({"name": name, "arguments": arguments.to_string()});
     Ok(json!({"id": call.id, "type": "function", "function": function}))
 }

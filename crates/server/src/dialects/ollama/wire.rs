@@ -98,7 +98,8 @@ pub struct CalledFunction {
     /// Its name.
     pub name: Option<String>,
     /// Its arguments: an object.
-    pub arguments: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    pub arguments: Option<Map<String, Value>>,
 }
 
 /// The other fields of `POST /api/generate`.

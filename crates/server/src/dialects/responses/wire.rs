@@ -2,7 +2,7 @@
 //! [`SharedFields`](crate::dialects::openai::wire::SharedFields).
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::dialects::openai::wire::ChatTokenLogprob;
@@ -95,7 +95,8 @@ pub struct Tool {
     /// What it is for.
     pub description: Option<String>,
     /// JSON schema of its arguments.
-    pub parameters: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    pub parameters: Option<Map<String, Value>>,
     /// Whether the arguments must satisfy the schema whatever the model would rather write.
     pub strict: Option<bool>,
 }

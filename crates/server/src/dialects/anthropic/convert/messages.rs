@@ -109,7 +109,7 @@ fn assistant(blocks: Vec<(String, Block)>) -> Result<Value, ApiError> {
             "tool_use" => {
                 let id = required(block.id, &param, "id")?;
                 let name = required(block.name, &param, "name")?;
-                let input = block.input.unwrap_or_else(|| json!({}));
+                let input = Value::Object(block.input.unwrap_or_default());
                 let function = json!({"name": name, "arguments": input.to_string()});
                 calls.push(json!({"id": id, "type": "function", "function": function}));
             }

@@ -4,7 +4,7 @@ mod messages;
 
 use matou_engine::SamplingParams;
 use matou_grammar::GrammarSpec;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::wire::{MessagesRequest, OutputConfig, Thinking, Tool, ToolChoice};
 use crate::dialects::fields::{in_range, missing, real, stop_strings};
@@ -215,7 +215,7 @@ fn functions(tools: &[Tool]) -> Result<Vec<Function>, ApiError> {
         let function = Function {
             name: tool.name.clone().unwrap_or_default(),
             description: tool.description.clone(),
-            parameters: tool.input_schema.clone(),
+            parameters: tool.input_schema.clone().map(Value::Object),
             strict: tool.strict.unwrap_or(false),
         };
         function.check_name(&format!("tools[{i}].name"))?;

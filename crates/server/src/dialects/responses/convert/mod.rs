@@ -231,7 +231,7 @@ fn functions(tools: &[Tool]) -> Result<Vec<Function>, ApiError> {
         let function = Function {
             name: tool.name.clone().unwrap_or_default(),
             description: tool.description.clone(),
-            parameters: tool.parameters.clone(),
+            parameters: tool.parameters.clone().map(Value::Object),
             strict: tool.strict.unwrap_or(false),
         };
         function.check_name(&format!("tools[{i}].name"))?;
