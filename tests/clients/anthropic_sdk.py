@@ -57,6 +57,16 @@ history = ask["messages"] + [
 ]
 assert client.messages.create(**dict(ask, tools=[weather], messages=history)).content
 
+served = list(client.models.list(limit=1))
+assert [entry.id for entry in served] == [model], served
+assert client.models.retrieve(model) == served[0] and served[0].created_at.year >= 2024, served
+try:
+    client.models.retrieve("no-such-model")
+except anthropic.NotFoundError as raised:
+    assert raised.body["error"]["type"] == "not_found_error", raised
+else:
+    raise AssertionError("found a model that is not there")
+
 for bad, error in [
     (dict(ask, model="no-such-model"), anthropic.NotFoundError),
     (dict(ask, messages=[]), anthropic.BadRequestError),

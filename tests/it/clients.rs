@@ -7,11 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
 use async_openai::types::chat::{
-    ChatCompletionRequestSystemMessage, ChatCompletionRequestUserMessageArgs,
-    CreateChatCompletionRequest, CreateChatCompletionRequestArgs,
+    ChatCompletionMessageToolCalls, ChatCompletionNamedToolChoice,
+    ChatCompletionRequestAssistantMessageArgs, ChatCompletionRequestSystemMessage,
+    ChatCompletionRequestToolMessageArgs, ChatCompletionRequestUserMessageArgs, ChatCompletionTool,
+    ChatCompletionToolChoiceOption, ChatCompletionTools, CreateChatCompletionRequest,
+    CreateChatCompletionRequestArgs, FinishReason, FunctionName, FunctionObject,
 };
 use async_openai::types::completions::CreateCompletionRequestArgs;
 use futures_util::StreamExt;
+use serde_json::{Value, json};
 
 use crate::harness::{Server, finish};
 
@@ -146,16 +150,23 @@ fn question(model: &str) -> CreateChatCompletionRequest {
         .unwrap()
 }
 
-#[tokio::test]
-async fn the_crate_async_openai_works() {
-    let server = Server::start(&[]);
+fn async_openai(server: &Server) -> Client<OpenAIConfig> {
     let config = OpenAIConfig::new()
         .with_api_base(format!("{}/v1", server.url))
         .with_api_key("unused");
-    let client = Client::with_config(config);
+    Client::with_config(config)
+}
 
-    let models = client.models().list().await.unwrap();
-    let model = models.data[0].id.clone();
+/// The name of the model, as the server tells it.
+async fn served(client: &Client<OpenAIConfig>) -> String {
+    client.models().list().await.unwrap().data[0].id.clone()
+}
+
+#[tokio::test]
+async fn the_crate_async_openai_works() {
+    let server = Server::start(&[]);
+    let client = async_openai(&server);
+    let model = served(&client).await;
 
     let answer = client.chat().create(question(&model)).await.unwrap();
     let answer = answer.choices[0].message.content.clone().expect("content");
@@ -186,4 +197,85 @@ async fn the_crate_async_openai_works() {
         completion.choices[0].text.contains("Paris"),
         "{completion:?}"
     );
+}
+
+/// A question that has to be answered by asking for the weather of Ulm or of Kiel.
+fn about_the_weather(model: &str) -> CreateChatCompletionRequest {
+    let function = FunctionObject {
+        name: "weather".to_owned(),
+        description: Some("the weather of a city".to_owned()),
+        parameters: Some(json!({
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Ulm", "Kiel"]}},
+            "required": ["city"],
+            "additionalProperties": false,
+        })),
+        strict: Some(true),
+    };
+    let choice = ChatCompletionNamedToolChoice {
+        function: FunctionName {
+            name: function.name.clone(),
+        },
+    };
+    CreateChatCompletionRequest {
+        tools: Some(vec![ChatCompletionTools::Function(ChatCompletionTool {
+            function,
+        })]),
+        tool_choice: Some(ChatCompletionToolChoiceOption::Function(choice)),
+        parallel_tool_calls: Some(false),
+        max_completion_tokens: Some(64),
+        ..question(model)
+    }
+}
+
+#[tokio::test]
+async fn the_crate_async_openai_calls_tools() {
+    let server = Server::start(&[]);
+    let client = async_openai(&server);
+    let mut request = about_the_weather(&served(&client).await);
+
+    let answer = client.chat().create(request.clone()).await.unwrap();
+    let choice = &answer.choices[0];
+    assert_eq!(choice.finish_reason, Some(FinishReason::ToolCalls));
+    let calls = choice.message.tool_calls.clone().expect("calls");
+    let [ChatCompletionMessageToolCalls::Function(call)] = calls.as_slice() else {
+        panic!("one call of a function: {calls:?}");
+    };
+    assert_eq!(call.function.name, "weather");
+    let arguments: Value = serde_json::from_str(&call.function.arguments).unwrap();
+    assert!(
+        ["Ulm", "Kiel"].contains(&arguments["city"].as_str().unwrap()),
+        "{arguments}"
+    );
+
+    let mut stream = client.chat().create_stream(request.clone()).await.unwrap();
+    let (mut name, mut streamed, mut reason) = (String::new(), String::new(), None);
+    while let Some(chunk) = stream.next().await {
+        for choice in chunk.unwrap().choices {
+            reason = choice.finish_reason.or(reason);
+            for piece in choice.delta.tool_calls.into_iter().flatten() {
+                assert_eq!(piece.index, 0);
+                let function = piece.function.expect("a function");
+                name.extend(function.name);
+                streamed.extend(function.arguments);
+            }
+        }
+    }
+    assert_eq!((name.as_str(), reason), ("weather", choice.finish_reason));
+    assert_eq!(streamed, call.function.arguments);
+
+    // And on with what the function gave.
+    let called = ChatCompletionRequestAssistantMessageArgs::default()
+        .tool_calls(calls.clone())
+        .build()
+        .unwrap();
+    let result = ChatCompletionRequestToolMessageArgs::default()
+        .tool_call_id(&call.id)
+        .content("sunny, 21 degrees")
+        .build()
+        .unwrap();
+    request.messages.extend([called.into(), result.into()]);
+    request.tool_choice = None;
+    let answer = client.chat().create(request).await.unwrap();
+    assert!(answer.choices[0].finish_reason.is_some(), "{answer:?}");
 }

@@ -9,6 +9,7 @@ use crate::prompt::{no_template, render_chat, resolve_sampling, tokenize_rendere
 use crate::request::{ChatCall, GenerationOptions};
 use crate::request_id::RequestId;
 use crate::state::AppState;
+use crate::thinking::ThinkingPlan;
 use crate::tools::{answer_grammar, tool_format};
 
 /// A conversation that is ready for the engine.
@@ -51,11 +52,15 @@ impl Conversation {
             options.text.keep_special_tokens = true;
         }
         options.sampling = resolve_sampling(&state.tokenizer, &options)?;
-        if let Some(output) = answer_grammar(notation, tools, call.output, control)? {
-            let open = format.reasoning.filter(|(_, is_inside)| *is_inside);
-            let constraint = state.constraint(&output, open.map(|(format, _)| format))?;
-            options.sampling.constraint = Some(constraint);
-        }
+        let thinking = thinking_plan(&format, call.thinking_budget)?;
+        options.sampling.constraint = match (
+            answer_grammar(notation, tools, call.output, control)?,
+            thinking,
+        ) {
+            (Some(output), thinking) => Some(state.constraint(&output, thinking)?),
+            (None, Some(plan)) if plan.budget.is_some() => Some(state.thinking_constraint(plan)?),
+            (None, _) => None,
+        };
         Ok(Self {
             prompt_token_ids,
             options,
@@ -82,5 +87,24 @@ impl Conversation {
         let name = request_id.to_string();
         let generation = state.submit(name, prompt_token_ids, &options, 0, param)?;
         Ok(state.until_cut(generation.into_stream()))
+    }
+}
+
+/// How the model thinks, if it does.
+fn thinking_plan(
+    format: &MessageFormat,
+    budget: Option<(&'static str, usize)>,
+) -> Result<Option<ThinkingPlan>, ApiError> {
+    match (format.reasoning, budget) {
+        (Some((format, is_open)), budget) => Ok(Some(ThinkingPlan {
+            format,
+            is_open,
+            budget: budget.map(|(_, budget)| budget),
+        })),
+        (None, Some((param, _))) => {
+            let message = format!("`{param}` is not supported: this model does not think.");
+            Err(ApiError::unsupported(param, message))
+        }
+        (None, None) => Ok(None),
     }
 }

@@ -222,6 +222,14 @@ impl ApiError {
         self
     }
 
+    /// The same error, about a field that lies inside of `field` in this dialect.
+    pub(crate) fn renamed_inside(self, field: &str) -> Self {
+        match self.param().map(str::to_owned) {
+            Some(param) => self.renamed(&param, &format!("{field}.{param}")),
+            None => self,
+        }
+    }
+
     /// The JSON that a client of OpenAI's API reads.
     pub fn body(&self) -> ErrorBody<'_> {
         ErrorBody {

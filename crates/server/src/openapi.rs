@@ -41,6 +41,7 @@ pub fn document() -> Document {
         paths::ollama_chat,
         paths::ollama_generate,
         paths::ollama_embed,
+        paths::ollama_embeddings,
         paths::ollama_tags,
         paths::ollama_ps,
         paths::ollama_show,
@@ -119,6 +120,11 @@ body!(
 body!(
     /// `POST /v1/responses`.
     ResponseBody: response: responses::wire::ResponsesRequest, shared: openai::wire::SharedFields
+);
+body!(
+    /// `POST /tokenize`.
+    TokenizeBody: text: openai::wire::TokenizeRequest, chat: openai::wire::ChatCompletionRequest,
+    shared: openai::wire::SharedFields
 );
 body!(
     /// `POST /api/chat`.
@@ -264,6 +270,15 @@ mod paths {
         serde_json::Value
     );
     endpoint!(
+        ollama_embeddings,
+        post,
+        "/api/embeddings",
+        "Ollama",
+        "Embed one text or several",
+        ollama::wire::EmbeddingsRequest,
+        serde_json::Value
+    );
+    endpoint!(
         ollama_tags,
         get,
         "/api/tags",
@@ -293,7 +308,7 @@ mod paths {
         "/tokenize",
         "Text",
         "The tokens of a text or a conversation",
-        openai::wire::TokenizeRequest,
+        TokenizeBody,
         openai::wire::TokenizeResponse
     );
     endpoint!(
@@ -311,7 +326,7 @@ mod paths {
         "/apply-template",
         "Text",
         "A conversation as the model reads it",
-        openai::wire::ChatCompletionRequest,
+        ChatCompletionBody,
         openai::wire::DetokenizeResponse
     );
     endpoint!(

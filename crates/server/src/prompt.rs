@@ -136,61 +136,6 @@ pub fn tokenize_input(tokenizer: &Tokenizer, input: &PromptInput) -> Result<Vec<
     }
 }
 
-/// What marks prefix, suffix and the gap between in models that were trained to fill it, and whether
-/// the suffix comes first.
-const GAP_MARKS: [([&str; 3], bool); 5] = [
-    (
-        ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"],
-        false,
-    ),
-    (["<fim_prefix>", "<fim_suffix>", "<fim_middle>"], false),
-    (["<|fim_begin|>", "<|fim_hole|>", "<|fim_end|>"], false),
-    (["\u{2581}<PRE>", "\u{2581}<SUF>", "\u{2581}<MID>"], false),
-    // Mistral's models fill the gap after the prefix.
-    (["[PREFIX]", "[SUFFIX]", ""], true),
-];
-
-/// Tokenises a prompt and what comes after the gap that the answer fills.
-///
-/// # Errors
-///
-/// 400 when the model has no marks for gaps.
-pub fn tokenize_gap(
-    tokenizer: &Tokenizer,
-    prefix: &PromptInput,
-    suffix: &str,
-) -> Result<Vec<u32>, ApiError> {
-    let id = |mark: &str| tokenizer.token_to_id(mark);
-    let marks = GAP_MARKS
-        .iter()
-        .find_map(|([before, after, gap], suffix_first)| {
-            let gap = match *gap {
-                "" => Vec::new(),
-                gap => vec![id(gap)?],
-            };
-            Some((id(before)?, id(after)?, gap, *suffix_first))
-        });
-    let Some((before, after, gap, suffix_first)) = marks else {
-        let message = "`suffix` is not supported: this model was not trained to fill gaps.";
-        return Err(ApiError::unsupported("suffix", message));
-    };
-    let prefix = tokenize_input(tokenizer, prefix)?;
-    let suffix = tokenizer
-        .encode(suffix, SpecialTokens::Plain, false)
-        .map_err(|error| cannot_tokenize("suffix", &error))?;
-    // What begins every text stays in front.
-    let begins = prefix.first().copied() == tokenizer.bos_token_id() && !prefix.is_empty();
-    let (bos, prefix) = prefix.split_at(usize::from(begins));
-    let (before, after) = (
-        [&[before], prefix].concat(),
-        [&[after], &suffix[..]].concat(),
-    );
-    Ok(match suffix_first {
-        true => [bos, &after, &before, &gap].concat(),
-        false => [bos, &before, &after, &gap].concat(),
-    })
-}
-
 /// Completes the sampling parameters with what only the vocabulary knows.
 ///
 /// # Errors
@@ -247,6 +192,6 @@ fn tokens_with(tokenizer: &Tokenizer, strings: &[String]) -> Vec<u32> {
         .collect()
 }
 
-fn cannot_tokenize(param: &str, error: &TokenizerError) -> ApiError {
+pub(crate) fn cannot_tokenize(param: &str, error: &TokenizerError) -> ApiError {
     ApiError::invalid(param, format!("The prompt cannot be tokenised: {error}."))
 }

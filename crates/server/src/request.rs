@@ -47,6 +47,8 @@ pub struct ChatCall {
     pub options: GenerationOptions,
     /// The grammar that the answer has to follow.
     pub output: Option<OutputGrammar>,
+    /// Most tokens to think, with the field of the request that says so.
+    pub thinking_budget: Option<(&'static str, usize)>,
     /// How to send the answer.
     pub response: ResponseOptions,
 }

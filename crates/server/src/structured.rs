@@ -1,16 +1,17 @@
-//! Structured output: grammars of requests as constraints of the engine.
+//! Structured output: grammars of requests, and budgets for their reasoning, as constraints of the
+//! engine.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use matou_chat::Tokenizer;
-use matou_chat::reasoning::ReasoningFormat;
 use matou_engine::{ConstraintFactory, OutputConstraint, TokenConstraint};
 use matou_grammar::{Compiler, Constraint, Grammar, GrammarError, Vocabulary, VocabularyToken};
 
 use crate::error::ApiError;
 use crate::request::OutputGrammar;
 use crate::state::AppState;
+use crate::thinking::{Thinking, ThinkingPlan};
 
 /// When a place to compile in is likely to be free again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 impl AppState {
     /// The constraint of answers that follow `output`, compiled now or taken from the cache. Work
     /// for [`AppState::compute`]. If the prompt has opened a block of reasoning, what the model
-    /// thinks is free, and the grammar holds for what comes after.
+    /// thinks is free within its budget, and the grammar holds for what comes after.
     ///
     /// # Errors
     ///
@@ -27,7 +28,7 @@ impl AppState {
     pub fn constraint(
         &self,
         output: &OutputGrammar,
-        reasoning: Option<ReasoningFormat>,
+        thinking: Option<ThinkingPlan>,
     ) -> Result<OutputConstraint, ApiError> {
         let compiler = self.grammars.get_or_init(|| self.grammar_compiler());
         let compiled = match compiler {
@@ -35,27 +36,21 @@ impl AppState {
             Err(error) => Err(error.clone()),
         };
         let grammar = compiled.map_err(|error| refusal(&output.param, &error))?;
-        let factory = GrammarFactory {
+        let open = thinking.filter(|plan| plan.is_open);
+        Ok(OutputConstraint::new(Arc::new(GrammarFactory {
             grammar,
-            reasoning: reasoning.map(|format| Reasoning {
-                free: self.free_words(),
-                closer: format.closer(),
-                tokenizer: Arc::clone(&self.tokenizer),
-                tail: Vec::new(),
-            }),
-        };
-        Ok(OutputConstraint::new(Arc::new(factory)))
+            thinking: open.map(|plan| self.thinking(plan, false)).transpose()?,
+        })))
     }
 
-    /// The mask of all tokens but those that end an answer.
-    fn free_words(&self) -> Vec<u32> {
-        let mut words = vec![u32::MAX; self.engine.model_info().vocab_size.div_ceil(32)];
-        for &id in &self.model.eos_token_ids {
-            if let Some(word) = words.get_mut(id as usize / 32) {
-                *word &= !(1 << (id % 32));
-            }
-        }
-        words
+    /// The constraint of answers that are free but for the length of their reasoning.
+    ///
+    /// # Errors
+    ///
+    /// 400 when the vocabulary cannot express the end of a block.
+    pub fn thinking_constraint(&self, plan: ThinkingPlan) -> Result<OutputConstraint, ApiError> {
+        let thinking = self.thinking(plan, true)?;
+        Ok(OutputConstraint::new(Arc::new(BudgetFactory(thinking))))
     }
 
     fn grammar_compiler(&self) -> Result<Compiler, GrammarError> {
@@ -101,14 +96,14 @@ fn refusal(param: &str, error: &GrammarError) -> ApiError {
 /// A compiled grammar as the engine sees it.
 struct GrammarFactory {
     grammar: Arc<Grammar>,
-    reasoning: Option<Reasoning>,
+    thinking: Option<Thinking>,
 }
 
 impl ConstraintFactory for GrammarFactory {
     fn start(&self) -> Box<dyn TokenConstraint> {
         Box::new(GrammarConstraint {
             constraint: self.grammar.start(),
-            reasoning: self.reasoning.clone(),
+            thinking: self.thinking.clone(),
         })
     }
 }
@@ -116,59 +111,25 @@ impl ConstraintFactory for GrammarFactory {
 struct GrammarConstraint {
     constraint: Constraint,
     /// While the model thinks.
-    reasoning: Option<Reasoning>,
-}
-
-/// A block of reasoning that has not been closed.
-#[derive(Clone)]
-struct Reasoning {
-    /// What may be thought.
-    free: Vec<u32>,
-    closer: &'static str,
-    tokenizer: Arc<Tokenizer>,
-    /// The last bytes, in which the closer may have begun.
-    tail: Vec<u8>,
-}
-
-impl Reasoning {
-    fn allows(&self, token: u32) -> bool {
-        let word = self.free.get(token as usize / 32);
-        word.is_some_and(|word| word >> (token % 32) & 1 == 1)
-    }
-
-    /// Takes what was thought; true if it closes the block.
-    fn is_closed_by(&mut self, token: u32) -> bool {
-        let bytes = self.tokenizer.token_bytes(token).unwrap_or_default();
-        self.tail.extend_from_slice(bytes);
-        let closer = self.closer.as_bytes();
-        let is_closed = self
-            .tail
-            .windows(closer.len())
-            .any(|window| window == closer);
-        let kept = self.tail.len().saturating_sub(closer.len() - 1);
-        self.tail.drain(..kept);
-        is_closed
-    }
+    thinking: Option<Thinking>,
 }
 
 impl TokenConstraint for GrammarConstraint {
     fn mask(&mut self) -> Result<&[u32], String> {
-        if let Some(reasoning) = &self.reasoning {
-            return Ok(&reasoning.free);
+        if let Some(thinking) = &mut self.thinking {
+            return Ok(thinking.mask());
         }
         let mask = self.constraint.mask().map_err(|error| error.to_string())?;
         Ok(mask.words())
     }
 
     fn try_accept(&mut self, token: u32) -> Result<bool, String> {
-        if let Some(reasoning) = &mut self.reasoning {
-            if !reasoning.allows(token) {
-                return Ok(false);
+        if let Some(thinking) = &mut self.thinking {
+            let is_allowed = thinking.try_accept(token);
+            if thinking.is_over() {
+                self.thinking = None;
             }
-            if reasoning.is_closed_by(token) {
-                self.reasoning = None;
-            }
-            return Ok(true);
+            return Ok(is_allowed);
         }
         self.constraint
             .try_accept(token)
@@ -176,6 +137,31 @@ impl TokenConstraint for GrammarConstraint {
     }
 
     fn must_stop(&self) -> bool {
-        self.reasoning.is_none() && self.constraint.must_stop()
+        self.thinking.is_none() && self.constraint.must_stop()
+    }
+}
+
+/// A budget for reasoning as the engine sees it.
+struct BudgetFactory(Thinking);
+
+impl ConstraintFactory for BudgetFactory {
+    fn start(&self) -> Box<dyn TokenConstraint> {
+        Box::new(BudgetConstraint(self.0.clone()))
+    }
+}
+
+struct BudgetConstraint(Thinking);
+
+impl TokenConstraint for BudgetConstraint {
+    fn mask(&mut self) -> Result<&[u32], String> {
+        Ok(self.0.mask())
+    }
+
+    fn try_accept(&mut self, token: u32) -> Result<bool, String> {
+        Ok(self.0.is_over() || self.0.try_accept(token))
+    }
+
+    fn must_stop(&self) -> bool {
+        false
     }
 }

@@ -263,7 +263,7 @@ impl Tokenizer {
     }
 
     /// Whether a text begins with a space of SentencePiece's that was not in it.
-    pub(crate) fn adds_space_prefix(&self) -> bool {
+    pub fn adds_space_prefix(&self) -> bool {
         self.adds_space_prefix
     }
 

@@ -4,6 +4,8 @@ use crate::error::ApiError;
 
 /// Most stop strings; OpenAI allows 4, other servers more.
 const MAX_STOP_STRINGS: usize = 64;
+/// Most alternatives beside a log-probability, as at OpenAI.
+pub(crate) const MAX_TOP_LOGPROBS: i64 = 20;
 
 /// The strings that end an answer, which came as `param`.
 pub(crate) fn stop_strings(param: &str, stop: Vec<String>) -> Result<Vec<String>, ApiError> {
@@ -19,6 +21,31 @@ pub(crate) fn stop_strings(param: &str, stop: Vec<String>) -> Result<Vec<String>
         return Err(ApiError::invalid(param, message));
     }
     Ok(stop)
+}
+
+/// The field `field` of the object at `param`, which has to be there.
+pub(crate) fn required<T>(value: Option<T>, param: &str, field: &str) -> Result<T, ApiError> {
+    value.ok_or_else(|| missing(&format!("{param}.{field}")))
+}
+
+pub(crate) fn missing(param: &str) -> ApiError {
+    ApiError::invalid(param, format!("`{param}` is missing."))
+}
+
+/// How many of the likeliest tokens to report beside each, where `logprobs` turns it on.
+pub(crate) fn logprobs(
+    logprobs: Option<bool>,
+    top_logprobs: Option<i64>,
+) -> Result<Option<usize>, ApiError> {
+    let top = in_range("top_logprobs", top_logprobs, 0, MAX_TOP_LOGPROBS)?;
+    match (logprobs.unwrap_or(false), top) {
+        (true, top) => Ok(Some(top.unwrap_or(0) as usize)),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => {
+            let message = "`top_logprobs` is only allowed when `logprobs` is true.";
+            Err(ApiError::invalid("top_logprobs", message))
+        }
+    }
 }
 
 pub(crate) fn token_ids(param: &str, ids: Option<&[i64]>) -> Result<Option<Vec<u32>>, ApiError> {

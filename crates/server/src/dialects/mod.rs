@@ -4,6 +4,7 @@
 
 pub mod anthropic;
 mod fields;
+mod models;
 pub mod ollama;
 pub mod openai;
 pub mod responses;
@@ -14,6 +15,7 @@ use axum::http::HeaderName;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use chrono::{DateTime, SecondsFormat};
 use tracing::Span;
 
 use crate::error::ApiError;
@@ -32,12 +34,15 @@ pub(crate) fn router() -> Router<SharedState> {
         .merge(responses::router())
         .merge(anthropic::router())
         .merge(ollama::router())
+        .merge(models::router())
 }
 
 /// Puts errors, whichever layer they come from, into the words of the dialect that was spoken.
 pub(crate) async fn word_errors(request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let is_anthropic = path == "/v1/messages" || path.starts_with("/v1/messages/");
+    let is_anthropic = path == "/v1/messages"
+        || path.starts_with("/v1/messages/")
+        || models::is_anthropic(path, request.headers());
     let is_ollama = path.starts_with("/api/");
     let id = request
         .extensions()
@@ -66,6 +71,15 @@ fn reworded(response: Response, body: serde_json::Value) -> Response {
     parts.headers.remove(axum::http::header::CONTENT_LENGTH);
     let body = Json(body).into_response().into_body();
     Response::from_parts(parts, body)
+}
+
+/// A Unix time, in seconds, by RFC 3339.
+fn rfc3339(seconds: u64) -> String {
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    time.unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Notes in the request's trace whom it is for.

@@ -7,9 +7,11 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, SeqAccess, Visitor};
+use utoipa::ToSchema;
 
 /// Plain text, or a list of what the dialect has for parts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+#[serde(untagged)]
 pub enum TextOr<T> {
     /// Plain text.
     Text(String),
@@ -17,49 +19,40 @@ pub enum TextOr<T> {
     List(Vec<T>),
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let either = string_or_list(json, "a string or a list")?;
-        Ok(either.map_or_else(Self::List, Self::Text))
+impl TextOr<String> {
+    /// The texts, be it one.
+    pub(crate) fn into_list(self) -> Vec<String> {
+        match self {
+            Self::Text(text) => vec![text],
+            Self::List(texts) => texts,
+        }
     }
 }
 
-struct StringOrList<T> {
-    expecting: &'static str,
-    element: PhantomData<T>,
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(TextOrList(PhantomData))
+    }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for StringOrList<T> {
-    type Value = Result<String, Vec<T>>;
+struct TextOrList<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOrList<T> {
+    type Value = TextOr<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str(self.expecting)
+        formatter.write_str("a string or a list")
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Ok(text.to_owned()))
+        Ok(TextOr::Text(text.to_owned()))
     }
 
     fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
-        Ok(Ok(text))
+        Ok(TextOr::Text(text))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Err)
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(TextOr::List)
     }
-}
-
-/// Reads a string, or a list of `T`.
-pub(crate) fn string_or_list<'de, D, T>(
-    json: D,
-    expecting: &'static str,
-) -> Result<Result<String, Vec<T>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    json.deserialize_any(StringOrList {
-        expecting,
-        element: PhantomData,
-    })
 }

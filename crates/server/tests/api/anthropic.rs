@@ -5,27 +5,11 @@ use axum::http::Request;
 use serde_json::{Value, json};
 
 use crate::snapshot::assert_recorded;
-use crate::spelling::{PLAIN, saying};
-use crate::support::{Reply, server};
+use crate::spelling::{HERMES, PLAIN, THINKING, saying};
+use crate::support::{Reply, city, server, with};
 
 const MESSAGES: &str = "/v1/messages";
 const COUNT: &str = "/v1/messages/count_tokens";
-const HERMES: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}\
-    {% for m in messages %}<{{ m.role }}>{{ m.content }}\
-    {% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
-    {% endfor %}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-const THINKING: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
-    {% if enable_thinking is defined and not enable_thinking %}[answer]\
-    {% else %}<think>\n{% endif %}{% if false %}</think>{% endif %}";
-
-fn with(mut request: Value, fields: Value) -> Value {
-    let Value::Object(fields) = fields else {
-        panic!("fields are an object")
-    };
-    request.as_object_mut().unwrap().extend(fields);
-    request
-}
-
 fn count_from_ten(fields: Value) -> Value {
     let messages = json!([{"role": "user", "content": " t10"}]);
     with(
@@ -35,12 +19,7 @@ fn count_from_ten(fields: Value) -> Value {
 }
 
 fn weather(fields: Value) -> Value {
-    let tool = json!({"name": "weather", "description": "tells it", "input_schema": {
-        "type": "object",
-        "properties": {"city": {"enum": ["Ulm", "Kiel"]}},
-        "required": ["city"],
-        "additionalProperties": false,
-    }});
+    let tool = json!({"name": "weather", "description": "tells it", "input_schema": city()});
     let messages = json!([{"role": "user", "content": "?"}]);
     with(
         json!({"messages": messages, "max_tokens": 300, "tools": [tool]}),
@@ -132,6 +111,26 @@ async fn a_stream_with_thoughts_is_recorded() {
         .post(MESSAGES, &request)
         .await;
     assert_recorded("anthropic-thoughts", &reply);
+}
+
+#[tokio::test]
+async fn no_more_is_thought_than_the_budget() {
+    // A model that never comes to an end by itself.
+    let server = saying(&"x".repeat(5000), THINKING);
+    let mut request = weather(json!({
+        "tools": [], "max_tokens": 1100, "thinking": {"type": "enabled", "budget_tokens": 1024},
+    }));
+    let answer = server.post(MESSAGES, &request).await.json();
+    let rest = 1100 - 1024 - "</think>".len();
+    let expected = json!([
+        {"type": "thinking", "thinking": "x".repeat(1024), "signature": ""},
+        {"type": "text", "text": "x".repeat(rest)},
+    ]);
+    assert_eq!(answer["content"], expected);
+    // Thinking without a budget goes on until it is cut.
+    request["thinking"] = json!({"type": "adaptive"});
+    let answer = server.post(MESSAGES, &request).await.json();
+    assert_eq!(answer["content"][0]["thinking"], "x".repeat(1100));
 }
 
 #[tokio::test]
@@ -336,4 +335,51 @@ async fn what_fails_late_is_an_error_event() {
         reply.text
     );
     assert!(!reply.text.contains("message_stop"));
+}
+
+#[tokio::test]
+async fn models_have_anthropics_shape_for_its_clients() {
+    let server = server();
+    let get = async |path: &str| {
+        let request = Request::get(path).header("anthropic-version", "2023-06-01");
+        let request = request.header("x-request-id", "test");
+        server.send(request.body(Body::empty()).unwrap()).await
+    };
+    let page = get("/v1/models").await.json();
+    let alias = json!({
+        "type": "model",
+        "id": "org/alias",
+        "display_name": "org/alias",
+        "created_at": "2020-09-13T12:26:40Z",
+        "lifecycle": "active",
+        "max_input_tokens": 4096,
+        "max_tokens": 4096,
+    });
+    assert_eq!(page["data"][1], alias);
+    assert_eq!(
+        (&page["has_more"], &page["first_id"], &page["last_id"]),
+        (&json!(false), &json!("counter"), &json!("org/alias"))
+    );
+    assert_eq!(get("/v1/models/org/alias").await.json(), alias);
+    // Page by page, in both directions.
+    let cases = [
+        ("limit=1", json!(["counter"]), true),
+        ("limit=1&after_id=counter", json!(["org/alias"]), false),
+        ("after_id=org/alias", json!([]), false),
+        ("limit=1&before_id=org/alias", json!(["counter"]), false),
+        ("before_id=counter", json!([]), false),
+    ];
+    for (query, ids, has_more) in cases {
+        let page = get(&format!("/v1/models?{query}")).await.json();
+        let found = page["data"].as_array().unwrap().iter();
+        let found: Vec<&Value> = found.map(|model| &model["id"]).collect();
+        assert_eq!(json!(found), ids, "{query}");
+        assert_eq!(page["has_more"], has_more, "{query}");
+    }
+    for query in ["limit=0", "limit=x", "after_id=none"] {
+        let reply = get(&format!("/v1/models?{query}")).await;
+        assert_eq!(error(&reply).0, 400, "{query}");
+    }
+    let (status, kind, _) = error(&get("/v1/models/none").await);
+    assert_eq!((status, kind.as_str()), (404, "not_found_error"));
 }

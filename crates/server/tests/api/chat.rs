@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::snapshot::assert_recorded;
 use crate::spelling::{PLAIN, saying};
-use crate::support::{CREATED, server, server_with};
+use crate::support::{CREATED, Reply, server, server_with};
+use crate::wire::{content_of, count_from_ten};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -141,4 +142,57 @@ fn one_at_a_time() -> EngineConfig {
         max_num_seqs: 1,
         ..EngineConfig::default()
     }
+}
+
+#[tokio::test]
+async fn a_stream_adds_up_to_the_whole_answer() {
+    let server = server();
+    let fields = [
+        json!({}),
+        json!({"stop": "t13"}),
+        json!({"stop": ["4", "t12 t1"], "n": 2}),
+        json!({"temperature": 1.5, "seed": 3, "max_tokens": 30, "n": 2, "logit_bias": {"99": -100}}),
+        json!({"max_tokens": 1}),
+        json!({
+            "messages": [{"role": "user", "content": " t120"}],
+            "skip_special_tokens": false, "ignore_eos": true, "max_tokens": 20,
+        }),
+    ];
+    for fields in fields {
+        let whole = server
+            .post(CHAT, &count_from_ten(fields.clone()))
+            .await
+            .json();
+        let mut streamed = count_from_ten(fields);
+        streamed["stream"] = true.into();
+        let chunks = server.post(CHAT, &streamed).await.chunks();
+        for choice in whole["choices"].as_array().unwrap() {
+            let content = content_of(&chunks, choice["index"].as_u64().unwrap());
+            assert_eq!(
+                content,
+                choice["message"]["content"].as_str().unwrap(),
+                "{streamed}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_recorded_stream() {
+    let request = count_from_ten(json!({
+        "max_tokens": 2, "stream": true, "stream_options": {"include_usage": true},
+    }));
+    let Reply { text, .. } = server().post(CHAT, &request).await;
+    let head = r#""id":"chatcmpl-test","object":"chat.completion.chunk","created":1700000000,"model":"counter","system_fingerprint":"fp_test""#;
+    let expected = [
+        r#""choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"usage":null"#,
+        r#""choices":[{"index":0,"delta":{"content":" t11"},"logprobs":null,"finish_reason":null}],"usage":null"#,
+        r#""choices":[{"index":0,"delta":{"content":" t12"},"logprobs":null,"finish_reason":null}],"usage":null"#,
+        r#""choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}],"usage":null"#,
+        r#""choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"prompt_tokens_details":{"cached_tokens":0}}"#,
+    ];
+    let frames = expected
+        .map(|rest| format!("data: {{{head},{rest}}}\n\n"))
+        .concat();
+    assert_eq!(text, frames + "data: [DONE]\n\n");
 }

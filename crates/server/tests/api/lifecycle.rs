@@ -32,7 +32,7 @@ fn endless() -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn dropping_a_stream_frees_its_blocks_and_stops_the_work() {
+async fn disconnect_from_a_stream_frees_its_blocks_and_stops_the_work() {
     let server = slow_server();
     let mut stream = server.open(CHAT, &endless()).await.into_data_stream();
     assert!(stream.next().await.is_some());
@@ -43,7 +43,7 @@ async fn dropping_a_stream_frees_its_blocks_and_stops_the_work() {
 }
 
 #[tokio::test]
-async fn dropping_a_request_stops_it_in_the_prompt_too() {
+async fn disconnect_in_the_prompt_stops_the_work_too() {
     let server = slow_server();
     // Sixty tokens a step: the prompt alone takes half a second.
     let long = json!({"messages": [{"role": "user", "content": " t10".repeat(3000)}]});
@@ -134,7 +134,7 @@ async fn read_to_end(mut connection: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_frees_its_blocks() {
+async fn disconnect_of_a_socket_frees_its_blocks() {
     let server = slow_server();
     let served = serve(&server, Duration::ZERO).await;
     let mut streaming = connect(&served, &endless()).await;

@@ -8,6 +8,7 @@ mod chat;
 mod completions;
 mod embeddings;
 mod errors;
+mod fields;
 mod lifecycle;
 mod ollama;
 mod responses;

@@ -3,27 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::snapshot::assert_recorded;
-use crate::spelling::{PLAIN, saying};
-use crate::support::{Reply, server};
+use crate::spelling::{HERMES, PLAIN, THINKING, saying};
+use crate::support::{Reply, server, with};
 
 const CHAT: &str = "/api/chat";
 const GENERATE: &str = "/api/generate";
-const HERMES: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}\
-    {% for m in messages %}<{{ m.role }}>{{ m.content }}\
-    {% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
-    {% endfor %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-const THINKING: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
-    {% if enable_thinking is defined and not enable_thinking %}[answer]\
-    {% else %}<think>\n{% endif %}{% if false %}</think>{% endif %}";
-
-fn with(mut request: Value, fields: Value) -> Value {
-    let Value::Object(fields) = fields else {
-        panic!("fields are an object")
-    };
-    request.as_object_mut().unwrap().extend(fields);
-    request
-}
-
 fn count_from_ten(fields: Value) -> Value {
     let messages = json!([{"role": "user", "content": " t10"}]);
     with(
@@ -275,6 +259,18 @@ async fn what_cannot_be_done_is_refused_by_name() {
         assert_eq!(status, 400, "{fields}");
         assert!(message.contains(expected), "{fields}: {message}");
     }
+    for raw in [json!({"raw": true}), json!({"suffix": "y"})] {
+        for (field, value) in [("system", json!("s")), ("think", json!(true))] {
+            let mut request = raw.clone();
+            request["prompt"] = "x".into();
+            request[field] = value;
+            let (status, message) = error(&server.post(GENERATE, &request).await);
+            assert!(
+                status == 400 && message.contains(&format!("`{field}`")),
+                "{message}"
+            );
+        }
+    }
     for field in ["suffix", "template"] {
         let (status, message) = error(
             &server
@@ -288,4 +284,49 @@ async fn what_cannot_be_done_is_refused_by_name() {
         404
     );
     assert_eq!(error(&server.get("/api/none").await).0, 404);
+}
+
+#[tokio::test]
+async fn a_gap_is_filled_as_completions_fill_it() {
+    // What a model says when the gap is full is no part of what fills it.
+    let server = saying("b<|fim_pad|>c", PLAIN);
+    let gap = json!({"prompt": "a", "suffix": "c", "stream": false, "options": {"temperature": 0}});
+    let answer = server.post(GENERATE, &gap).await.json();
+    assert_eq!(
+        (&answer["response"], &answer["done_reason"]),
+        (&json!("b"), &json!("stop"))
+    );
+    // What begins every text, three marks, and a token for each byte.
+    assert_eq!(answer["prompt_eval_count"], 6);
+
+    let gap = json!({"prompt": "a", "suffix": "c", "prompt_logprobs": 0, "max_tokens": 9});
+    let answer = server.post("/v1/completions", &gap).await.json();
+    let choice = &answer["choices"][0];
+    assert_eq!(
+        (&choice["text"], &choice["finish_reason"]),
+        (&json!("b"), &json!("stop"))
+    );
+    let places = choice["prompt_logprobs"].as_array().unwrap();
+    let read = places[1..].iter().map(|place| {
+        let (_, token) = place.as_object().unwrap().iter().next().unwrap();
+        token["decoded_token"].as_str().unwrap().to_owned()
+    });
+    let read: Vec<String> = read.collect();
+    let expected = [
+        "<|fim_prefix|>",
+        "a",
+        "<|fim_suffix|>",
+        "c",
+        "<|fim_middle|>",
+    ];
+    assert_eq!(read, expected);
+
+    let shown = server.post("/api/show", &json!({})).await.json();
+    assert!(
+        shown["capabilities"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("insert")),
+        "{shown}"
+    );
 }

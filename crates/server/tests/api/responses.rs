@@ -5,37 +5,16 @@ use axum::http::Request;
 use serde_json::{Value, json};
 
 use crate::snapshot::assert_recorded;
-use crate::spelling::{PLAIN, saying};
-use crate::support::{CREATED, Reply, TestServer, server};
+use crate::spelling::{HERMES, PLAIN, THINKING, saying};
+use crate::support::{CREATED, Reply, TestServer, city, server, with};
 
 const RESPONSES: &str = "/v1/responses";
-const HERMES: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}\
-    {% for m in messages %}<{{ m.role }}>{{ m.content }}\
-    {% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
-    {% endfor %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-const THINKING: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
-    {% if enable_thinking is defined and not enable_thinking %}[answer]\
-    {% else %}<think>\n{% endif %}{% if false %}</think>{% endif %}";
-
-fn with(mut request: Value, fields: Value) -> Value {
-    let Value::Object(fields) = fields else {
-        panic!("fields are an object")
-    };
-    request.as_object_mut().unwrap().extend(fields);
-    request
-}
-
 fn count_from_ten(fields: Value) -> Value {
     with(json!({"input": " t10", "max_output_tokens": 3}), fields)
 }
 
 fn weather(fields: Value) -> Value {
-    let tool = json!({"type": "function", "name": "weather", "parameters": {
-        "type": "object",
-        "properties": {"city": {"enum": ["Ulm", "Kiel"]}},
-        "required": ["city"],
-        "additionalProperties": false,
-    }});
+    let tool = json!({"type": "function", "name": "weather", "parameters": city()});
     with(
         json!({"input": "?", "max_output_tokens": 300, "tools": [tool]}),
         fields,

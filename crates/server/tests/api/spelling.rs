@@ -14,8 +14,26 @@ use crate::support::{CREATED, END, TestServer, serve};
 pub(crate) const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}\
                                 {% if add_generation_prompt %}<assistant>{% endif %}";
 
+/// One that shows its model tools, and calls as Hermes writes them.
+pub(crate) const HERMES: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}\
+    {% for m in messages %}<{{ m.role }}>{{ m.content }}\
+    {% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
+    {% endfor %}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+
+/// One that opens a block of reasoning.
+pub(crate) const THINKING: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
+    {% if enable_thinking is defined and not enable_thinking %}[answer]\
+    {% else %}<think>\n{% endif %}{% if false %}</think>{% endif %}";
+
 /// Control tokens beside the end.
-const CONTROL: [&str; 2] = ["[TOOL_CALLS]", "[ARGS]"];
+const CONTROL: [&str; 6] = [
+    "[TOOL_CALLS]",
+    "[ARGS]",
+    "<|fim_prefix|>",
+    "<|fim_suffix|>",
+    "<|fim_middle|>",
+    "<|fim_pad|>",
+];
 
 /// A server of a model with this chat template that answers everything with `reply`.
 pub(crate) fn saying(reply: &str, template: &str) -> TestServer {

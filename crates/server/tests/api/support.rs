@@ -12,7 +12,7 @@ use matou_chat::{ChatTemplate, TemplateSource, Tokenizer};
 use matou_engine::{Engine, EngineConfig, SamplingParams};
 use matou_model::{ForwardBatch, KvCacheDtype, LanguageModel, Logits, ModelError, ModelInfo};
 use matou_server::{AppState, ModelCard, SharedState, app};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 /// Tokens of the vocabulary: `<pad>`, `<s>`, `</s>`, then ` t3` to ` t127`.
@@ -86,6 +86,25 @@ fn successor(token: u32) -> u32 {
     } else {
         token + 1
     }
+}
+
+/// A request with further fields, or others.
+pub(crate) fn with(mut request: Value, fields: Value) -> Value {
+    let Value::Object(fields) = fields else {
+        panic!("fields are an object")
+    };
+    request.as_object_mut().unwrap().extend(fields);
+    request
+}
+
+/// The schema of the arguments that tools take: the name of one of two cities.
+pub(crate) fn city() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"city": {"enum": ["Ulm", "Kiel"]}},
+        "required": ["city"],
+        "additionalProperties": false,
+    })
 }
 
 /// A server to be asked.

@@ -2,54 +2,31 @@
 
 use serde_json::{Value, json};
 
-use crate::spelling::{PLAIN, saying};
-use crate::support::Reply;
+use crate::spelling::{HERMES, PLAIN, THINKING, saying};
+use crate::support::{Reply, city, with};
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// A template that shows its model tools, and calls as Hermes writes them.
-const HERMES: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}\
-    {% for m in messages %}<{{ m.role }}>{{ m.content }}\
-    {% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
-    {% endfor %}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-/// One of a model that marks calls with control tokens.
+/// A template of a model that marks calls with control tokens.
 const MISTRAL: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
     {% if false %}[TOOL_CALLS]x[ARGS]{{ tools }}{% endif %}[assistant]";
-/// One that opens a block of reasoning.
-const THINKING: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
-    {% if enable_thinking is defined and not enable_thinking %}[answer]\
-    {% else %}<think>\n{% endif %}{% if false %}</think>{% endif %}";
-
 const WEATHER: &str = r#"<tool_call>
 {"name": "weather", "arguments": {"city": "Ulm"}}
 </tool_call>"#;
 
 fn tool(name: &str, fields: Value) -> Value {
-    let mut function = json!({"name": name, "parameters": {
-        "type": "object",
-        "properties": {"city": {"enum": ["Ulm", "Kiel"]}},
-        "required": ["city"],
-        "additionalProperties": false,
-    }});
-    let Value::Object(fields) = fields else {
-        panic!("fields are an object")
-    };
-    function.as_object_mut().unwrap().extend(fields);
+    let function = with(json!({"name": name, "parameters": city()}), fields);
     json!({"type": "function", "function": function})
 }
 
 /// A request with the tools `weather` and `time`.
 fn request(fields: Value) -> Value {
-    let mut request = json!({
+    let request = json!({
         "messages": [{"role": "user", "content": "?"}],
         "tools": [tool("weather", json!({})), tool("time", json!({}))],
         "max_tokens": 300,
     });
-    let Value::Object(fields) = fields else {
-        panic!("fields are an object")
-    };
-    request.as_object_mut().unwrap().extend(fields);
-    request
+    with(request, fields)
 }
 
 /// Message and finish reason of a model that wants to say `reply`.
@@ -369,6 +346,52 @@ async fn a_grammar_holds_for_what_comes_after_reasoning() {
     let (message, _) = said("Hm, no.</think>no", THINKING, fields).await;
     assert_eq!(message["reasoning_content"], "Hm, no.");
     assert!(["yes", "maybe"].contains(&message["content"].as_str().unwrap()));
+}
+
+/// What is thought and said, whole and streamed the same.
+async fn thought(reply: &str, template: &str, fields: Value) -> (String, String) {
+    let mut fields = fields;
+    fields["tools"] = Value::Null;
+    fields["max_tokens"] = json!(100);
+    let (message, _) = said(reply, template, fields).await;
+    let text = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
+    (text("reasoning_content"), text("content"))
+}
+
+#[tokio::test]
+async fn no_more_is_thought_than_the_budget() {
+    let pair = |thought: &str, said: &str| (thought.to_owned(), said.to_owned());
+    // What the scripted model goes on with is its reply from the beginning.
+    for name in [
+        "thinking_token_budget",
+        "thinking_budget",
+        "thinking_budget_tokens",
+    ] {
+        let found = thought("abcdef", THINKING, json!({name: 3})).await;
+        assert_eq!(found, pair("abc", "abcdef"));
+    }
+    for (reply, budget, expected) in [
+        // Nothing at all, and not the half of a character.
+        ("abc", 0, pair("", "abc")),
+        ("aé!", 2, pair("aé", "aé!")),
+        // Enough changes nothing, be it by one token.
+        ("ab</think>c", 2 + 8, pair("ab", "c")),
+    ] {
+        let found = thought(reply, THINKING, json!({"thinking_token_budget": budget})).await;
+        assert_eq!(found, expected, "{reply}");
+    }
+    // A block that the model opens itself counts from there.
+    let opens_itself = format!("{PLAIN}{{% if false %}}</think>{{% endif %}}");
+    let budget = json!({"thinking_token_budget": 2});
+    let found = thought(" <think>abcd", &opens_itself, budget.clone()).await;
+    assert_eq!(found.0, "ab");
+    let found = thought("abc <think>d", &opens_itself, budget).await;
+    assert_eq!(found, pair("", "abc <think>d"));
+    // A grammar holds for what comes after.
+    let both = json!({"thinking_token_budget": 3, "guided_choice": ["yes", "maybe"]});
+    let (thoughts, content) = thought("Hm, no, not really", THINKING, both).await;
+    assert_eq!(thoughts, "Hm,");
+    assert!(["yes", "maybe"].contains(&content.as_str()), "{content}");
 }
 
 #[tokio::test]

@@ -1,25 +1,42 @@
-//! What clones get wrong: one test a topic, named after it. Two topics are tested elsewhere: clients
-//! that disconnect in `lifecycle`, characters spread over tokens beside the code that joins them.
+//! What clones get wrong: one test a topic, or several that begin with its name.
+//!
+//! | topic | tests |
+//! |---|---|
+//! | framing | [`framing`] |
+//! | first chunk | [`first_chunk`] |
+//! | usage | [`usage`] |
+//! | finish reason | [`finish_reason`] |
+//! | tool deltas | `tools::tool_deltas_*` |
+//! | errors | [`errors`]; each status in `errors` and `access` |
+//! | null | [`null`]; for every field in `sweep` |
+//! | unknown fields | [`unknown_fields`]; fields that only others know in `fields` |
+//! | chat logprobs | [`chat_logprobs`] |
+//! | legacy logprobs | [`legacy_logprobs`] |
+//! | stop strings | [`stop_strings`] |
+//! | UTF-8 | [`utf_8`] |
+//! | n > 1 | [`n_greater_than_one`] |
+//! | too long | [`too_long`] |
+//! | tool choice | `tools::tool_choice_*`, `tools::parallel_tool_calls_*` |
+//! | response format | `structured::response_format_*` |
+//! | seed | [`seed`] |
+//! | disconnect | `lifecycle::disconnect_*` |
 
 use matou_engine::EngineConfig;
 use serde_json::{Value, json};
 
-use crate::support::{Reply, server, server_with};
+use crate::spelling::{PLAIN, saying};
+use crate::support::{server, server_with, with};
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
 
 /// A chat request whose answer begins with ` t11`.
-fn count_from_ten(fields: Value) -> Value {
-    let mut request = json!({"messages": [{"role": "user", "content": " t10"}], "max_tokens": 4});
-    let Value::Object(fields) = fields else {
-        panic!("fields are an object")
-    };
-    request.as_object_mut().unwrap().extend(fields);
-    request
+pub(crate) fn count_from_ten(fields: Value) -> Value {
+    let messages = json!([{"role": "user", "content": " t10"}]);
+    with(json!({"messages": messages, "max_tokens": 4}), fields)
 }
 
-fn content_of(chunks: &[Value], index: u64) -> String {
+pub(crate) fn content_of(chunks: &[Value], index: u64) -> String {
     let choices = chunks
         .iter()
         .flat_map(|chunk| chunk["choices"].as_array().unwrap());
@@ -319,6 +336,33 @@ async fn stop_strings() {
 }
 
 #[tokio::test]
+async fn utf_8() {
+    // Of this model, each token is a byte.
+    let text = "dé€🦀 e\u{301}";
+    let server = saying(text, PLAIN);
+    let mut request = json!({"messages": [{"role": "user", "content": "?"}], "stream": true});
+    let chunks = server.post(CHAT, &request).await.chunks();
+    let deltas = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str());
+    let deltas: Vec<&str> = deltas.filter(|delta| !delta.is_empty()).collect();
+    // No character is sent before it is whole.
+    let characters: Vec<String> = text.chars().map(String::from).collect();
+    assert_eq!(deltas, characters);
+
+    // What is half a character at the end is lost, and nothing else is.
+    for (max_tokens, expected) in [(1, "d"), (2, "d\u{fffd}"), (3, "dé"), (9, "dé€\u{fffd}")] {
+        request["max_tokens"] = max_tokens.into();
+        request["stream"] = true.into();
+        let chunks = server.post(CHAT, &request).await.chunks();
+        assert_eq!(content_of(&chunks, 0), expected, "{max_tokens} tokens");
+        request["stream"] = false.into();
+        let answer = server.post(CHAT, &request).await.json();
+        assert_eq!(answer["choices"][0]["message"]["content"], expected);
+    }
+}
+
+#[tokio::test]
 async fn n_greater_than_one() {
     let server = server();
     let answer = server
@@ -393,57 +437,4 @@ async fn seed() {
     assert_eq!(first["choices"], answer(7).await["choices"]);
     assert_ne!(first["choices"], answer(-8).await["choices"]);
     assert_eq!(first["system_fingerprint"], "fp_test");
-}
-
-#[tokio::test]
-async fn a_stream_adds_up_to_the_whole_answer() {
-    let server = server();
-    let fields = [
-        json!({}),
-        json!({"stop": "t13"}),
-        json!({"stop": ["4", "t12 t1"], "n": 2}),
-        json!({"temperature": 1.5, "seed": 3, "max_tokens": 30, "n": 2, "logit_bias": {"99": -100}}),
-        json!({"max_tokens": 1}),
-        json!({
-            "messages": [{"role": "user", "content": " t120"}],
-            "skip_special_tokens": false, "ignore_eos": true, "max_tokens": 20,
-        }),
-    ];
-    for fields in fields {
-        let whole = server
-            .post(CHAT, &count_from_ten(fields.clone()))
-            .await
-            .json();
-        let mut streamed = count_from_ten(fields);
-        streamed["stream"] = true.into();
-        let chunks = server.post(CHAT, &streamed).await.chunks();
-        for choice in whole["choices"].as_array().unwrap() {
-            let content = content_of(&chunks, choice["index"].as_u64().unwrap());
-            assert_eq!(
-                content,
-                choice["message"]["content"].as_str().unwrap(),
-                "{streamed}"
-            );
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_recorded_stream() {
-    let request = count_from_ten(json!({
-        "max_tokens": 2, "stream": true, "stream_options": {"include_usage": true},
-    }));
-    let Reply { text, .. } = server().post(CHAT, &request).await;
-    let head = r#""id":"chatcmpl-test","object":"chat.completion.chunk","created":1700000000,"model":"counter","system_fingerprint":"fp_test""#;
-    let expected = [
-        r#""choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"usage":null"#,
-        r#""choices":[{"index":0,"delta":{"content":" t11"},"logprobs":null,"finish_reason":null}],"usage":null"#,
-        r#""choices":[{"index":0,"delta":{"content":" t12"},"logprobs":null,"finish_reason":null}],"usage":null"#,
-        r#""choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}],"usage":null"#,
-        r#""choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"prompt_tokens_details":{"cached_tokens":0}}"#,
-    ];
-    let frames = expected
-        .map(|rest| format!("data: {{{head},{rest}}}\n\n"))
-        .concat();
-    assert_eq!(text, frames + "data: [DONE]\n\n");
 }

@@ -3,6 +3,7 @@
 mod answer;
 pub mod convert;
 mod errors;
+pub(super) mod models;
 pub mod stream;
 pub mod wire;
 
@@ -54,7 +55,7 @@ async fn create(
 }
 
 fn prepare(state: &AppState, body: &JsonBody) -> Result<(Conversation, bool), ApiError> {
-    let wire: MessagesRequest = body.parse()?;
+    let wire: MessagesRequest = body.read()?;
     let user = wire
         .metadata
         .as_ref()
@@ -75,7 +76,7 @@ async fn count_tokens(
     body: JsonBody,
 ) -> Result<Json<TokenCount>, ApiError> {
     let count = move |state: &AppState| {
-        let wire: MessagesRequest = body.parse()?;
+        let wire: MessagesRequest = body.read()?;
         state.check_model(wire.model.as_deref())?;
         let request = messages_request(wire)?;
         tokenize_chat(state.template.as_deref(), &state.tokenizer, &request)

@@ -2,7 +2,7 @@
 //! so that what is missing gets a message of its own, and unknown fields are skipped.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::dialects::union::TextOr;
@@ -15,7 +15,6 @@ pub struct MessagesRequest {
     /// The conversation so far, of users and assistant.
     pub messages: Option<Vec<Message>>,
     /// What the assistant is told before it: text, or blocks of text.
-    #[schema(value_type = Option<Value>)]
     pub system: Option<TextOr<Block>>,
     /// Largest number of tokens to generate.
     pub max_tokens: Option<i64>,
@@ -41,21 +40,15 @@ pub struct MessagesRequest {
     pub metadata: Option<Metadata>,
     /// Class of service; this server has one.
     pub service_tier: Option<String>,
-    /// Tools on other servers, which this one does not call.
-    pub mcp_servers: Option<Value>,
-    /// A container to run code in, which this server does not have.
-    pub container: Option<Value>,
-    /// Rules by which to drop parts of the conversation, which this server does not do.
-    pub context_management: Option<Value>,
 }
 
 /// One turn.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = AnthropicMessage)]
 pub struct Message {
     /// `user` or `assistant`.
     pub role: Option<String>,
     /// Text, or blocks.
-    #[schema(value_type = Option<Value>)]
     pub content: Option<TextOr<Block>>,
 }
 
@@ -74,11 +67,11 @@ pub struct Block {
     /// The function of `tool_use`.
     pub name: Option<String>,
     /// The arguments of `tool_use`.
-    pub input: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    pub input: Option<Map<String, Value>>,
     /// The call that `tool_result` answers.
     pub tool_use_id: Option<String>,
     /// What the tool gave: text, or blocks of text.
-    #[schema(value_type = Option<Value>)]
     pub content: Option<TextOr<TextBlock>>,
     /// Whether the tool failed.
     pub is_error: Option<bool>,
@@ -96,6 +89,7 @@ pub struct TextBlock {
 
 /// A function that may be called.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = AnthropicTool)]
 pub struct Tool {
     /// `custom`; the other types run on Anthropic's servers.
     #[serde(rename = "type")]
@@ -105,7 +99,8 @@ pub struct Tool {
     /// What it is for.
     pub description: Option<String>,
     /// JSON schema of its arguments.
-    pub input_schema: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    pub input_schema: Option<Map<String, Value>>,
     /// Whether the arguments must satisfy the schema whatever the model would rather write.
     pub strict: Option<bool>,
 }
@@ -231,6 +226,7 @@ pub enum BlockDelta<'a> {
 
 /// Token counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AnthropicUsage)]
 pub struct Usage {
     /// Tokens of the prompt that were computed.
     pub input_tokens: usize,
@@ -247,6 +243,39 @@ pub struct Usage {
 pub struct TokenCount {
     /// Tokens of the prompt.
     pub input_tokens: usize,
+}
+
+/// `GET /v1/models`, for who sends `anthropic-version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ModelPage {
+    /// One entry for each name that is served.
+    pub data: Vec<ModelInfo>,
+    /// Whether there are others in the direction that was asked for.
+    pub has_more: bool,
+    /// The first entry's id.
+    pub first_id: Option<String>,
+    /// The last entry's id.
+    pub last_id: Option<String>,
+}
+
+/// A served model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ModelInfo {
+    /// `model`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its name.
+    pub id: String,
+    /// The same: people read it as it is.
+    pub display_name: String,
+    /// When it was loaded, by RFC 3339.
+    pub created_at: String,
+    /// `active`.
+    pub lifecycle: &'static str,
+    /// Largest number of tokens of prompt and answer together.
+    pub max_input_tokens: usize,
+    /// The same: it is what both share.
+    pub max_tokens: usize,
 }
 
 /// The events of a stream, each sent under the name that its type says.

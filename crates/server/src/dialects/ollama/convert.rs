@@ -4,9 +4,13 @@ use matou_engine::SamplingParams;
 use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value, json};
 
-use super::wire::{ChatFields, CommonFields, GenerateFields, Message, RunnerOptions, ToolCall};
-use crate::dialects::fields::in_range;
-use crate::dialects::openai::convert::{MAX_TOP_LOGPROBS, functions, generation_options};
+use super::wire::{
+    ChatFields, CommonFields, GenerateFields, Message, Options, RunnerOptions, ToolCall,
+};
+use crate::body::read_object;
+use crate::dialects::fields::{in_range, logprobs, required};
+use crate::dialects::openai::convert::{functions, generation_options};
+use crate::dialects::openai::wire::SharedFields;
 use crate::error::ApiError;
 use crate::functions::{FunctionChoice, tool_use};
 use crate::request::{
@@ -21,8 +25,24 @@ pub enum Call {
     Load,
     /// An answer to a conversation.
     Chat(Box<ChatCall>),
-    /// The continuation of a text.
-    Raw(PromptInput, Box<ChatCall>),
+    /// The continuation of a text, or what lies between it and the text that is to follow.
+    Raw {
+        /// The text.
+        prompt: PromptInput,
+        /// What comes after the gap, if there is one.
+        suffix: Option<String>,
+        /// How to answer; there are no messages.
+        call: Box<ChatCall>,
+    },
+}
+
+/// What holds where a request says nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults<'a> {
+    /// The model's own sampling parameters.
+    pub sampling: &'a SamplingParams,
+    /// The length of the context, in tokens.
+    pub max_model_len: usize,
 }
 
 /// Checks and converts `POST /api/chat`.
@@ -32,12 +52,10 @@ pub enum Call {
 /// Names the first field that cannot be honoured, and why.
 pub fn chat_call(
     common: CommonFields,
-    runner: &RunnerOptions,
     chat: ChatFields,
-    defaults: &SamplingParams,
-    max_model_len: usize,
+    defaults: Defaults<'_>,
 ) -> Result<Call, ApiError> {
-    let mut call = call(common, runner, defaults, max_model_len)?;
+    let mut call = call(common, defaults)?;
     let messages = chat.messages.unwrap_or_default();
     if messages.is_empty() {
         return Ok(Call::Load);
@@ -70,56 +88,57 @@ pub fn chat_call(
 /// Names the first field that cannot be honoured, and why.
 pub fn generate_call(
     common: CommonFields,
-    runner: &RunnerOptions,
     generate: GenerateFields,
-    defaults: &SamplingParams,
-    max_model_len: usize,
+    defaults: Defaults<'_>,
 ) -> Result<Call, ApiError> {
-    let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let refused = [
-        ("suffix", is_given(&generate.suffix)),
-        ("template", is_given(&generate.template)),
-        (
-            "context",
-            generate.context.is_some_and(|ids| !ids.is_empty()),
-        ),
-        (
-            "images",
-            generate.images.is_some_and(|images| !images.is_empty()),
-        ),
-    ];
-    if let Some((param, _)) = refused.iter().find(|(_, is_given)| *is_given) {
-        let message = format!("`{param}` is not supported by this server.");
-        return Err(ApiError::unsupported(*param, message));
-    }
-    let mut call = call(common, runner, defaults, max_model_len)?;
+    let suffix = generate.suffix.filter(|suffix| !suffix.is_empty());
+    let system = generate.system.filter(|system| !system.is_empty());
+    let is_raw = generate.raw.unwrap_or(false) || suffix.is_some();
+    let mut call = call(common, defaults)?;
     let Some(prompt) = generate.prompt.filter(|prompt| !prompt.is_empty()) else {
         return Ok(Call::Load);
     };
-    if generate.raw.unwrap_or(false) {
+    if is_raw {
+        refuse_with_raw(system.is_some(), call.request.reasoning.as_ref())?;
         call.options.text.continues_prompt = true;
-        let input = PromptInput::Text {
+        let prompt = PromptInput::Text {
             text: prompt,
             add_special_tokens: true,
         };
-        return Ok(Call::Raw(input, Box::new(call)));
+        let call = Box::new(call);
+        return Ok(Call::Raw {
+            prompt,
+            suffix,
+            call,
+        });
     }
-    let system = generate.system.filter(|system| !system.is_empty());
     let messages = &mut call.request.messages;
     messages.extend(system.map(|system| json!({"role": "system", "content": system})));
     messages.push(json!({"role": "user", "content": prompt}));
     Ok(Call::Chat(Box::new(call)))
 }
 
+/// Refuses what a template would have to say.
+fn refuse_with_raw(has_system: bool, reasoning: Option<&Reasoning>) -> Result<(), ApiError> {
+    let thinks = reasoning.is_some_and(|reasoning| *reasoning != Reasoning::Off);
+    let refused = [("system", has_system), ("think", thinks)];
+    match refused.iter().find(|(_, is_given)| *is_given) {
+        Some((param, _)) => {
+            let message = format!(
+                "`{param}` cannot be given with `raw` or `suffix`: the prompt is used as it is."
+            );
+            Err(ApiError::invalid(*param, message))
+        }
+        None => Ok(()),
+    }
+}
+
 /// What both have in common: a call without messages.
-fn call(
-    common: CommonFields,
-    runner: &RunnerOptions,
-    defaults: &SamplingParams,
-    max_model_len: usize,
-) -> Result<ChatCall, ApiError> {
-    let options = options(&common, runner, defaults, max_model_len)
-        .map_err(|error| in_options(error, common.options.is_some()))?;
+fn call(common: CommonFields, defaults: Defaults<'_>) -> Result<ChatCall, ApiError> {
+    let given = common.options.clone().unwrap_or_default();
+    let given: Options = read_object("options", &given.into())?;
+    let mut options = options(given, defaults).map_err(|error| error.renamed_inside("options"))?;
+    options.sampling.logprobs = logprobs(common.logprobs, common.top_logprobs)?;
     Ok(ChatCall {
         model: common.model,
         request: ChatRequest {
@@ -132,6 +151,7 @@ fn call(
         },
         options,
         output: output_grammar(common.format)?,
+        thinking_budget: None,
         response: ResponseOptions {
             stream: common.stream.unwrap_or(true),
             include_usage: true,
@@ -140,20 +160,32 @@ fn call(
     })
 }
 
-fn options(
-    common: &CommonFields,
-    runner: &RunnerOptions,
-    defaults: &SamplingParams,
-    max_model_len: usize,
-) -> Result<GenerationOptions, ApiError> {
-    let fields = common.options.clone().unwrap_or_default();
-    let mut options = generation_options(&fields, defaults)?;
-    if options.n != 1 {
-        return Err(ApiError::unsupported(
-            "n",
-            "`n` is not supported: there is one answer.",
-        ));
+fn options(given: Options, defaults: Defaults<'_>) -> Result<GenerationOptions, ApiError> {
+    check_length(&given.runner, defaults.max_model_len)?;
+    let RunnerOptions {
+        num_predict,
+        repeat_last_n,
+        ..
+    } = given.runner;
+    let fields = SharedFields {
+        sampling: given.sampling,
+        ..SharedFields::default()
+    };
+    let mut options = generation_options(&fields, defaults.sampling)?;
+    if repeat_last_n.is_some_and(|n| n != -1) {
+        let message = "`repeat_last_n` must be -1: repetitions are penalised in the whole text.";
+        return Err(ApiError::unsupported("repeat_last_n", message));
     }
+    options.sampling.max_tokens = match num_predict {
+        None => defaults.sampling.max_tokens,
+        Some(n) if n < 0 => None,
+        given => in_range("num_predict", given, 1, i64::MAX)?.map(|n| n as usize),
+    };
+    Ok(options)
+}
+
+/// Checks that a context is not longer than the server's.
+fn check_length(runner: &RunnerOptions, max_model_len: usize) -> Result<(), ApiError> {
     if let Some(num_ctx) = in_range("num_ctx", runner.num_ctx, 1, i64::MAX)?
         && num_ctx as usize > max_model_len
     {
@@ -163,34 +195,20 @@ fn options(
         );
         return Err(ApiError::unsupported("num_ctx", message));
     }
-    if runner.repeat_last_n.is_some_and(|n| n != -1) {
-        let message = "`repeat_last_n` must be -1: repetitions are penalised in the whole text.";
-        return Err(ApiError::unsupported("repeat_last_n", message));
-    }
-    options.sampling.max_tokens = match runner.num_predict {
-        None => defaults.max_tokens,
-        Some(n) if n < 0 => None,
-        given => in_range("num_predict", given, 1, i64::MAX)?.map(|n| n as usize),
-    };
-    let top = in_range("top_logprobs", common.top_logprobs, 0, MAX_TOP_LOGPROBS)?;
-    if common.logprobs.unwrap_or(false) {
-        options.sampling.logprobs = Some(top.unwrap_or(0) as usize);
-    } else if top.is_some_and(|top| top > 0) {
-        let message = "`top_logprobs` is only allowed when `logprobs` is true.";
-        return Err(ApiError::invalid("top_logprobs", message));
-    }
-    Ok(options)
+    Ok(())
 }
 
-/// Sampling parameters are among the options here.
-fn in_options(error: ApiError, has_options: bool) -> ApiError {
-    match error.param() {
-        Some(param) if has_options && param != "top_logprobs" => {
-            let param = param.to_owned();
-            error.renamed(&param, &format!("options.{param}"))
-        }
-        _ => error,
-    }
+/// Checks the options of an embedding, for which only the length of the context means something.
+///
+/// # Errors
+///
+/// Names the first one that cannot be honoured.
+pub fn check_embed_options(
+    options: Option<Map<String, Value>>,
+    max_model_len: usize,
+) -> Result<(), ApiError> {
+    let given: Options = read_object("options", &options.unwrap_or_default().into())?;
+    check_length(&given.runner, max_model_len).map_err(|error| error.renamed_inside("options"))
 }
 
 fn reasoning(think: Option<&Value>) -> Result<Option<Reasoning>, ApiError> {
@@ -263,12 +281,8 @@ fn template_message(i: usize, message: Message) -> Result<Value, ApiError> {
 }
 
 fn template_call(param: &str, call: ToolCall) -> Result<Value, ApiError> {
-    let Some(name) = call.function.name else {
-        let param = format!("{param}.function.name");
-        let message = format!("`{param}` is missing.");
-        return Err(ApiError::invalid(param, message));
-    };
-    let arguments = call.function.arguments.unwrap_or_else(|| json!({}));
+    let name = required(call.function.name, param, "function.name")?;
+    let arguments = Value::Object(call.function.arguments.unwrap_or_default());
     let function = json!({"name": name, "arguments": arguments.to_string()});
     Ok(json!({"id": call.id, "type": "function", "function": function}))
 }

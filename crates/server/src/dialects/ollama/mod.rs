@@ -10,13 +10,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use chrono::{DateTime, SecondsFormat};
 use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::body::JsonBody;
 use crate::conversation::Conversation;
+use crate::dialects::rfc3339;
 use crate::error::ApiError;
+use crate::gap::{gap_ends, tokenize_gap};
 use crate::generation::begin;
 use crate::message::MessageFormat;
 use crate::prompt::{resolve_sampling, tokenize_input};
@@ -24,9 +25,9 @@ use crate::request::{ChatCall, PromptInput};
 use crate::request_id::RequestId;
 use crate::sse;
 use crate::state::{AppState, SharedState};
-use convert::{Call, chat_call, generate_call};
+use convert::{Call, Defaults, chat_call, generate_call};
 use stream::{Kind, LineEncoder};
-use wire::{CommonFields, RunnerFields};
+use wire::{ChatFields, CommonFields, GenerateFields};
 
 /// The routes of this dialect.
 pub(super) fn router() -> Router<SharedState> {
@@ -76,9 +77,8 @@ async fn answer(
         stream,
     } = state
         .compute(move |state| prepare(state, &body, kind))
-        .await
-        .map_err(|error| error.renamed("reasoning_effort", "think"))?;
-    let created_at = time(state.now());
+        .await?;
+    let created_at = rfc3339(state.now());
     let Some(conversation) = conversation else {
         let encoder = LineEncoder::new(kind, model, created_at, false, &MessageFormat::default());
         return Ok(Json(encoder.loaded()).into_response());
@@ -98,26 +98,38 @@ async fn answer(
 }
 
 fn prepare(state: &AppState, body: &JsonBody, kind: Kind) -> Result<Prepared, ApiError> {
-    let mut common: CommonFields = body.parse()?;
-    let runner: RunnerFields = body.parse()?;
-    let runner = runner.options.unwrap_or_default();
-    check_model(state, common.model.as_deref())?;
-    let model = common.model.take();
-    let defaults = &state.model.default_sampling;
-    let max_model_len = state.engine.config().max_model_len;
-    let call = match kind {
-        Kind::Chat => chat_call(common, &runner, body.parse()?, defaults, max_model_len)?,
-        Kind::Generate => generate_call(common, &runner, body.parse()?, defaults, max_model_len)?,
+    let defaults = Defaults {
+        sampling: &state.model.default_sampling,
+        max_model_len: state.engine.config().max_model_len,
+    };
+    let (model, call) = match kind {
+        Kind::Chat => {
+            let (mut common, chat): (CommonFields, ChatFields) = body.read()?;
+            check_model(state, common.model.as_deref())?;
+            (common.model.take(), chat_call(common, chat, defaults)?)
+        }
+        Kind::Generate => {
+            let (mut common, generate): (CommonFields, GenerateFields) = body.read()?;
+            check_model(state, common.model.as_deref())?;
+            let model = common.model.take();
+            (model, generate_call(common, generate, defaults)?)
+        }
     };
     let (conversation, stream) = match call {
         Call::Load => (None, false),
         Call::Chat(call) => {
             let stream = call.response.stream;
-            (Some(Conversation::prepare(state, *call)?), stream)
+            let conversation = Conversation::prepare(state, *call)
+                .map_err(|error| error.renamed("reasoning_effort", "think"))?;
+            (Some(conversation), stream)
         }
-        Call::Raw(input, call) => {
+        Call::Raw {
+            prompt,
+            suffix,
+            call,
+        } => {
             let stream = call.response.stream;
-            (Some(raw(state, &input, *call)?), stream)
+            (Some(raw(state, &prompt, suffix.as_deref(), *call)?), stream)
         }
     };
     Ok(Prepared {
@@ -128,15 +140,28 @@ fn prepare(state: &AppState, body: &JsonBody, kind: Kind) -> Result<Prepared, Ap
     })
 }
 
-/// A prompt that goes to the model as it is.
-fn raw(state: &AppState, input: &PromptInput, call: ChatCall) -> Result<Conversation, ApiError> {
+/// A prompt that goes to the model as it is, or with a gap before `suffix`.
+fn raw(
+    state: &AppState,
+    prompt: &PromptInput,
+    suffix: Option<&str>,
+    call: ChatCall,
+) -> Result<Conversation, ApiError> {
     let mut options = call.options;
+    let prompt_token_ids = match suffix {
+        None => tokenize_input(&state.tokenizer, prompt)?,
+        Some(suffix) => {
+            let ends = gap_ends(&state.tokenizer);
+            options.sampling.stop_token_ids.extend(ends);
+            tokenize_gap(&state.tokenizer, prompt, suffix)?
+        }
+    };
     options.sampling = resolve_sampling(&state.tokenizer, &options)?;
     if let Some(output) = &call.output {
         options.sampling.constraint = Some(state.constraint(output, None)?);
     }
     Ok(Conversation {
-        prompt_token_ids: tokenize_input(&state.tokenizer, input)?,
+        prompt_token_ids,
         options,
         format: MessageFormat::default(),
     })
@@ -151,15 +176,6 @@ fn check_model(state: &AppState, model: Option<&str>) -> Result<(), ApiError> {
         },
         fine => fine,
     }
-}
-
-/// A Unix time in Ollama's spelling.
-fn time(seconds: u64) -> String {
-    let time = i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    time.unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// An error in Ollama's shape.

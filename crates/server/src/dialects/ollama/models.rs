@@ -6,10 +6,12 @@ use axum::extract::State;
 use matou_chat::reasoning::ReasoningFormat;
 use serde_json::{Map, Value, json};
 
+use super::check_model;
 use super::wire::ShowRequest;
-use super::{check_model, time};
 use crate::body::JsonBody;
+use crate::dialects::rfc3339;
 use crate::error::ApiError;
+use crate::gap::fills_gaps;
 use crate::state::{AppState, SharedState};
 
 /// All names under which the model is served.
@@ -37,7 +39,7 @@ pub(super) async fn show(
     State(state): State<SharedState>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let request: ShowRequest = body.parse()?;
+    let request: ShowRequest = body.read()?;
     check_model(&state, request.model.or(request.name).as_deref())?;
     let info = state.engine.model_info();
     let architecture = info.architecture.as_str();
@@ -61,6 +63,9 @@ pub(super) async fn show(
     model_info.extend(general);
     let source = state.template.as_ref().map(|template| template.source());
     let mut capabilities = vec!["completion", "embedding"];
+    if fills_gaps(&state.tokenizer) {
+        capabilities.push("insert");
+    }
     if let Some(source) = source {
         capabilities.push("tools");
         if ReasoningFormat::detect(source).is_some() {
@@ -74,7 +79,7 @@ pub(super) async fn show(
         "details": details(&state),
         "model_info": model_info,
         "capabilities": capabilities,
-        "modified_at": time(state.model.created),
+        "modified_at": rfc3339(state.model.created),
     })))
 }
 
@@ -87,7 +92,7 @@ fn entry(state: &AppState, name: &str) -> Value {
     json!({
         "name": name,
         "model": name,
-        "modified_at": time(state.model.created),
+        "modified_at": rfc3339(state.model.created),
         "size": state.engine.model_info().weight_bytes,
         "digest": state.model.fingerprint,
         "details": details(state),

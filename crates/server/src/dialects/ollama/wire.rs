@@ -1,11 +1,12 @@
 //! Ollama's JSON, field by field. Options that are sampling parameters are those of
-//! [`SharedFields`].
+//! [`SamplingFields`].
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::dialects::openai::wire::{OneOrMany, SharedFields, ToolDefinition};
+use crate::dialects::openai::wire::{SamplingFields, ToolDefinition};
+use crate::dialects::union::TextOr;
 
 /// `POST /api/chat` and `POST /api/generate`: the fields that both have.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -17,7 +18,8 @@ pub struct CommonFields {
     /// `json`, or a JSON schema.
     pub format: Option<Value>,
     /// How to choose tokens.
-    pub options: Option<SharedFields>,
+    #[schema(value_type = Option<Options>)]
+    pub options: Option<Map<String, Value>>,
     /// Whether the model thinks before it answers: a truth value, or `low`, `medium`, `high`.
     pub think: Option<Value>,
     /// How long to keep the model; this server keeps it while it runs.
@@ -28,11 +30,15 @@ pub struct CommonFields {
     pub top_logprobs: Option<i64>,
 }
 
-/// The options that are not sampling parameters elsewhere.
-#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct RunnerFields {
-    /// They come among the others.
-    pub options: Option<RunnerOptions>,
+/// What is among the options.
+#[derive(Debug, Clone, Default, ToSchema)]
+pub struct Options {
+    /// How tokens are chosen.
+    #[serde(flatten)]
+    pub sampling: SamplingFields,
+    /// How long things are.
+    #[serde(flatten)]
+    pub runner: RunnerOptions,
 }
 
 /// Options about the length of things.
@@ -57,6 +63,7 @@ pub struct ChatFields {
 
 /// One message of a conversation.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = OllamaMessage)]
 pub struct Message {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: Option<String>,
@@ -67,6 +74,7 @@ pub struct Message {
     /// The calls that the assistant made.
     pub tool_calls: Option<Vec<ToolCall>>,
     /// The function whose result a tool message is.
+    #[serde(alias = "name")]
     pub tool_name: Option<String>,
     /// The call that a tool message answers.
     pub tool_call_id: Option<String>,
@@ -76,6 +84,7 @@ pub struct Message {
 
 /// A call that the assistant made.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = OllamaToolCall)]
 pub struct ToolCall {
     /// Names the call.
     pub id: Option<String>,
@@ -89,7 +98,8 @@ pub struct CalledFunction {
     /// Its name.
     pub name: Option<String>,
     /// Its arguments: an object.
-    pub arguments: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    pub arguments: Option<Map<String, Value>>,
 }
 
 /// The other fields of `POST /api/generate`.
@@ -101,28 +111,39 @@ pub struct GenerateFields {
     pub system: Option<String>,
     /// Whether the prompt goes to the model as it is.
     pub raw: Option<bool>,
-    /// Text after the gap that is to be filled, which this server does not do.
+    /// Text after the gap that the answer fills, for models that were trained to.
     pub suffix: Option<String>,
-    /// A template for this request, which this server does not take.
-    pub template: Option<String>,
-    /// Tokens of an earlier answer, which this server does not take.
-    pub context: Option<Vec<i64>>,
-    /// Images, which this server cannot read.
-    pub images: Option<Vec<Value>>,
 }
 
-/// `POST /api/embed`; `POST /api/embeddings` has `prompt` in place of `input`.
+/// `POST /api/embed`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct EmbedRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// A text, or several.
-    #[schema(value_type = Option<Value>)]
-    pub input: Option<OneOrMany>,
-    /// A text.
-    pub prompt: Option<String>,
+    pub input: Option<TextOr<String>>,
     /// Length of the embeddings; the model's own.
     pub dimensions: Option<i64>,
+    /// Whether a text that is too long is cut, which this server does not do.
+    pub truncate: Option<bool>,
+    /// As for answers; how tokens are chosen means nothing here.
+    #[schema(value_type = Option<Options>)]
+    pub options: Option<Map<String, Value>>,
+    /// How long to keep the model; this server keeps it while it runs.
+    pub keep_alive: Option<Value>,
+}
+
+/// `POST /api/embeddings`, the older form.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = OllamaEmbeddingsRequest)]
+pub struct EmbeddingsRequest {
+    /// Name of the model; the served one if missing.
+    pub model: Option<String>,
+    /// A text.
+    pub prompt: Option<String>,
+    /// As for answers; how tokens are chosen means nothing here.
+    #[schema(value_type = Option<Options>)]
+    pub options: Option<Map<String, Value>>,
     /// How long to keep the model; this server keeps it while it runs.
     pub keep_alive: Option<Value>,
 }

@@ -7,6 +7,7 @@ use axum::{Extension, Json};
 use super::answer::chat_completion;
 use super::convert::chat_call;
 use super::stream::ChatEncoder;
+use super::wire::SharedFields;
 use super::{header, trace_labels};
 use crate::body::JsonBody;
 use crate::conversation::Conversation;
@@ -44,9 +45,9 @@ pub(super) async fn create(
 
 fn prepare(state: &AppState, body: &JsonBody) -> Result<(Conversation, ResponseOptions), ApiError> {
     let defaults = &state.model.default_sampling;
-    let shared = body.parse()?;
-    let call = chat_call(body.parse()?, &shared, body.parse()?, defaults)?;
-    trace_labels(&shared);
+    let (wire, shared): (_, SharedFields) = body.read()?;
+    let call = chat_call(wire, &shared, defaults)?;
+    trace_labels(&shared.delivery);
     let response = call.response;
     Ok((Conversation::prepare(state, call)?, response))
 }

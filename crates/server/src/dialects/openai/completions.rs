@@ -9,11 +9,13 @@ use futures_util::stream::select_all;
 use super::answer::{CompletionFormat, completion};
 use super::convert::{CompletionCall, completion_call};
 use super::stream::CompletionEncoder;
+use super::wire::SharedFields;
 use super::{header, trace_labels};
 use crate::body::JsonBody;
 use crate::error::ApiError;
+use crate::gap::{gap_ends, tokenize_gap};
 use crate::generation::{EventStream, begin, collect};
-use crate::prompt::{resolve_sampling, tokenize_gap, tokenize_input};
+use crate::prompt::{resolve_sampling, tokenize_input};
 use crate::request::{GenerationOptions, PromptInput};
 use crate::request_id::RequestId;
 use crate::sse;
@@ -60,9 +62,9 @@ struct Prepared {
 
 fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
     let defaults = &state.model.default_sampling;
-    let shared = body.parse()?;
-    let mut call = completion_call(body.parse()?, &shared, body.parse()?, defaults)?;
-    trace_labels(&shared);
+    let (wire, shared): (_, SharedFields) = body.read()?;
+    let mut call = completion_call(wire, &shared, defaults)?;
+    trace_labels(&shared.delivery);
     state.check_model(call.model.as_deref())?;
     let most = state.engine.config().max_queue_len;
     if call.prompts.len() > most {
@@ -80,6 +82,10 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
             None => tokenize_input(&state.tokenizer, input),
         })
         .collect();
+    if call.suffix.is_some() {
+        let ends = gap_ends(&state.tokenizer);
+        call.options.sampling.stop_token_ids.extend(ends);
+    }
     call.options.sampling = resolve_sampling(&state.tokenizer, &call.options)?;
     if let Some(output) = &call.output {
         call.options.sampling.constraint = Some(state.constraint(output, None)?);

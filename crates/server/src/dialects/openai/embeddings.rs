@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::convert::prompts;
 use super::trace_labels;
 use super::wire::{
-    Embedding, EmbeddingList, EmbeddingUsage, EmbeddingVector, EmbeddingsRequest, SharedFields,
+    DeliveryFields, Embedding, EmbeddingList, EmbeddingUsage, EmbeddingVector, EmbeddingsRequest,
 };
 use crate::body::JsonBody;
 use crate::embedding::MAX_INPUTS;
@@ -24,9 +24,11 @@ pub(super) async fn create(
     body: JsonBody,
 ) -> Result<Json<EmbeddingList>, ApiError> {
     let (inputs, base64) = state
-        .compute(move |state| prepare(state, &body))
-        .await
-        .map_err(|error| error.renamed("prompt", "input"))?;
+        .compute(move |state| {
+            let wire = body.read()?;
+            prepare(state, wire).map_err(|error| error.renamed("prompt", "input"))
+        })
+        .await?;
     let embeddings = state.embed(&request_id, inputs, "input").await?;
     let data = embeddings.vectors.into_iter().enumerate();
     let data = data.map(|(index, vector)| Embedding {
@@ -49,11 +51,10 @@ pub(super) async fn create(
 }
 
 /// The token ids of each text, and whether the answer is wanted in base64.
-fn prepare(state: &AppState, body: &JsonBody) -> Result<(Vec<Vec<u32>>, bool), ApiError> {
-    let wire: EmbeddingsRequest = body.parse()?;
-    trace_labels(&SharedFields {
+fn prepare(state: &AppState, wire: EmbeddingsRequest) -> Result<(Vec<Vec<u32>>, bool), ApiError> {
+    trace_labels(&DeliveryFields {
         user: wire.user,
-        ..SharedFields::default()
+        ..DeliveryFields::default()
     });
     state.check_model(wire.model.as_deref())?;
     check_dimensions(state, wire.dimensions)?;

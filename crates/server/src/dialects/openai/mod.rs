@@ -6,13 +6,13 @@ mod completions;
 pub mod convert;
 mod embeddings;
 pub(super) mod logprobs;
-mod models;
+pub(super) mod models;
 pub mod stream;
 mod tokenize;
 pub mod wire;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::post;
 use tracing::Span;
 use tracing::field::debug;
 
@@ -20,7 +20,7 @@ use crate::dialects::trace_user;
 use crate::request_id::RequestId;
 use crate::state::{AppState, SharedState};
 pub(super) use embeddings::check_dimensions;
-use wire::{Header, SharedFields};
+use wire::{DeliveryFields, Header};
 
 /// The routes of this dialect.
 pub fn router() -> Router<SharedState> {
@@ -28,9 +28,6 @@ pub fn router() -> Router<SharedState> {
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
         .route("/v1/embeddings", post(embeddings::create))
-        .route("/v1/models", get(models::list))
-        // A model's name may have slashes in it.
-        .route("/v1/models/{*id}", get(models::retrieve))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/apply-template", post(tokenize::apply_template))
@@ -48,7 +45,7 @@ fn header(state: &AppState, prefix: &str, object: &'static str, request_id: &Req
 }
 
 /// Notes in the request's trace whom it is for, and the labels that it carries.
-pub(super) fn trace_labels(fields: &SharedFields) {
+pub(super) fn trace_labels(fields: &DeliveryFields) {
     trace_user(fields.user.as_deref());
     if let Some(metadata) = &fields.metadata {
         Span::current().record("metadata", debug(metadata));

@@ -1,19 +1,18 @@
-//! `GET /v1/models` and `GET /v1/models/{id}`.
+//! `GET /v1/models` and `GET /v1/models/{id}` as OpenAI has them.
 
 use axum::Json;
-use axum::extract::{Path, State};
 
 use super::wire::{Model, ModelList};
 use crate::error::ApiError;
-use crate::state::{AppState, SharedState};
+use crate::state::AppState;
 
 /// All names under which the model is served.
-pub(super) async fn list(State(state): State<SharedState>) -> Json<ModelList> {
+pub(crate) fn list(state: &AppState) -> Json<ModelList> {
     let data = state
         .model
         .names
         .iter()
-        .map(|name| model(&state, name))
+        .map(|name| model(state, name))
         .collect();
     Json(ModelList {
         object: "list",
@@ -22,12 +21,9 @@ pub(super) async fn list(State(state): State<SharedState>) -> Json<ModelList> {
 }
 
 /// One of them.
-pub(super) async fn retrieve(
-    State(state): State<SharedState>,
-    Path(id): Path<String>,
-) -> Result<Json<Model>, ApiError> {
-    state.check_model(Some(&id))?;
-    Ok(Json(model(&state, &id)))
+pub(crate) fn retrieve(state: &AppState, id: &str) -> Result<Json<Model>, ApiError> {
+    state.check_model(Some(id))?;
+    Ok(Json(model(state, id)))
 }
 
 fn model(state: &AppState, name: &str) -> Model {

@@ -5,7 +5,8 @@ use axum::extract::State;
 
 use super::convert::{chat_request, token_ids};
 use super::wire::{
-    ChatCompletionRequest, DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse,
+    ChatCompletionRequest, DetokenizeRequest, DetokenizeResponse, SharedFields, TokenizeRequest,
+    TokenizeResponse,
 };
 use crate::body::JsonBody;
 use crate::error::ApiError;
@@ -25,8 +26,8 @@ pub(super) async fn tokenize(
 }
 
 fn tokens(state: &AppState, body: &JsonBody) -> Result<TokenizeResponse, ApiError> {
-    let request: TokenizeRequest = body.parse()?;
-    let chat: ChatCompletionRequest = body.parse()?;
+    // How a conversation is answered does not change how it is read.
+    let (request, chat, _): (TokenizeRequest, ChatCompletionRequest, SharedFields) = body.read()?;
     state.check_model(chat.model.as_deref())?;
     let tokens = match (request.prompt, &chat.messages) {
         (Some(text), None) => {
@@ -75,7 +76,7 @@ pub(super) async fn apply_template(
     body: JsonBody,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
     let render = move |state: &AppState| {
-        let chat: ChatCompletionRequest = body.parse()?;
+        let (chat, _): (ChatCompletionRequest, SharedFields) = body.read()?;
         state.check_model(chat.model.as_deref())?;
         let template = state.template.as_deref().ok_or_else(no_template)?;
         let prompt = render_chat(template, &chat_request(chat)?)?.text();
@@ -96,7 +97,7 @@ pub(super) async fn detokenize(
 }
 
 fn text(state: &AppState, body: &JsonBody) -> Result<DetokenizeResponse, ApiError> {
-    let request: DetokenizeRequest = body.parse()?;
+    let request: DetokenizeRequest = body.read()?;
     state.check_model(request.model.as_deref())?;
     let Some(tokens) = token_ids("tokens", request.tokens.as_deref())? else {
         return Err(ApiError::invalid("tokens", "`tokens` is missing."));

@@ -52,9 +52,11 @@ async fn create(
         format,
         stream,
     } = state
-        .compute(move |state| prepare(state, &body))
-        .await
-        .map_err(in_words_of_this_dialect)?;
+        .compute(move |state| {
+            let fields = body.read()?;
+            prepare(state, fields).map_err(in_words_of_this_dialect)
+        })
+        .await?;
     let tokenizer = Arc::clone(&state.tokenizer);
     let count_tokens = Box::new(move |text: &str| {
         let tokens = tokenizer.encode(text, matou_chat::SpecialTokens::Plain, false);
@@ -93,11 +95,11 @@ struct Prepared {
     stream: bool,
 }
 
-fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
-    let wire: ResponsesRequest = body.parse()?;
-    let shared: SharedFields = body.parse()?;
-    let echoed: EchoedFields = body.parse()?;
-    trace_labels(&shared);
+fn prepare(
+    state: &AppState,
+    (wire, shared, echoed): (ResponsesRequest, SharedFields, EchoedFields),
+) -> Result<Prepared, ApiError> {
+    trace_labels(&shared.delivery);
     let previous = match &wire.previous_response_id {
         None => None,
         Some(id) => Some(state.responses.get(id).ok_or_else(|| {

@@ -2,7 +2,7 @@
 //! [`SharedFields`](crate::dialects::openai::wire::SharedFields).
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::dialects::openai::wire::ChatTokenLogprob;
@@ -14,7 +14,6 @@ pub struct ResponsesRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// What to answer: text, or a list of items.
-    #[schema(value_type = Option<Value>)]
     pub input: Option<TextOr<InputItem>>,
     /// What the model is told first. Not handed on to the next response.
     pub instructions: Option<String>,
@@ -59,7 +58,6 @@ pub struct InputItem {
     /// Of `message`: `system`, `developer`, `user` or `assistant`.
     pub role: Option<String>,
     /// Of `message` and `reasoning`: text, or parts.
-    #[schema(value_type = Option<Value>)]
     pub content: Option<TextOr<InputPart>>,
     /// Of `function_call` and `function_call_output`: names the call.
     pub call_id: Option<String>,
@@ -68,7 +66,6 @@ pub struct InputItem {
     /// The arguments of `function_call`, as JSON text.
     pub arguments: Option<String>,
     /// What the function gave: text, or parts.
-    #[schema(value_type = Option<Value>)]
     pub output: Option<TextOr<InputPart>>,
     /// Of `reasoning`: its text, sealed.
     pub encrypted_content: Option<String>,
@@ -88,6 +85,7 @@ pub struct InputPart {
 
 /// A function that may be called.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = ResponseTool)]
 pub struct Tool {
     /// `function`; the other types run on OpenAI's servers.
     #[serde(rename = "type")]
@@ -97,7 +95,8 @@ pub struct Tool {
     /// What it is for.
     pub description: Option<String>,
     /// JSON schema of its arguments.
-    pub parameters: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    pub parameters: Option<Map<String, Value>>,
     /// Whether the arguments must satisfy the schema whatever the model would rather write.
     pub strict: Option<bool>,
 }
@@ -280,6 +279,7 @@ pub struct OutputText {
 
 /// Token counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ResponseUsage)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub input_tokens: usize,

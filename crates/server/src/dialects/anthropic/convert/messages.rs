@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::dialects::anthropic::wire::{Block, Message, TextBlock};
+use crate::dialects::fields::{missing, required};
 use crate::dialects::union::TextOr;
 use crate::error::ApiError;
 
@@ -108,7 +109,7 @@ fn assistant(blocks: Vec<(String, Block)>) -> Result<Value, ApiError> {
             "tool_use" => {
                 let id = required(block.id, &param, "id")?;
                 let name = required(block.name, &param, "name")?;
-                let input = block.input.unwrap_or_else(|| json!({}));
+                let input = Value::Object(block.input.unwrap_or_default());
                 let function = json!({"name": name, "arguments": input.to_string()});
                 calls.push(json!({"id": id, "type": "function", "function": function}));
             }
@@ -146,14 +147,6 @@ fn texts(param: &str, blocks: Vec<Block>) -> Result<Vec<String>, ApiError> {
         other => Err(unreadable(&format!("{param}[{i}]"), other)),
     };
     blocks.into_iter().enumerate().map(text).collect()
-}
-
-fn required(value: Option<String>, param: &str, field: &str) -> Result<String, ApiError> {
-    value.ok_or_else(|| missing(&format!("{param}.{field}")))
-}
-
-fn missing(param: &str) -> ApiError {
-    ApiError::invalid(param, format!("`{param}` is missing."))
 }
 
 fn unreadable(param: &str, kind: &str) -> ApiError {

@@ -4,10 +4,10 @@ mod messages;
 
 use matou_engine::SamplingParams;
 use matou_grammar::GrammarSpec;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::wire::{MessagesRequest, OutputConfig, Thinking, Tool, ToolChoice};
-use crate::dialects::fields::{in_range, real, stop_strings};
+use crate::dialects::fields::{in_range, missing, real, stop_strings};
 use crate::error::ApiError;
 use crate::functions::{Function, FunctionChoice, tool_use};
 use crate::request::{
@@ -15,6 +15,8 @@ use crate::request::{
     TextOptions,
 };
 
+/// Where the budget is.
+const BUDGET: &str = "thinking.budget_tokens";
 /// Least number of tokens that Anthropic lets a model think.
 const MIN_BUDGET_TOKENS: i64 = 1024;
 /// How much trouble to take, at Anthropic and in the words of OpenAI.
@@ -38,10 +40,10 @@ pub fn messages_call(
     defaults: &SamplingParams,
 ) -> Result<ChatCall, ApiError> {
     let Some(max_tokens) = in_range("max_tokens", wire.max_tokens, 1, i64::MAX)? else {
-        return Err(ApiError::invalid("max_tokens", "`max_tokens` is missing."));
+        return Err(missing("max_tokens"));
     };
-    check_budget(wire.thinking.as_ref(), max_tokens)?;
-    refuse_unsupported(&wire)?;
+    let budget = budget(wire.thinking.as_ref(), max_tokens)?;
+    check_service_tier(wire.service_tier.as_deref())?;
     let temperature = real("temperature", wire.temperature, 0.0, 1.0)?;
     let top_p = real("top_p", wire.top_p, 0.0, 1.0)?.map(|p| p.max(f64::from(f32::MIN_POSITIVE)));
     let top_k = in_range("top_k", wire.top_k, 0, i64::MAX)?;
@@ -81,6 +83,7 @@ pub fn messages_call(
         },
         request,
         output: output.flatten(),
+        thinking_budget: budget.map(|budget| (BUDGET, budget)),
         response,
     })
 }
@@ -151,36 +154,25 @@ fn effort(config: Option<&OutputConfig>) -> Result<Option<&'static str>, ApiErro
     Err(ApiError::invalid("output_config.effort", message))
 }
 
-fn check_budget(thinking: Option<&Thinking>, max_tokens: i64) -> Result<(), ApiError> {
-    const PARAM: &str = "thinking.budget_tokens";
+/// Most tokens to think, of thinking that has a budget.
+fn budget(thinking: Option<&Thinking>, max_tokens: i64) -> Result<Option<usize>, ApiError> {
     let Some(thinking) = thinking.filter(|thinking| thinking.kind == "enabled") else {
-        return Ok(());
+        return Ok(None);
     };
-    let Some(budget) = in_range(PARAM, thinking.budget_tokens, MIN_BUDGET_TOKENS, i64::MAX)? else {
-        return Err(ApiError::invalid(PARAM, format!("`{PARAM}` is missing.")));
+    let Some(budget) = in_range(BUDGET, thinking.budget_tokens, MIN_BUDGET_TOKENS, i64::MAX)?
+    else {
+        return Err(missing(BUDGET));
     };
     if budget >= max_tokens {
         let message =
-            format!("`{PARAM}` ({budget}) must be less than `max_tokens` ({max_tokens}).");
-        return Err(ApiError::invalid(PARAM, message));
+            format!("`{BUDGET}` ({budget}) must be less than `max_tokens` ({max_tokens}).");
+        return Err(ApiError::invalid(BUDGET, message));
     }
-    Ok(())
+    Ok(Some(budget as usize))
 }
 
-fn refuse_unsupported(wire: &MessagesRequest) -> Result<(), ApiError> {
-    let is_nothing =
-        |value: &serde_json::Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
-    for (param, value) in [
-        ("mcp_servers", &wire.mcp_servers),
-        ("container", &wire.container),
-        ("context_management", &wire.context_management),
-    ] {
-        if value.as_ref().is_some_and(|value| !is_nothing(value)) {
-            let message = format!("`{param}` is not supported by this server.");
-            return Err(ApiError::unsupported(param, message));
-        }
-    }
-    match wire.service_tier.as_deref() {
+fn check_service_tier(tier: Option<&str>) -> Result<(), ApiError> {
+    match tier {
         None | Some("auto" | "standard_only") => Ok(()),
         Some(tier) => {
             let message =
@@ -200,10 +192,7 @@ fn output_grammar(config: &OutputConfig) -> Result<Option<OutputGrammar>, ApiErr
             param: PARAM.to_owned(),
             spec: GrammarSpec::JsonSchema(schema.clone()),
         })),
-        ("json_schema", None) => {
-            let param = "output_config.format.schema";
-            Err(ApiError::invalid(param, format!("`{param}` is missing.")))
-        }
+        ("json_schema", None) => Err(missing("output_config.format.schema")),
         (other, _) => {
             let message = format!("`{PARAM}.type` must be \"json_schema\", got \"{other}\".");
             Err(ApiError::invalid(format!("{PARAM}.type"), message))
@@ -221,14 +210,12 @@ fn functions(tools: &[Tool]) -> Result<Vec<Function>, ApiError> {
             return Err(ApiError::unsupported(format!("tools[{i}].type"), message));
         }
         if tool.input_schema.is_none() {
-            let param = format!("tools[{i}].input_schema");
-            let message = format!("`{param}` is missing.");
-            return Err(ApiError::invalid(param, message));
+            return Err(missing(&format!("tools[{i}].input_schema")));
         }
         let function = Function {
             name: tool.name.clone().unwrap_or_default(),
             description: tool.description.clone(),
-            parameters: tool.input_schema.clone(),
+            parameters: tool.input_schema.clone().map(Value::Object),
             strict: tool.strict.unwrap_or(false),
         };
         function.check_name(&format!("tools[{i}].name"))?;
@@ -247,10 +234,7 @@ fn choice(choice: Option<&ToolChoice>) -> Result<(FunctionChoice, bool), ApiErro
         ("any", _) => FunctionChoice::Required,
         ("none", _) => FunctionChoice::None,
         ("tool", Some(name)) => FunctionChoice::Named(name.clone()),
-        ("tool", None) => {
-            let message = "`tool_choice.name` is missing.";
-            return Err(ApiError::invalid("tool_choice.name", message));
-        }
+        ("tool", None) => return Err(missing("tool_choice.name")),
         (other, _) => {
             let message =
                 format!("`tool_choice.type` must be auto, any, tool or none, got \"{other}\".");

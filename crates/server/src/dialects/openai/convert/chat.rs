@@ -5,13 +5,13 @@ use serde_json::{Map, Value, json};
 
 use super::tools::tool_use;
 use super::{
-    MAX_TOP_LOGPROBS, generation_options, in_range, output_grammar, prompt_logprobs,
-    refuse_unsupported, response_options,
+    count, generation_options, in_range, logprobs, output_grammar, prompt_logprobs,
+    response_options,
 };
 use crate::dialects::openai::wire::{
-    ChatCompletionRequest, ChatMessage, Content, ContentPart, FunctionCall, SharedFields, ToolCall,
-    UnsupportedFields,
+    ChatCompletionRequest, ChatMessage, ContentPart, FunctionCall, SharedFields, ToolCall,
 };
+use crate::dialects::union::TextOr;
 use crate::error::ApiError;
 use crate::request::{ChatCall, ChatRequest, Reasoning};
 
@@ -26,16 +26,15 @@ const REASONING_EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high"
 pub fn chat_call(
     wire: ChatCompletionRequest,
     shared: &SharedFields,
-    unsupported: UnsupportedFields,
     defaults: &SamplingParams,
 ) -> Result<ChatCall, ApiError> {
-    refuse_unsupported(unsupported)?;
-    let response = response_options(shared)?;
+    let response = response_options(&shared.delivery)?;
     let mut options = generation_options(shared, defaults)?;
     options.sampling.max_tokens = max_tokens(&wire)?.or(defaults.max_tokens);
-    options.sampling.logprobs = logprobs(&wire)?;
+    options.sampling.logprobs = logprobs(wire.logprobs, wire.top_logprobs)?;
     options.sampling.prompt_logprobs = prompt_logprobs(wire.prompt_logprobs, response.stream)?;
-    let output = output_grammar(shared)?;
+    let output = output_grammar(&shared.grammar)?;
+    let budget = count("thinking_token_budget", wire.thinking_token_budget)?;
     let model = wire.model.clone();
     let request = chat_request(wire)?;
     options.text.continues_prompt = request.continue_final_message;
@@ -44,6 +43,7 @@ pub fn chat_call(
         request,
         options,
         output,
+        thinking_budget: budget.map(|budget| ("thinking_token_budget", budget)),
         response,
     })
 }
@@ -108,18 +108,6 @@ fn max_tokens(wire: &ChatCompletionRequest) -> Result<Option<usize>, ApiError> {
         return Err(ApiError::invalid("max_tokens", message));
     }
     Ok(newer.or(older).map(|tokens| tokens as usize))
-}
-
-fn logprobs(wire: &ChatCompletionRequest) -> Result<Option<usize>, ApiError> {
-    let top = in_range("top_logprobs", wire.top_logprobs, 0, MAX_TOP_LOGPROBS)?;
-    match (wire.logprobs.unwrap_or(false), top) {
-        (true, top) => Ok(Some(top.unwrap_or(0) as usize)),
-        (false, None | Some(0)) => Ok(None),
-        (false, Some(_)) => {
-            let message = "`top_logprobs` is only allowed when `logprobs` is true.";
-            Err(ApiError::invalid("top_logprobs", message))
-        }
-    }
 }
 
 /// The messages as chat templates read them: the fields that were given, under OpenAI's names.
@@ -188,10 +176,10 @@ fn template_message(i: usize, message: ChatMessage) -> Result<Value, ApiError> {
     Ok(Value::Object(fields))
 }
 
-fn template_content(i: usize, content: Content) -> Result<Value, ApiError> {
+fn template_content(i: usize, content: TextOr<ContentPart>) -> Result<Value, ApiError> {
     let parts = match content {
-        Content::Text(text) => return Ok(Value::String(text)),
-        Content::Parts(parts) => parts,
+        TextOr::Text(text) => return Ok(Value::String(text)),
+        TextOr::List(parts) => parts,
     };
     let part = |(j, part): (usize, ContentPart)| {
         let text = match part.kind.as_str() {

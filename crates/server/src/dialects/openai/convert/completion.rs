@@ -4,11 +4,9 @@ use matou_engine::SamplingParams;
 
 use super::{
     MAX_N, MAX_TOP_LOGPROBS, count, generation_options, in_range, output_grammar, prompt_logprobs,
-    refuse_unsupported, response_options, token_ids,
+    response_options, token_ids,
 };
-use crate::dialects::openai::wire::{
-    CompletionRequest, Prompt, PromptElement, SharedFields, UnsupportedFields,
-};
+use crate::dialects::openai::wire::{CompletionRequest, Prompt, PromptElement, SharedFields};
 use crate::error::ApiError;
 use crate::request::{GenerationOptions, OutputGrammar, PromptInput, ResponseOptions};
 
@@ -46,15 +44,9 @@ pub struct CompletionCall {
 pub fn completion_call(
     wire: CompletionRequest,
     shared: &SharedFields,
-    unsupported: UnsupportedFields,
     defaults: &SamplingParams,
 ) -> Result<CompletionCall, ApiError> {
-    refuse_unsupported(UnsupportedFields {
-        suffix: None,
-        best_of: None,
-        ..unsupported
-    })?;
-    let response = response_options(shared)?;
+    let response = response_options(&shared.delivery)?;
     let echo = wire.echo.unwrap_or(false);
     let mut options = generation_options(shared, defaults)?;
     options.text.continues_prompt = true;
@@ -89,7 +81,7 @@ pub fn completion_call(
         model: wire.model,
         prompts: prompts(wire.prompt, wire.add_special_tokens.unwrap_or(true))?,
         options,
-        output: output_grammar(shared)?,
+        output: output_grammar(&shared.grammar)?,
         echo,
         prompt_logprobs,
         response,

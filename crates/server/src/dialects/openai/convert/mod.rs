@@ -11,7 +11,6 @@ mod structured;
 #[cfg(test)]
 mod tests;
 mod tools;
-mod unsupported;
 
 use matou_engine::SamplingParams;
 
@@ -22,18 +21,16 @@ pub use completion::{CompletionCall, completion_call};
 use sampling::sampling_params;
 pub(crate) use structured::output_grammar;
 pub(crate) use tools::{allowed, functions, not_understood, word_choice};
-pub use unsupported::refuse_unsupported;
 
-use super::wire::SharedFields;
+use super::wire::{DeliveryFields, SharedFields};
 pub(super) use crate::dialects::fields::token_ids;
-use crate::dialects::fields::{count, in_range, real, stop_strings};
+use crate::dialects::fields::{MAX_TOP_LOGPROBS, count, in_range, logprobs, real, stop_strings};
+use crate::dialects::union::TextOr;
 use crate::error::ApiError;
 use crate::request::{GenerationOptions, ResponseOptions, TextOptions};
 
 /// Most answers to one prompt, as at OpenAI.
 const MAX_N: i64 = 128;
-/// Most alternatives beside a log-probability, as at OpenAI.
-pub(crate) const MAX_TOP_LOGPROBS: i64 = 20;
 /// What OpenAI allows for labels: how many, and how long a key and a value may be.
 const MAX_METADATA: (usize, usize, usize) = (16, 64, 512);
 /// Most words that a request may forbid: each is looked for at every token.
@@ -50,29 +47,28 @@ pub fn generation_options(
     fields: &SharedFields,
     defaults: &SamplingParams,
 ) -> Result<GenerationOptions, ApiError> {
-    refuse_unkept_promises(fields)?;
-    let n = in_range("n", fields.n, 1, MAX_N)?.unwrap_or(1);
+    let (fields, delivery) = (&fields.sampling, &fields.delivery);
+    refuse_unkept_promises(delivery)?;
+    let n = in_range("n", delivery.n, 1, MAX_N)?.unwrap_or(1);
     let dry_sequence_breakers = match &fields.dry_sequence_breakers {
         Some(strings) => strings.clone(),
         None => DRY_SEQUENCE_BREAKERS.map(str::to_owned).to_vec(),
     };
+    let priority = in_range(
+        "priority",
+        delivery.priority,
+        i32::MIN.into(),
+        i32::MAX.into(),
+    )?;
+    let stop = fields.stop.clone().map_or_else(Vec::new, TextOr::into_list);
     Ok(GenerationOptions {
         sampling: sampling_params(fields, defaults)?,
         dry_sequence_breakers,
         bad_words: bad_words(fields.bad_words.as_deref().unwrap_or_default())?,
         n: n as usize,
-        priority: in_range(
-            "priority",
-            fields.priority,
-            i32::MIN.into(),
-            i32::MAX.into(),
-        )?
-        .unwrap_or(0) as i32,
+        priority: priority.unwrap_or(0) as i32,
         text: TextOptions {
-            stop: stop_strings(
-                "stop",
-                fields.stop.clone().map_or_else(Vec::new, |stop| stop.0),
-            )?,
+            stop: stop_strings("stop", stop)?,
             include_stop_str_in_output: fields.include_stop_str_in_output.unwrap_or(false),
             tokens_as_ids: fields.return_tokens_as_token_ids.unwrap_or(false),
             keep_special_tokens: !fields.skip_special_tokens.unwrap_or(true),
@@ -86,7 +82,7 @@ pub fn generation_options(
 /// # Errors
 ///
 /// When options of a stream are given for an answer that is not streamed.
-pub fn response_options(fields: &SharedFields) -> Result<ResponseOptions, ApiError> {
+pub fn response_options(fields: &DeliveryFields) -> Result<ResponseOptions, ApiError> {
     let stream = fields.stream.unwrap_or(false);
     let timings = fields.timings.unwrap_or(false);
     let Some(options) = &fields.stream_options else {
@@ -142,7 +138,7 @@ fn prompt_logprobs(value: Option<i64>, stream: bool) -> Result<Option<usize>, Ap
 }
 
 /// Refuses what the fields about keeping and billing could promise and this server would not do.
-fn refuse_unkept_promises(fields: &SharedFields) -> Result<(), ApiError> {
+fn refuse_unkept_promises(fields: &DeliveryFields) -> Result<(), ApiError> {
     if fields.store == Some(true) {
         let message = "`store` is not supported: this server keeps no completions.";
         return Err(ApiError::unsupported("store", message));

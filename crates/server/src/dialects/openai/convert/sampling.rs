@@ -3,12 +3,12 @@
 use matou_engine::{MirostatParams, SamplingParams};
 
 use super::{count, in_range, real, token_ids};
-use crate::dialects::openai::wire::SharedFields;
+use crate::dialects::openai::wire::SamplingFields;
 use crate::error::ApiError;
 
 /// The sampling parameters of a request, over the model's own `defaults`.
 pub(super) fn sampling_params(
-    fields: &SharedFields,
+    fields: &SamplingFields,
     defaults: &SamplingParams,
 ) -> Result<SamplingParams, ApiError> {
     let number = |value: Option<f64>, default: f32| value.map_or(default, |value| value as f32);
@@ -82,7 +82,7 @@ fn dry_penalty_last_n(
 
 /// llama.cpp's numbering: 0 is off, 2 is the version that superseded 1.
 fn mirostat(
-    fields: &SharedFields,
+    fields: &SamplingFields,
     defaults: &SamplingParams,
 ) -> Result<Option<MirostatParams>, ApiError> {
     let standard = defaults
@@ -103,7 +103,7 @@ fn mirostat(
     }
 }
 
-fn logit_bias(fields: &SharedFields) -> Result<Vec<(u32, f32)>, ApiError> {
+fn logit_bias(fields: &SamplingFields) -> Result<Vec<(u32, f32)>, ApiError> {
     let bias = |(token, bias): (&String, &f64)| {
         let Ok(token_id) = token.parse() else {
             let message = format!("The keys of `logit_bias` must be token ids, got \"{token}\".");

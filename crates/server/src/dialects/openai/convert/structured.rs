@@ -3,12 +3,12 @@
 use matou_grammar::GrammarSpec;
 use serde_json::Value;
 
-use crate::dialects::openai::wire::{ResponseFormat, SharedFields, StructuredOutputs};
+use crate::dialects::openai::wire::{GrammarFields, ResponseFormat, StructuredOutputs};
 use crate::error::ApiError;
 use crate::request::OutputGrammar;
 
 /// The grammar that a request asks for, if it does, with the name of the field that does.
-pub(crate) fn output_grammar(fields: &SharedFields) -> Result<Option<OutputGrammar>, ApiError> {
+pub(crate) fn output_grammar(fields: &GrammarFields) -> Result<Option<OutputGrammar>, ApiError> {
     let mut asked = Vec::new();
     if let Some(format) = &fields.response_format {
         asked.extend(response_format(format)?);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::JsonBody;
+use crate::dialects::openai::wire::SharedFields;
 use crate::request::{ChatCall, PromptInput};
 
 fn body(json: &Value) -> JsonBody {
@@ -19,23 +20,13 @@ fn chat_with(fields: Value) -> Result<ChatCall, ApiError> {
         panic!("fields are an object")
     };
     request.as_object_mut().unwrap().extend(fields);
-    let body = body(&request);
-    chat_call(
-        body.parse()?,
-        &body.parse()?,
-        body.parse()?,
-        &SamplingParams::default(),
-    )
+    let (wire, shared): (_, SharedFields) = body(&request).read()?;
+    chat_call(wire, &shared, &SamplingParams::default())
 }
 
 fn completion_with(fields: Value) -> Result<CompletionCall, ApiError> {
-    let body = body(&fields);
-    completion_call(
-        body.parse()?,
-        &body.parse()?,
-        body.parse()?,
-        &SamplingParams::default(),
-    )
+    let (wire, shared): (_, SharedFields) = body(&fields).read()?;
+    completion_call(wire, &shared, &SamplingParams::default())
 }
 
 #[track_caller]
@@ -174,12 +165,8 @@ fn silence_means_the_models_own_sampling() {
         ..SamplingParams::default()
     };
     let request = body(&json!({"messages": [{"role": "user", "content": "hi"}], "top_k": 5}));
-    let call = chat_call(
-        request.parse().unwrap(),
-        &request.parse().unwrap(),
-        request.parse().unwrap(),
-        &defaults,
-    );
+    let (wire, shared): (_, SharedFields) = request.read().unwrap();
+    let call = chat_call(wire, &shared, &defaults);
     let sampling = call.unwrap().options.sampling;
     assert_eq!((sampling.temperature, sampling.top_k), (0.25, Some(5)));
 }
@@ -289,7 +276,7 @@ fn each_wrong_type_is_refused_by_the_path_of_its_field() {
             "floating point `1.5`",
         ),
         (json!({"stream": "yes"}), "stream", "expected a boolean"),
-        (json!({"stop": 5}), "stop", "a string or a list of strings"),
+        (json!({"stop": 5}), "stop", "a string or a list"),
         (json!({"stop": ["a", 5]}), "stop[1]", "integer `5`"),
         (json!({"messages": "hi"}), "messages", "expected a sequence"),
         (
@@ -300,7 +287,7 @@ fn each_wrong_type_is_refused_by_the_path_of_its_field() {
         (
             json!({"messages": [{"content": 1}]}),
             "messages[0].content",
-            "list of content parts",
+            "a string or a list",
         ),
         (
             json!({"messages": [{"content": [{"type": "text", "text": 1}]}]}),
@@ -331,26 +318,36 @@ fn each_wrong_type_is_refused_by_the_path_of_its_field() {
 #[test]
 fn each_field_that_is_not_supported_is_refused_and_never_skipped() {
     let cases = [
-        ("modalities", json!(["text", "audio"])),
-        ("best_of", json!(2)),
-        ("functions", json!([{"name": "f"}])),
-        ("use_beam_search", json!(true)),
+        ("modalities", json!(["text", "audio"]), "by this server"),
+        ("functions", json!([{"name": "f"}]), "by this server"),
+        ("best_of", json!(2), "is not a field of this endpoint."),
+        ("max_output_tokens", json!(2), "use `max_tokens`"),
+        ("think", json!(false), "use `reasoning_effort`"),
     ];
-    for (field, value) in cases {
-        let fields = json!({field: value});
-        assert_refused(
-            chat_with(fields),
-            field,
-            "is not supported by this server yet",
-        );
+    for (field, value, says) in cases {
+        assert_refused(chat_with(json!({field: value})), field, says);
     }
+    let message = json!({"role": "user", "content": "x", "images": ["x"]});
+    assert_refused(
+        chat_with(json!({"messages": [message]})),
+        "messages[0].images",
+        "is not supported",
+    );
+    let tool = json!({"type": "function", "function": {"name": "f", "input_schema": {"x": 1}}});
+    assert_refused(
+        chat_with(json!({"tools": [tool]})),
+        "tools[0].function.input_schema",
+        "is not a field",
+    );
 }
 
 #[test]
-fn unsupported_fields_that_ask_for_nothing_pass() {
+fn fields_of_others_that_ask_for_nothing_pass() {
     chat_with(json!({
         "tools": [], "tool_choice": "none", "response_format": {"type": "text"}, "best_of": 1,
-        "modalities": ["text"], "use_beam_search": false, "suffix": "",
+        "modalities": ["text"], "use_beam_search": false, "suffix": "", "length_penalty": 1,
+        "keep_alive": "5m", "echo": false, "raw": null,
+        "messages": [{"role": "user", "content": "x", "type": "message", "images": []}],
     }))
     .unwrap();
 }
@@ -459,7 +456,7 @@ fn each_prompt_that_cannot_be_used_is_refused() {
         (
             json!({"prompt": {"a": 1}}),
             "prompt",
-            "expected a string, or a list",
+            "expected a string or a list",
         ),
         (
             json!({"prompt": "a", "max_tokens": 0}),

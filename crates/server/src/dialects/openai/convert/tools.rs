@@ -30,7 +30,7 @@ fn function((i, tool): (usize, &ToolDefinition)) -> Result<Function, ApiError> {
     let function = Function {
         name: definition.name.unwrap_or_default(),
         description: definition.description,
-        parameters: definition.parameters,
+        parameters: definition.parameters.map(Value::Object),
         strict: definition.strict.unwrap_or(false),
     };
     function.check_name(&format!("tools[{i}].function.name"))?;

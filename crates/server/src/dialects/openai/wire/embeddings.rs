@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Prompt;
+use super::PromptElement;
+use crate::dialects::union::TextOr;
 
 /// `POST /v1/embeddings`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -11,8 +12,7 @@ pub struct EmbeddingsRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// One text or several, as text or as token ids.
-    #[schema(value_type = Option<Value>)]
-    pub input: Option<Prompt>,
+    pub input: Option<TextOr<PromptElement>>,
     /// `float` or `base64`.
     pub encoding_format: Option<String>,
     /// Length of an embedding: the model's own.

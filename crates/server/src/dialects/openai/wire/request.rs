@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::Deserializer;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::structured::{ResponseFormat, StructuredOutputs};
 use super::tools::ToolDefinition;
-use crate::dialects::union::string_or_list;
+use crate::dialects::union::TextOr;
 
 /// `POST /v1/chat/completions`, without the fields of [`SharedFields`].
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -41,6 +40,10 @@ pub struct ChatCompletionRequest {
     pub parallel_tool_calls: Option<bool>,
     /// How long a reasoning model thinks.
     pub reasoning_effort: Option<String>,
+    /// Most tokens that a reasoning model thinks (vLLM; `thinking_budget` for Qwen's API,
+    /// `thinking_budget_tokens` for llama.cpp).
+    #[serde(alias = "thinking_budget", alias = "thinking_budget_tokens")]
+    pub thinking_token_budget: Option<i64>,
     /// Number of most likely tokens to return at each place of the prompt, 0 to 20 (vLLM).
     pub prompt_logprobs: Option<i64>,
 }
@@ -51,8 +54,7 @@ pub struct CompletionRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// One prompt or several, as text or as token ids.
-    #[schema(value_type = Option<Value>)]
-    pub prompt: Option<Prompt>,
+    pub prompt: Option<TextOr<PromptElement>>,
     /// Largest number of tokens to generate.
     pub max_tokens: Option<i64>,
     /// Number of most likely tokens to return at each position.
@@ -70,17 +72,24 @@ pub struct CompletionRequest {
 }
 
 /// Fields that mean the same for chat and for completions.
-#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, ToSchema)]
 pub struct SharedFields {
-    /// How many answers to generate for each prompt.
-    pub n: Option<i64>,
-    /// Whether the answer is streamed.
-    pub stream: Option<bool>,
-    /// Options of a streamed answer.
-    pub stream_options: Option<StreamOptions>,
+    /// How tokens are chosen.
+    #[serde(flatten)]
+    pub sampling: SamplingFields,
+    /// What becomes of the answer.
+    #[serde(flatten)]
+    pub delivery: DeliveryFields,
+    /// The grammar of the answer.
+    #[serde(flatten)]
+    pub grammar: GrammarFields,
+}
+
+/// How tokens are chosen, and which of them are text.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct SamplingFields {
     /// Strings that end the answer.
-    #[schema(value_type = Option<Value>)]
-    pub stop: Option<OneOrMany>,
+    pub stop: Option<TextOr<String>>,
     /// Seed of the random choices.
     pub seed: Option<i64>,
     /// Softmax temperature; 0 is greedy.
@@ -93,15 +102,6 @@ pub struct SharedFields {
     pub frequency_penalty: Option<f64>,
     /// What to add to the logits of single tokens, by token id.
     pub logit_bias: Option<BTreeMap<String, f64>>,
-    /// The end user, for the log.
-    pub user: Option<String>,
-    /// Labels for the log.
-    pub metadata: Option<BTreeMap<String, String>>,
-    /// Whether to keep the answer; this server keeps none.
-    pub store: Option<bool>,
-    /// Class of service; this server has one.
-    pub service_tier: Option<String>,
-
     /// Sample among the k most likely tokens; 0 or -1 for all.
     pub top_k: Option<i64>,
     /// Drop tokens less likely than this share of the most likely one.
@@ -151,13 +151,36 @@ pub struct SharedFields {
     pub include_stop_str_in_output: Option<bool>,
     /// Whether log-probabilities name tokens by their ids, as `token_id:17` (vLLM).
     pub return_tokens_as_token_ids: Option<bool>,
-    /// Whether the answer tells how long it took (llama.cpp).
-    pub timings: Option<bool>,
     /// Whether control tokens are left out of the text.
     pub skip_special_tokens: Option<bool>,
+}
+
+/// How many answers there are, and what becomes of them.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct DeliveryFields {
+    /// How many answers to generate for each prompt.
+    pub n: Option<i64>,
+    /// Whether the answer is streamed.
+    pub stream: Option<bool>,
+    /// Options of a streamed answer.
+    pub stream_options: Option<StreamOptions>,
+    /// The end user, for the log.
+    pub user: Option<String>,
+    /// Labels for the log.
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// Whether to keep the answer; this server keeps none.
+    pub store: Option<bool>,
+    /// Class of service; this server has one.
+    pub service_tier: Option<String>,
     /// Requests with a lower value are served first.
     pub priority: Option<i64>,
+    /// Whether the answer tells how long it took (llama.cpp).
+    pub timings: Option<bool>,
+}
 
+/// The grammar that an answer follows.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct GrammarFields {
     /// The form of the answer.
     pub response_format: Option<ResponseFormat>,
     /// The grammar of the answer (vLLM).
@@ -191,8 +214,7 @@ pub struct ChatMessage {
     /// `system`, `developer`, `user`, `assistant` or `tool`.
     pub role: Option<String>,
     /// The text.
-    #[schema(value_type = Option<Value>)]
-    pub content: Option<Content>,
+    pub content: Option<TextOr<ContentPart>>,
     /// Name of the speaker.
     pub name: Option<String>,
     /// The calls that the assistant made.
@@ -223,15 +245,6 @@ pub struct FunctionCall {
     pub arguments: Option<String>,
 }
 
-/// A message's content: text, or a list of typed parts.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Content {
-    /// Plain text.
-    Text(String),
-    /// Typed parts.
-    Parts(Vec<ContentPart>),
-}
-
 /// One part of a message's content.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct ContentPart {
@@ -244,21 +257,12 @@ pub struct ContentPart {
     pub refusal: Option<String>,
 }
 
-/// One string or a list of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OneOrMany(pub Vec<String>);
-
-/// What `/v1/completions` takes for a prompt.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Prompt {
-    /// One text.
-    Text(String),
-    /// A list: of texts, of token ids (one prompt), or of lists of token ids.
-    List(Vec<PromptElement>),
-}
+/// What `/v1/completions` takes for a prompt: a text, or a list of texts, of token ids (one prompt), or
+/// of lists of token ids.
+pub type Prompt = TextOr<PromptElement>;
 
 /// An element of a prompt list.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(
     untagged,
     expecting = "expected a string, a token id or a list of token ids"
@@ -270,49 +274,6 @@ pub enum PromptElement {
     Text(String),
     /// The token ids of one prompt.
     Tokens(Vec<i64>),
-}
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let content = string_or_list(json, "a string or a list of content parts")?;
-        Ok(content.map_or_else(Self::Parts, Self::Text))
-    }
-}
-
-impl<'de> Deserialize<'de> for Prompt {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let prompt = string_or_list(
-            json,
-            "a string, or a list of strings, token ids or token id lists",
-        )?;
-        Ok(prompt.map_or_else(Self::List, Self::Text))
-    }
-}
-
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let strings = string_or_list(json, "a string or a list of strings")?;
-        Ok(Self(strings.map_or_else(|list| list, |one| vec![one])))
-    }
-}
-
-/// Fields of OpenAI and of other servers that this one knows and cannot honour yet. They are read
-/// only to be refused by name: a field that is skipped in silence is a wrong answer.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[expect(missing_docs, reason = "documented by the message that refuses each")]
-pub struct UnsupportedFields {
-    pub functions: Option<Value>,
-    pub function_call: Option<Value>,
-    pub modalities: Option<Value>,
-    pub audio: Option<Value>,
-    pub web_search_options: Option<Value>,
-    pub suffix: Option<Value>,
-    pub best_of: Option<Value>,
-    pub use_beam_search: Option<Value>,
-    pub truncate_prompt_tokens: Option<Value>,
-    pub chat_template: Option<Value>,
-    pub documents: Option<Value>,
-    pub verbosity: Option<Value>,
 }
 
 /// `POST /tokenize` of a text; a conversation comes as a [`ChatCompletionRequest`].

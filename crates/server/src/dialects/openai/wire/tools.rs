@@ -1,7 +1,7 @@
 //! What clients send to have functions called.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 /// An element of `tools`.
@@ -22,7 +22,8 @@ pub struct FunctionDefinition {
     /// What it is for.
     pub description: Option<String>,
     /// JSON schema of its arguments.
-    pub parameters: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    pub parameters: Option<Map<String, Value>>,
     /// Whether the arguments must satisfy the schema whatever the model would rather write.
     pub strict: Option<bool>,
 }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use crate::dialects::fields::{missing, required};
 use crate::dialects::responses::wire::{InputItem, InputPart, OutputItem};
 use crate::dialects::union::TextOr;
 use crate::error::ApiError;
@@ -175,12 +176,4 @@ fn unseal(param: &str, sealed: &str) -> Result<String, ApiError> {
             let message = format!("`{param}` was not made by this server.");
             ApiError::invalid(param, message)
         })
-}
-
-fn required(value: Option<String>, param: &str, field: &str) -> Result<String, ApiError> {
-    value.ok_or_else(|| missing(&format!("{param}.{field}")))
-}
-
-fn missing(param: &str) -> ApiError {
-    ApiError::invalid(param, format!("`{param}` is missing."))
 }

@@ -7,10 +7,10 @@ use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value, json};
 
 use super::wire::{ResponsesRequest, TextConfig, Tool};
-use crate::dialects::fields::in_range;
+use crate::dialects::fields::{MAX_TOP_LOGPROBS, in_range, missing};
 use crate::dialects::openai::convert::{
-    MAX_TOP_LOGPROBS, allowed, generation_options, not_understood, output_grammar,
-    reasoning_effort, response_options, word_choice,
+    allowed, generation_options, not_understood, output_grammar, reasoning_effort,
+    response_options, word_choice,
 };
 use crate::dialects::openai::wire::SharedFields;
 use crate::error::ApiError;
@@ -60,8 +60,8 @@ pub fn responses_call(
     refuse_unsupported(&wire, &shared)?;
     let include = Include::new(wire.include.as_deref().unwrap_or_default())?;
     // Responses are kept unless they are not to be.
-    shared.store = None;
-    let response = response_options(&shared)?;
+    shared.delivery.store = None;
+    let response = response_options(&shared.delivery)?;
     let mut options = generation_options(&shared, defaults)?;
     let max_tokens = in_range("max_output_tokens", wire.max_output_tokens, 1, i64::MAX)?;
     options.sampling.max_tokens = max_tokens.map(|n| n as usize).or(defaults.max_tokens);
@@ -70,7 +70,7 @@ pub fn responses_call(
     options.sampling.logprobs = logprobs.then_some(top.unwrap_or(0) as usize);
     let output = match text_format(wire.text.as_ref())? {
         Some(output) => Some(output),
-        None => output_grammar(&shared)?,
+        None => output_grammar(&shared.grammar)?,
     };
     let functions = functions(wire.tools.as_deref().unwrap_or_default())?;
     let choice = choice(wire.tool_choice.as_ref())?;
@@ -97,6 +97,7 @@ pub fn responses_call(
             },
             options,
             output,
+            thinking_budget: None,
             response,
         },
         history,
@@ -152,8 +153,11 @@ fn refuse_unsupported(wire: &ResponsesRequest, shared: &SharedFields) -> Result<
     {
         return refused("text.verbosity", "the model decides how much it says");
     }
-    if shared.n.is_some_and(|n| n != 1) {
+    if shared.delivery.n.is_some_and(|n| n != 1) {
         return refused("n", "a response is one answer");
+    }
+    if shared.delivery.timings == Some(true) {
+        return refused("timings", "a response has no field for them");
     }
     let summary = wire
         .reasoning
@@ -203,10 +207,7 @@ fn text_format(text: Option<&TextConfig>) -> Result<Option<OutputGrammar>, ApiEr
         (None | Some("text"), _) => return Ok(None),
         (Some("json_object"), _) => GrammarSpec::JsonObject,
         (Some("json_schema"), Some(schema)) => GrammarSpec::JsonSchema(schema.clone()),
-        (Some("json_schema"), None) => {
-            let param = "text.format.schema";
-            return Err(ApiError::invalid(param, format!("`{param}` is missing.")));
-        }
+        (Some("json_schema"), None) => return Err(missing("text.format.schema")),
         (Some(other), _) => {
             let param = "text.format.type";
             let message =
@@ -230,7 +231,7 @@ fn functions(tools: &[Tool]) -> Result<Vec<Function>, ApiError> {
         let function = Function {
             name: tool.name.clone().unwrap_or_default(),
             description: tool.description.clone(),
-            parameters: tool.parameters.clone(),
+            parameters: tool.parameters.clone().map(Value::Object),
             strict: tool.strict.unwrap_or(false),
         };
         function.check_name(&format!("tools[{i}].name"))?;

@@ -1,0 +1,204 @@
+//! Reading a request's body.
+//!
+//! The body is JSON whatever its `Content-Type` says: `curl -d` without a header sends a form's
+//! type, and refusing it would help nobody. Reading is split from parsing: bytes arrive on an async
+//! worker, while parsing a body of megabytes belongs with the other computing
+//! ([`AppState::compute`](crate::AppState::compute)).
+//!
+//! Several types may share out the fields of one object between them, as endpoints do that have
+//! fields in common: each is read for itself, so that errors keep the path that `#[serde(flatten)]`
+//! would lose.
+
+mod known;
+mod strict;
+
+use std::cell::RefCell;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::de::{DeserializeOwned, Deserializer};
+use serde_json::Value;
+use serde_json::error::Category;
+use tower_http::timeout::TimeoutError;
+
+use crate::error::ApiError;
+use crate::state::SharedState;
+pub(crate) use known::Names;
+pub use known::known_fields;
+use strict::{Rules, Strict};
+
+/// The bytes of a request that should be JSON.
+#[derive(Debug, Clone)]
+pub struct JsonBody(pub Bytes);
+
+impl FromRequest<SharedState> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &SharedState) -> Result<Self, ApiError> {
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(rejection) => {
+                if is_timeout(&rejection) {
+                    return Err(ApiError::request_timeout(state.limits.body_timeout));
+                }
+                let message = rejection.body_text();
+                match rejection.into_response().status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => {
+                        Err(ApiError::payload_too_large(state.limits.max_body_bytes))
+                    }
+                    _ => Err(ApiError::bad_request(format!(
+                        "The request body could not be read: {message}"
+                    ))),
+                }
+            }
+        }
+    }
+}
+
+impl JsonBody {
+    /// Parses the body. A list is no object, and a field that is known elsewhere and is none of
+    /// `T`'s is refused; other unknown fields are skipped.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong and where: line and column if this is not JSON, the path of the field if its
+    /// type is wrong or if it is refused.
+    pub(crate) fn read<T: Fields>(&self) -> Result<T, ApiError> {
+        read("", Json::Text(&self.0))
+    }
+}
+
+/// Reads an object that came as the field `inside` of another.
+///
+/// # Errors
+///
+/// As of [`JsonBody::read`].
+pub(crate) fn read_object<T: Fields>(inside: &str, object: &Value) -> Result<T, ApiError> {
+    read(inside, Json::Value(object))
+}
+
+fn read<T: Fields>(inside: &str, json: Json<'_>) -> Result<T, ApiError> {
+    T::read(&Source {
+        json,
+        inside,
+        parts: &T::names(),
+    })
+}
+
+/// What an object is read as: a wire type, or several that share out its fields between them.
+pub(crate) trait Fields: Sized {
+    /// The names of the fields, type by type.
+    fn names() -> Vec<Names>;
+
+    /// Reads them.
+    fn read(source: &Source<'_>) -> Result<Self, ApiError>;
+}
+
+/// Types that are read from one object.
+macro_rules! together {
+    ($($part:ident),+) => {
+        impl<$($part: Fields),+> Fields for ($($part,)+) {
+            fn names() -> Vec<Names> {
+                [$($part::names()),+].concat()
+            }
+
+            fn read(source: &Source<'_>) -> Result<Self, ApiError> {
+                Ok(($($part::read(source)?,)+))
+            }
+        }
+    };
+}
+
+together!(A, B);
+together!(A, B, C);
+
+/// An object to be read, one type after the other.
+pub(crate) struct Source<'a> {
+    json: Json<'a>,
+    /// The field that it is of another object, if it is.
+    inside: &'a str,
+    parts: &'a [Names],
+}
+
+#[derive(Clone, Copy)]
+enum Json<'a> {
+    Text(&'a [u8]),
+    Value(&'a Value),
+}
+
+impl Source<'_> {
+    /// Reads one of the types.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        match self.json {
+            Json::Value(value) => self.read_from(value),
+            Json::Text(text) => {
+                let mut json = serde_json::Deserializer::from_slice(text);
+                let value = self.read_from(&mut json)?;
+                json.end().map_err(|error| explain(".", &error, None))?;
+                Ok(value)
+            }
+        }
+    }
+
+    fn read_from<'de, T, D>(&self, inner: D) -> Result<T, ApiError>
+    where
+        T: DeserializeOwned,
+        D: Deserializer<'de, Error = serde_json::Error>,
+    {
+        let rules = Rules {
+            parts: self.parts,
+            refused: RefCell::default(),
+        };
+        let json = Strict {
+            inner,
+            rules: &rules,
+        };
+        serde_path_to_error::deserialize(json).map_err(|error| {
+            let path = match (self.inside, error.path().to_string()) {
+                ("", path) => path,
+                (inside, path) if path == "." => inside.to_owned(),
+                (inside, path) => format!("{inside}.{path}"),
+            };
+            explain(&path, error.inner(), rules.refused.take())
+        })
+    }
+}
+
+/// Whether the body could not be read because nothing came.
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<TimeoutError>() || error.source().is_some_and(is_timeout)
+}
+
+fn explain(path: &str, error: &serde_json::Error, refused: Option<String>) -> ApiError {
+    if let Some(reason) = refused {
+        return ApiError::unsupported(path, format!("`{path}` {reason}."));
+    }
+    match error.classify() {
+        Category::Data if path != "." => ApiError::wrong_type(
+            path,
+            format!("Invalid value for `{path}`: {}.", without_position(error)),
+        ),
+        Category::Data => {
+            ApiError::bad_request(format!("Invalid request: {}.", without_position(error)))
+        }
+        Category::Syntax | Category::Eof | Category::Io => {
+            ApiError::bad_request(format!("The request body is not valid JSON: {error}."))
+        }
+    }
+}
+
+/// serde_json closes its messages with ` at line 1 column 27`, which says less than the path that
+/// we give.
+fn without_position(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    message
+        .strip_suffix(&position)
+        .unwrap_or(&message)
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests;

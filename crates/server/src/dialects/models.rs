@@ -1,0 +1,56 @@
+//! `GET /v1/models` and `GET /v1/models/{id}`, a path that two dialects have. Anthropic's clients say
+//! with each request which version of their API they mean; all others mean OpenAI's.
+
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::anthropic::models::{self as of_anthropic, PageQuery};
+use super::openai::models as of_openai;
+use crate::error::ApiError;
+use crate::state::SharedState;
+
+/// The header that Anthropic's clients send.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
+
+/// The routes of this module.
+pub(super) fn router() -> Router<SharedState> {
+    Router::new()
+        .route("/v1/models", get(list))
+        // A model's name may have slashes in it.
+        .route("/v1/models/{*id}", get(retrieve))
+}
+
+/// Whether a request for models is one of Anthropic's.
+pub(super) fn is_anthropic(path: &str, headers: &HeaderMap) -> bool {
+    (path == "/v1/models" || path.starts_with("/v1/models/"))
+        && headers.contains_key(ANTHROPIC_VERSION)
+}
+
+/// All names under which the model is served.
+async fn list(
+    State(state): State<SharedState>,
+    headers: HeaderMap,
+    page: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    if !headers.contains_key(ANTHROPIC_VERSION) {
+        return Ok(of_openai::list(&state).into_response());
+    }
+    let Query(page) = page.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+    Ok(of_anthropic::list(&state, &page)?.into_response())
+}
+
+/// One of them.
+async fn retrieve(
+    State(state): State<SharedState>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    Ok(match headers.contains_key(ANTHROPIC_VERSION) {
+        true => of_anthropic::retrieve(&state, &id)?.into_response(),
+        false => of_openai::retrieve(&state, &id)?.into_response(),
+    })
+}
