@@ -95,6 +95,8 @@ impl<'a> Loader<'a> {
         let packed = PackedMatrix::pack(context, view.format, rows, columns, &view.bytes)
             .map_err(|error| pack_error(name, error))?;
         self.count(&view, packed.bytes());
+        drop(view);
+        self.source.release();
         Ok(Arc::new(packed))
     }
 

@@ -12,16 +12,14 @@
 //! anywhere, so nothing in them is believed: counts are bounded by the bytes that are left, offsets
 //! by the end of the file, products are checked for overflow, and all of it happens before the
 //! first tensor is touched.
-#![allow(unsafe_code)] // One block: a memory map can only be made by promising that the file stays.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use matou_kernels::Format;
-use memmap2::Mmap;
 
 use super::bytes::ByteReader;
+use super::file_map::FileMap;
 use super::ggml_type::GgmlType;
 use super::gguf_value::GgufMetadata;
 use crate::error::{ModelError, Result};
@@ -47,7 +45,7 @@ pub struct GgufFile {
 #[derive(Debug)]
 struct Shard {
     path: PathBuf,
-    map: Mmap,
+    map: FileMap,
 }
 
 /// A tensor's entry in the file.
@@ -97,6 +95,13 @@ impl GgufFile {
         &self.metadata
     }
 
+    /// Lets go of the memory that reading tensors took; they can be read again.
+    pub(super) fn release(&self) {
+        for shard in &self.shards {
+            shard.map.release();
+        }
+    }
+
     /// The tensors of all shards by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &GgufTensor)> {
         self.tensors
@@ -141,7 +146,7 @@ impl GgufFile {
     }
 
     fn add_shard(&mut self, path: &Path) -> Result<()> {
-        let map = map_file(path)?;
+        let map = FileMap::open(path)?;
         let shard = self.shards.len();
         let mut reader = ByteReader::new(path, &map);
         let (tensor_count, metadata_count) = read_header(&mut reader)?;
@@ -185,19 +190,6 @@ impl GgufFile {
         }
         Ok(())
     }
-}
-
-/// Maps a file for reading.
-pub(super) fn map_file(path: &Path) -> Result<Mmap> {
-    let io_error = |source| ModelError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(io_error)?;
-    // SAFETY: the map is only read, as plain bytes, and never outlives loading. Another process
-    // that truncates the file meanwhile would end this one with SIGBUS; every engine that maps
-    // weights accepts that, since copying gigabytes first is the alternative.
-    unsafe { Mmap::map(&file) }.map_err(io_error)
 }
 
 /// Reads the fixed part: counts of tensors and of metadata entries.

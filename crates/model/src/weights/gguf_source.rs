@@ -147,6 +147,10 @@ impl TensorSource for GgufSource {
         Ok(view)
     }
 
+    fn release(&self) {
+        self.file.release();
+    }
+
     fn path(&self) -> &Path {
         self.file.path()
     }

@@ -50,6 +50,10 @@ impl TensorSource for MistralSource {
         Ok(found)
     }
 
+    fn release(&self) {
+        self.inner.release();
+    }
+
     fn path(&self) -> &Path {
         self.inner.path()
     }

@@ -5,6 +5,7 @@
 //! by whom, is settled behind [`TensorSource`].
 
 mod bytes;
+mod file_map;
 mod ggml_type;
 mod gguf;
 mod gguf_source;
@@ -58,6 +59,9 @@ pub(crate) struct TensorInfo {
 pub(crate) trait TensorSource {
     /// The tensor of that name, if there is one.
     fn get(&self, name: &str) -> Result<Option<TensorView<'_>>>;
+
+    /// Lets go of the memory that reading tensors took; they can be read again.
+    fn release(&self);
 
     /// The file or folder, for messages.
     fn path(&self) -> &Path;

@@ -9,11 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use matou_kernels::Format;
-use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::Deserialize;
 
-use super::gguf::map_file;
+use super::file_map::FileMap;
 use super::{TensorInfo, TensorSource, TensorView};
 use crate::error::{ModelError, Result};
 
@@ -62,7 +61,7 @@ pub(crate) struct SafetensorsSource {
 
 #[derive(Debug)]
 struct Shard {
-    map: Mmap,
+    map: FileMap,
     metadata: Metadata,
     /// Offset of the tensors' data in the file.
     data_start: usize,
@@ -174,7 +173,7 @@ impl SafetensorsSource {
 
     fn add_shard(&mut self, file: &str) -> Result<()> {
         let path = self.folder.join(file);
-        let map = map_file(&path)?;
+        let map = FileMap::open(&path)?;
         let (header_len, metadata) =
             SafeTensors::read_metadata(&map).map_err(|error| invalid(&path, error.to_string()))?;
         for name in metadata.tensors().into_keys() {
@@ -213,6 +212,12 @@ impl TensorSource for SafetensorsSource {
 
     fn path(&self) -> &Path {
         &self.folder
+    }
+
+    fn release(&self) {
+        for shard in &self.shards {
+            shard.map.release();
+        }
     }
 
     fn total_bytes(&self) -> u64 {

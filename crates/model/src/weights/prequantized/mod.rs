@@ -121,6 +121,10 @@ impl TensorSource for PrequantizedSource {
         Ok(None)
     }
 
+    fn release(&self) {
+        self.files.release();
+    }
+
     fn path(&self) -> &Path {
         self.files.path()
     }
