@@ -426,6 +426,40 @@ mod tests {
     }
 
     #[test]
+    fn no_strength_of_a_penalty_excludes_every_token() {
+        let context = Context {
+            token_ids: &[0, 1, 0, 1, 0],
+            num_prompt_tokens: 1,
+        };
+        let mut strongest = Vec::new();
+        for repetition_penalty in [f32::MIN_POSITIVE, f32::MAX] {
+            strongest.push(SamplingParams {
+                repetition_penalty,
+                ..seeded()
+            });
+        }
+        strongest.push(SamplingParams {
+            dry_multiplier: f32::MAX,
+            dry_base: f32::MAX,
+            ..seeded()
+        });
+        for params in strongest {
+            let params = SamplingParams {
+                temperature: 1e-4,
+                allowed_token_ids: Some(vec![0, 1]),
+                ..params
+            };
+            let sampled = Sampler::new(&params, 0).sample(
+                &mut [5.0, -5.0, 9.0],
+                context,
+                &mut Workspace::default(),
+            );
+            let token = sampled.unwrap_or_else(|error| panic!("{error}: {params:?}"));
+            assert!(token.token_id < 2);
+        }
+    }
+
+    #[test]
     fn log_probabilities_are_those_before_all_stages() {
         let raw = logits(100, 6);
         let probabilities = softmax(&raw);
