@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use matou_engine::GenerationError;
+use matou_engine::{GenerationError, InvalidParam};
 use serde::Serialize;
 
 /// A failed request, as its client sees it.
@@ -243,10 +243,18 @@ impl ApiError {
     }
 }
 
-/// What fails after a request was accepted is the server's fault, not the client's.
+/// What fails after a request was accepted is the server's fault, unless no server could go on.
 impl From<GenerationError> for ApiError {
     fn from(error: GenerationError) -> Self {
-        Self::internal(format!("The answer could not be completed: {error}."))
+        match error {
+            GenerationError::Contradiction(InvalidParam { param, message }) => {
+                Self::invalid(param, format!("`{param}` {message}."))
+            }
+            error if error.is_of_the_request() => {
+                Self::bad_request(format!("The answer cannot be completed: {error}."))
+            }
+            error => Self::internal(format!("The answer could not be completed: {error}.")),
+        }
     }
 }
 

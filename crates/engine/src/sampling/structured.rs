@@ -29,6 +29,15 @@ pub trait TokenConstraint: Send {
 
     /// Whether nothing but the end may follow: the answer is complete.
     fn must_stop(&self) -> bool;
+
+    /// The token that comes next whatever else the request excludes, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Says why the grammar can't be followed any further.
+    fn forced(&mut self) -> Result<Option<u32>, String> {
+        Ok(None)
+    }
 }
 
 /// A grammar: where each answer to a request starts from.
@@ -69,7 +78,7 @@ impl GrammarMask {
     }
 
     pub(super) fn apply(&mut self, logits: &mut [f32]) -> Result<(), GenerationError> {
-        let words = self.0.mask().map_err(GenerationError::Sampling)?;
+        let words = self.0.mask().map_err(GenerationError::Grammar)?;
         let words = words.iter().copied().chain(std::iter::repeat(0));
         for (chunk, word) in logits.chunks_mut(u32::BITS as usize).zip(words) {
             if word == u32::MAX {
@@ -86,7 +95,12 @@ impl GrammarMask {
 
     /// Moves on by `token` if the grammar allows it.
     pub(super) fn try_accept(&mut self, token: u32) -> Result<bool, GenerationError> {
-        self.0.try_accept(token).map_err(GenerationError::Sampling)
+        self.0.try_accept(token).map_err(GenerationError::Grammar)
+    }
+
+    /// The token that comes next whatever else is excluded.
+    pub(super) fn forced(&mut self) -> Result<Option<u32>, GenerationError> {
+        self.0.forced().map_err(GenerationError::Grammar)
     }
 
     /// Whether the answer is complete.
