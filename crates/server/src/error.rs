@@ -272,3 +272,28 @@ impl IntoResponse for ApiError {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_server_could_answer_is_the_fault_of_the_request() {
+        let message = "as the test wants it".to_owned();
+        let param = "min_tokens";
+        let invalid = InvalidParam {
+            param,
+            message: message.clone(),
+        };
+        for (error, status) in [
+            (GenerationError::Contradiction(invalid), 400),
+            (GenerationError::Grammar(message.clone()), 400),
+            (GenerationError::Sampling(message.clone()), 500),
+            (GenerationError::Forward(message.clone()), 500),
+        ] {
+            let error = ApiError::from(error);
+            assert_eq!(error.status().as_u16(), status, "{error}");
+            assert!(error.to_string().contains(&message), "{error}");
+        }
+    }
+}

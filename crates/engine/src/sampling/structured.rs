@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::sampling::testing::{DRAWS, assert_drawn_from, drawn, logits, softmax};
-    use crate::sampling::{MirostatParams, SamplingParams};
+    use crate::sampling::{Context, MirostatParams, Sampler, SamplingParams, Workspace};
 
     /// Allows the same tokens at each position, and counts the masks it is asked for.
     #[derive(Clone, Default)]
@@ -235,5 +235,46 @@ mod tests {
             assert_eq!(constrained[..100], free);
         }
         assert_eq!(allowed.masks(), 2 * DRAWS);
+    }
+
+    /// A grammar that cannot be followed.
+    struct Broken;
+
+    impl ConstraintFactory for Broken {
+        fn start(&self) -> Box<dyn TokenConstraint> {
+            Box::new(Self)
+        }
+    }
+
+    impl TokenConstraint for Broken {
+        fn mask(&mut self) -> Result<&[u32], String> {
+            Err("too much".to_owned())
+        }
+
+        fn try_accept(&mut self, _token: u32) -> Result<bool, String> {
+            Ok(false)
+        }
+
+        fn must_stop(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_grammar_that_cannot_be_followed_is_told_apart_from_faults_of_the_model() {
+        let params = SamplingParams {
+            constraint: Some(OutputConstraint::new(Arc::new(Broken))),
+            ..seeded()
+        };
+        let context = Context {
+            token_ids: &[0],
+            num_prompt_tokens: 1,
+        };
+        let sampled =
+            Sampler::new(&params, 0).sample(&mut [1.0, 2.0], context, &mut Workspace::default());
+        assert_eq!(
+            sampled,
+            Err(GenerationError::Grammar("too much".to_owned()))
+        );
     }
 }
