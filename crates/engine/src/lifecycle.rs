@@ -394,7 +394,11 @@ impl Requests {
         stats: &mut EngineStats,
     ) {
         if let Some(request) = self.remove(key, scheduler) {
-            tracing::error!(request_id = request.request_id, %error, "request failed");
+            let request_id = &request.request_id;
+            match error.is_of_the_request() {
+                true => tracing::debug!(request_id, %error, "request failed"),
+                false => tracing::error!(request_id, %error, "request failed"),
+            }
             request.send(EngineEvent::Failed { error });
             stats.failed += 1;
         }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::sampling::SamplingParams;
+use crate::sampling::{InvalidParam, SamplingParams};
 
 /// One prompt to be continued `n` times.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,10 +110,23 @@ pub enum GenerationError {
     /// The step that computed the request failed, or panicked.
     #[error("the model failed while computing this request: {0}")]
     Forward(String),
-    /// No token can be chosen: the logits are not finite, or every token is excluded.
+    /// No token can be chosen, and not because of the request: the logits are not finite.
     #[error("no token can be sampled: {0}")]
     Sampling(String),
+    /// The request itself excludes every token.
+    #[error("no token is left: {0}")]
+    Contradiction(InvalidParam),
+    /// The request's grammar cannot be followed any further.
+    #[error("{0}")]
+    Grammar(String),
     /// The engine ended before the request did.
     #[error("the engine stopped before the request was complete")]
     EngineStopped,
+}
+
+impl GenerationError {
+    /// Whether the request could not have been answered by any model.
+    pub fn is_of_the_request(&self) -> bool {
+        matches!(self, Self::Contradiction(_) | Self::Grammar(_))
+    }
 }

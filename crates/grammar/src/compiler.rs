@@ -244,14 +244,18 @@ const NOTHING_FITS: &str = "nothing satisfies it";
 /// Builds the parser and its first mask: the lexer states that every sequence begins with.
 fn start(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<Grammar, String> {
     let mut matcher = Matcher::new(factory.create_parser(grammar));
-    if matcher.get_error().is_none() {
-        // An error of the first mask is the matcher's from then on.
-        let _ = matcher.compute_mask_or_eos();
+    let mut is_empty = false;
+    // An error of the first mask is the matcher's from then on.
+    if let Ok(mask) = matcher.compute_mask_or_eos()
+        && let Ok(env) = matcher.tok_env()
+    {
+        let ends = env.tok_trie().eos_tokens();
+        is_empty = mask.iter().all(|token| ends.contains(&token));
     }
     match matcher.get_error() {
         Some(error) if error.contains("NoExtension") => Err(NOTHING_FITS.to_owned()),
         Some(error) => Err(first_part(&error)),
-        None => Ok(Grammar::new(matcher)),
+        None => Ok(Grammar::new(matcher, is_empty)),
     }
 }
 

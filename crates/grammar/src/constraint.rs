@@ -9,11 +9,13 @@ use crate::ConstraintError;
 pub struct Grammar {
     /// Has consumed nothing, but computed the first mask, so that its lexer states are there.
     start: Matcher,
+    /// Nothing but the empty text satisfies it.
+    is_empty: bool,
 }
 
 impl Grammar {
-    pub(crate) fn new(start: Matcher) -> Self {
-        Self { start }
+    pub(crate) fn new(start: Matcher, is_empty: bool) -> Self {
+        Self { start, is_empty }
     }
 
     /// A constraint for one sequence, at the start of the grammar.
@@ -24,6 +26,7 @@ impl Grammar {
         Constraint {
             matcher: self.start.deep_clone(),
             mask: None,
+            is_empty: self.is_empty,
         }
     }
 }
@@ -36,6 +39,8 @@ pub struct Constraint {
     matcher: Matcher,
     /// The mask of the current position, if it was computed already.
     mask: Option<TokenMask>,
+    /// The text has ended before it has begun, of which the matcher says nothing.
+    is_empty: bool,
 }
 
 impl Constraint {
@@ -94,7 +99,7 @@ impl Constraint {
 
     /// True if nothing may follow the text so far: the sequence has ended.
     pub fn must_stop(&self) -> bool {
-        !self.matcher.is_error() && self.matcher.is_stopped()
+        !self.matcher.is_error() && (self.is_empty || self.matcher.is_stopped())
     }
 
     /// Asks the mask if there is one; computing one for a single token would be slower than asking

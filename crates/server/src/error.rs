@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use matou_engine::GenerationError;
+use matou_engine::{GenerationError, InvalidParam};
 use serde::Serialize;
 
 /// A failed request, as its client sees it.
@@ -243,10 +243,18 @@ impl ApiError {
     }
 }
 
-/// What fails after a request was accepted is the server's fault, not the client's.
+/// What fails after a request was accepted is the server's fault, unless no server could go on.
 impl From<GenerationError> for ApiError {
     fn from(error: GenerationError) -> Self {
-        Self::internal(format!("The answer could not be completed: {error}."))
+        match error {
+            GenerationError::Contradiction(InvalidParam { param, message }) => {
+                Self::invalid(param, format!("`{param}` {message}."))
+            }
+            error if error.is_of_the_request() => {
+                Self::bad_request(format!("The answer cannot be completed: {error}."))
+            }
+            error => Self::internal(format!("The answer could not be completed: {error}.")),
+        }
     }
 }
 
@@ -262,5 +270,30 @@ impl IntoResponse for ApiError {
         // Other dialects put the same error into words of their own.
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_server_could_answer_is_the_fault_of_the_request() {
+        let message = "as the test wants it".to_owned();
+        let param = "min_tokens";
+        let invalid = InvalidParam {
+            param,
+            message: message.clone(),
+        };
+        for (error, status) in [
+            (GenerationError::Contradiction(invalid), 400),
+            (GenerationError::Grammar(message.clone()), 400),
+            (GenerationError::Sampling(message.clone()), 500),
+            (GenerationError::Forward(message.clone()), 500),
+        ] {
+            let error = ApiError::from(error);
+            assert_eq!(error.status().as_u16(), status, "{error}");
+            assert!(error.to_string().contains(&message), "{error}");
+        }
     }
 }

@@ -180,7 +180,7 @@ mod paths {
         "OpenAI",
         "Continue one text or several",
         CompletionBody,
-        Vec<openai::wire::CompletionChoice>
+        openai::wire::Completion<'static>
     );
     endpoint!(
         embeddings,
@@ -355,6 +355,23 @@ mod paths {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_of_the_openai_endpoints_are_objects() {
+        let document = serde_json::to_value(document()).unwrap();
+        for path in ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"] {
+            let answer = &document["paths"][path]["post"]["responses"]["200"];
+            let schema = &answer["content"]["application/json"]["schema"];
+            let name = schema["$ref"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{path}: {answer}"));
+            let name = name.trim_start_matches("#/components/schemas/");
+            assert!(
+                document["components"]["schemas"][name].is_object(),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn all_references_lead_somewhere() {

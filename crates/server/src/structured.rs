@@ -139,6 +139,18 @@ impl TokenConstraint for GrammarConstraint {
     fn must_stop(&self) -> bool {
         self.thinking.is_none() && self.constraint.must_stop()
     }
+
+    fn forced(&mut self) -> Result<Option<u32>, String> {
+        if let Some(thinking) = &self.thinking {
+            return Ok(thinking.forced());
+        }
+        if !self.constraint.must_stop() {
+            return Ok(None);
+        }
+        // A text that is complete before it has begun: only the end is left.
+        let mask = self.constraint.mask().map_err(|error| error.to_string())?;
+        Ok(mask.iter().next())
+    }
 }
 
 /// A budget for reasoning as the engine sees it.
@@ -163,5 +175,9 @@ impl TokenConstraint for BudgetConstraint {
 
     fn must_stop(&self) -> bool {
         false
+    }
+
+    fn forced(&mut self) -> Result<Option<u32>, String> {
+        Ok(self.0.forced())
     }
 }

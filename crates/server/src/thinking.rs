@@ -38,8 +38,6 @@ pub(crate) struct Thinking {
     phase: Phase,
     /// The last bytes, in which a tag may have begun.
     tail: Vec<u8>,
-    /// The mask of the one token that is forced.
-    forced: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,10 +70,13 @@ impl AppState {
             .tokenizer
             .encode(plan.format.closer(), SpecialTokens::Parse, false)
             .map_err(|error| cannot_tokenize("messages", &error))?;
+        if closer.iter().any(|&id| id as usize >= vocab_size) {
+            let message = "This model has no token for the end of its thinking.";
+            return Err(ApiError::unsupported("messages", message));
+        }
         Ok(Thinking {
             plan,
             tokenizer: Arc::clone(&self.tokenizer),
-            forced: vec![0; free.len()],
             free: free.into(),
             closer: closer.into(),
             phase: match (plan.is_open, plan.budget) {
@@ -94,24 +95,23 @@ impl Thinking {
         self.phase == Phase::Over
     }
 
-    /// The tokens that may come next, as bits.
-    pub(crate) fn mask(&mut self) -> &[u32] {
-        let Phase::Closing(forced) = self.phase else {
-            return &self.free;
-        };
-        self.forced.fill(0);
-        if let Some(&id) = self.closer.get(forced)
-            && let Some(word) = self.forced.get_mut(id as usize / 32)
-        {
-            *word = 1 << (id % 32);
+    /// The tokens that may come next, as bits, where none is forced.
+    pub(crate) fn mask(&self) -> &[u32] {
+        &self.free
+    }
+
+    /// The token of the closer that comes next, once the budget is spent.
+    pub(crate) fn forced(&self) -> Option<u32> {
+        match self.phase {
+            Phase::Closing(forced) => self.closer.get(forced).copied(),
+            _ => None,
         }
-        &self.forced
     }
 
     /// Moves on by a token; false if it is not in the mask.
     pub(crate) fn try_accept(&mut self, token: u32) -> bool {
         let is_allowed = match self.phase {
-            Phase::Closing(forced) => self.closer.get(forced) == Some(&token),
+            Phase::Closing(_) => self.forced() == Some(token),
             _ => {
                 let word = self.free.get(token as usize / 32);
                 word.is_some_and(|word| word >> (token % 32) & 1 == 1)

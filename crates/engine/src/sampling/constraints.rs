@@ -1,6 +1,6 @@
 //! Which tokens can be chosen at all, and a thumb on the scale for some.
 
-use super::params::SamplingParams;
+use super::params::{InvalidParam, SamplingParams};
 
 /// Makes tokens impossible: those banned, those not on the list of allowed ones, and stop tokens
 /// before `min_tokens`.
@@ -44,6 +44,18 @@ impl TokenMask {
             exclude(logits, &self.stop);
         }
     }
+
+    /// The fields that exclude tokens at this place.
+    pub(super) fn excluding(&self, num_output_tokens: usize) -> Vec<&'static str> {
+        [
+            ("allowed_token_ids", self.allowed.is_some()),
+            ("banned_token_ids", !self.banned.is_empty()),
+            ("min_tokens", num_output_tokens < self.min_tokens),
+        ]
+        .into_iter()
+        .filter_map(|(field, excludes)| excludes.then_some(field))
+        .collect()
+    }
 }
 
 /// Makes the last token of a banned sequence impossible where the others have just been chosen.
@@ -57,13 +69,39 @@ impl BannedSequences {
 
     /// `answer` is what has been chosen so far.
     pub(super) fn apply(&self, answer: &[u32], logits: &mut [f32]) {
-        for sequence in &self.0 {
-            if let Some((last, before)) = sequence.split_last()
-                && answer.ends_with(before)
-            {
-                exclude(logits, &[*last]);
-            }
+        for token in self.reached(answer) {
+            exclude(logits, &[token]);
         }
+    }
+
+    /// The tokens that cannot come after `answer`.
+    pub(super) fn reached(&self, answer: &[u32]) -> impl Iterator<Item = u32> {
+        self.0.iter().filter_map(|sequence| {
+            let (last, before) = sequence.split_last()?;
+            answer.ends_with(before).then_some(*last)
+        })
+    }
+}
+
+/// What is wrong with a request whose field `first`, with the `others`, leaves no token to choose
+/// after `num_output_tokens`.
+pub(super) fn contradiction(
+    first: &'static str,
+    others: &[&str],
+    has_grammar: bool,
+    num_output_tokens: usize,
+) -> InvalidParam {
+    let others = match others {
+        [] => String::new(),
+        others => format!(", with `{}`,", others.join("` and `")),
+    };
+    let which = match has_grammar {
+        true => "every token with which the grammar can go on",
+        false => "every token",
+    };
+    InvalidParam {
+        param: first,
+        message: format!("excludes{others} {which} after {num_output_tokens} tokens of the answer"),
     }
 }
 
@@ -147,6 +185,22 @@ mod tests {
         assert_eq!(after(&[1]), [EXCLUDED, EXCLUDED, 2.0, 3.0]);
         assert_eq!(after(&[0, 2, 1]), [EXCLUDED, EXCLUDED, 2.0, EXCLUDED]);
         assert_eq!(after(&[2, 1, 0]), [EXCLUDED, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn a_contradiction_names_all_fields_that_have_a_part_in_it() {
+        let said = |others: &[&str], has_grammar| {
+            contradiction("min_tokens", others, has_grammar, 7).to_string()
+        };
+        assert_eq!(
+            said(&[], false),
+            "min_tokens: excludes every token after 7 tokens of the answer"
+        );
+        assert_eq!(
+            said(&["a", "b"], true),
+            "min_tokens: excludes, with `a` and `b`, every token with which the grammar can go on \
+             after 7 tokens of the answer"
+        );
     }
 
     #[test]

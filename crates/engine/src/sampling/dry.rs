@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::params::SamplingParams;
+use super::params::{FARTHEST, SamplingParams};
 
 /// The DRY penalty (p-e-w, <https://github.com/oobabooga/text-generation-webui/pull/5677>).
 ///
@@ -69,7 +69,10 @@ impl Dry {
         for &(token, length) in &*repeats {
             let excess = length as f32 - self.allowed_length as f32;
             let penalty = self.multiplier * self.base.powf(excess);
-            logits[token as usize] -= penalty.min(f32::MAX);
+            let logit = &mut logits[token as usize];
+            if *logit > f32::NEG_INFINITY {
+                *logit = (*logit - penalty).max(-FARTHEST);
+            }
         }
     }
 }
@@ -196,6 +199,6 @@ mod tests {
             &mut logits,
             &mut DryScratch::default(),
         );
-        assert_eq!((logits[7], logits[6]), (f32::MIN, 0.0));
+        assert_eq!((logits[7], logits[6]), (-FARTHEST, 0.0));
     }
 }

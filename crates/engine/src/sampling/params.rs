@@ -4,6 +4,10 @@ use thiserror::Error;
 
 use super::structured::OutputConstraint;
 
+/// How far a penalty can move a logit: beyond all that models say, and not so far that a temperature
+/// makes it infinite, which would exclude the token.
+pub(super) const FARTHEST: f32 = 1e30;
+
 /// How tokens are chosen and when to stop. The default samples from the model's distribution as it
 /// is, until a stop token or the end of the context.
 ///

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::params::SamplingParams;
+use super::params::{FARTHEST, SamplingParams};
 use super::sampler::Context;
 
 /// Counts of the tokens that occurred in one sequence.
@@ -62,6 +62,9 @@ impl Penalties {
         self.counts.update(context);
         for &(token, count) in &self.counts.counts {
             let logit = &mut logits[token as usize];
+            if *logit == f32::NEG_INFINITY {
+                continue;
+            }
             if *logit > 0.0 {
                 *logit /= self.repetition;
             } else {
@@ -70,6 +73,7 @@ impl Penalties {
             if count > 0 {
                 *logit -= self.presence + self.frequency * count as f32;
             }
+            *logit = logit.clamp(-FARTHEST, FARTHEST);
         }
     }
 }

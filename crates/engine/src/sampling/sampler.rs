@@ -3,7 +3,7 @@
 use matou_kernels::vector;
 
 use super::candidates::{Candidates, draw_from_all};
-use super::constraints::{BannedSequences, LogitBias, TokenMask};
+use super::constraints::{BannedSequences, LogitBias, TokenMask, contradiction};
 use super::dry::{Dry, DryScratch};
 use super::logprobs::token_logprobs;
 use super::mirostat::Mirostat;
@@ -100,7 +100,7 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// When no token is possible, or the grammar cannot be followed.
+    /// When no token is possible, or the grammar cannot be followed any further.
     pub fn sample(
         &mut self,
         logits: &mut [f32],
@@ -118,7 +118,7 @@ impl Sampler {
                 self.process_logits(logits, context, workspace);
                 let draws = self.rng.at(context.num_output_tokens());
                 self.choose(logits, draws, workspace)
-                    .ok_or_else(|| no_token(logits))
+                    .ok_or_else(|| self.nothing_left(logits, context, false))
             }
         };
         let completes = grammar.as_ref().is_some_and(GrammarMask::must_stop);
@@ -200,6 +200,11 @@ impl Sampler {
         context: Context<'_>,
         workspace: &mut Workspace,
     ) -> Result<u32, GenerationError> {
+        if let Some(token) = grammar.forced()?
+            && grammar.try_accept(token)?
+        {
+            return Ok(token);
+        }
         let mut draws = self.rng.at(context.num_output_tokens());
         let mask_comes_first = self.mask_comes_first();
         if mask_comes_first {
@@ -224,7 +229,7 @@ impl Sampler {
         }
         let chosen = self
             .choose(logits, draws, workspace)
-            .ok_or_else(|| no_token(logits))?;
+            .ok_or_else(|| self.nothing_left(logits, context, true))?;
         if grammar.try_accept(chosen)? {
             Ok(chosen)
         } else {
@@ -278,15 +283,33 @@ impl Sampler {
         }
         Some(chosen.token)
     }
-}
 
-fn no_token(logits: &[f32]) -> GenerationError {
-    let message = if logits.iter().any(|logit| logit.is_nan()) {
-        "the model's logits are not numbers"
-    } else {
-        "every token is excluded"
-    };
-    GenerationError::Sampling(message.to_owned())
+    /// Why no token could be chosen from `logits`.
+    fn nothing_left(
+        &self,
+        logits: &[f32],
+        context: Context<'_>,
+        has_grammar: bool,
+    ) -> GenerationError {
+        if logits.iter().any(|logit| logit.is_nan()) {
+            let message = "the model's logits are not numbers";
+            return GenerationError::Sampling(message.to_owned());
+        }
+        let mask = self
+            .mask
+            .as_ref()
+            .map_or_else(Vec::new, |mask| mask.excluding(context.num_output_tokens()));
+        let banned = self.banned.as_ref();
+        let banned = banned.filter(|banned| banned.reached(context.output()).next().is_some());
+        let fields = [mask, banned.map(|_| "bad_words").into_iter().collect()].concat();
+        match fields.split_first() {
+            Some((first, others)) => {
+                let place = context.num_output_tokens();
+                GenerationError::Contradiction(contradiction(first, others, has_grammar, place))
+            }
+            None => GenerationError::Sampling("every token is excluded".to_owned()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -423,6 +446,40 @@ mod tests {
             ),
             2
         );
+    }
+
+    #[test]
+    fn no_strength_of_a_penalty_excludes_every_token() {
+        let context = Context {
+            token_ids: &[0, 1, 0, 1, 0],
+            num_prompt_tokens: 1,
+        };
+        let mut strongest = Vec::new();
+        for repetition_penalty in [f32::MIN_POSITIVE, f32::MAX] {
+            strongest.push(SamplingParams {
+                repetition_penalty,
+                ..seeded()
+            });
+        }
+        strongest.push(SamplingParams {
+            dry_multiplier: f32::MAX,
+            dry_base: f32::MAX,
+            ..seeded()
+        });
+        for params in strongest {
+            let params = SamplingParams {
+                temperature: 1e-4,
+                allowed_token_ids: Some(vec![0, 1]),
+                ..params
+            };
+            let sampled = Sampler::new(&params, 0).sample(
+                &mut [5.0, -5.0, 9.0],
+                context,
+                &mut Workspace::default(),
+            );
+            let token = sampled.unwrap_or_else(|error| panic!("{error}: {params:?}"));
+            assert!(token.token_id < 2);
+        }
     }
 
     #[test]

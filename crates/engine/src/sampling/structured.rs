@@ -29,6 +29,15 @@ pub trait TokenConstraint: Send {
 
     /// Whether nothing but the end may follow: the answer is complete.
     fn must_stop(&self) -> bool;
+
+    /// The token that comes next whatever else the request excludes, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Says why the grammar can't be followed any further.
+    fn forced(&mut self) -> Result<Option<u32>, String> {
+        Ok(None)
+    }
 }
 
 /// A grammar: where each answer to a request starts from.
@@ -69,7 +78,7 @@ impl GrammarMask {
     }
 
     pub(super) fn apply(&mut self, logits: &mut [f32]) -> Result<(), GenerationError> {
-        let words = self.0.mask().map_err(GenerationError::Sampling)?;
+        let words = self.0.mask().map_err(GenerationError::Grammar)?;
         let words = words.iter().copied().chain(std::iter::repeat(0));
         for (chunk, word) in logits.chunks_mut(u32::BITS as usize).zip(words) {
             if word == u32::MAX {
@@ -86,7 +95,12 @@ impl GrammarMask {
 
     /// Moves on by `token` if the grammar allows it.
     pub(super) fn try_accept(&mut self, token: u32) -> Result<bool, GenerationError> {
-        self.0.try_accept(token).map_err(GenerationError::Sampling)
+        self.0.try_accept(token).map_err(GenerationError::Grammar)
+    }
+
+    /// The token that comes next whatever else is excluded.
+    pub(super) fn forced(&mut self) -> Result<Option<u32>, GenerationError> {
+        self.0.forced().map_err(GenerationError::Grammar)
     }
 
     /// Whether the answer is complete.
@@ -107,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::sampling::testing::{DRAWS, assert_drawn_from, drawn, logits, softmax};
-    use crate::sampling::{MirostatParams, SamplingParams};
+    use crate::sampling::{Context, MirostatParams, Sampler, SamplingParams, Workspace};
 
     /// Allows the same tokens at each position, and counts the masks it is asked for.
     #[derive(Clone, Default)]
@@ -221,5 +235,46 @@ mod tests {
             assert_eq!(constrained[..100], free);
         }
         assert_eq!(allowed.masks(), 2 * DRAWS);
+    }
+
+    /// A grammar that cannot be followed.
+    struct Broken;
+
+    impl ConstraintFactory for Broken {
+        fn start(&self) -> Box<dyn TokenConstraint> {
+            Box::new(Self)
+        }
+    }
+
+    impl TokenConstraint for Broken {
+        fn mask(&mut self) -> Result<&[u32], String> {
+            Err("too much".to_owned())
+        }
+
+        fn try_accept(&mut self, _token: u32) -> Result<bool, String> {
+            Ok(false)
+        }
+
+        fn must_stop(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_grammar_that_cannot_be_followed_is_told_apart_from_faults_of_the_model() {
+        let params = SamplingParams {
+            constraint: Some(OutputConstraint::new(Arc::new(Broken))),
+            ..seeded()
+        };
+        let context = Context {
+            token_ids: &[0],
+            num_prompt_tokens: 1,
+        };
+        let sampled =
+            Sampler::new(&params, 0).sample(&mut [1.0, 2.0], context, &mut Workspace::default());
+        assert_eq!(
+            sampled,
+            Err(GenerationError::Grammar("too much".to_owned()))
+        );
     }
 }

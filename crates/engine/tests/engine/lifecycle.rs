@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use matou_engine::{
-    EngineConfig, EngineEvent, FinishReason, GenerationError, SamplingParams, SubmitError,
+    EngineConfig, EngineEvent, FinishReason, GenerationError, InvalidParam, SamplingParams,
+    SubmitError,
 };
 use matou_testkit::scripted::ScriptedModel;
 
@@ -262,7 +263,7 @@ fn a_failed_step_ends_its_requests_and_no_others() {
 }
 
 #[test]
-fn excluding_every_token_fails_the_request_alone() {
+fn a_request_that_excludes_every_token_is_told_by_which_fields() {
     let engine = TestEngine::start(model(), EngineConfig::default());
     let impossible = SamplingParams {
         allowed_token_ids: Some(vec![4]),
@@ -274,16 +275,15 @@ fn excluding_every_token_fails_the_request_alone() {
         generation.blocking_next(),
         Some(EngineEvent::Prompt { .. })
     ));
-    let failed = generation.blocking_next();
-    assert!(
-        matches!(
-            failed,
-            Some(EngineEvent::Failed {
-                error: GenerationError::Sampling(_)
-            })
-        ),
-        "{failed:?}"
-    );
+    let Some(EngineEvent::Failed {
+        error: GenerationError::Contradiction(InvalidParam { param, message }),
+    }) = generation.blocking_next()
+    else {
+        panic!("the request contradicts itself")
+    };
+    assert_eq!(param, "allowed_token_ids");
+    let expected = "excludes, with `banned_token_ids`, every token after 0 tokens of the answer";
+    assert_eq!(message, expected);
     assert_eq!(generation.blocking_next(), None);
 }
 

@@ -274,3 +274,18 @@ fn gbnf_faults_are_named() {
         assert!(error.is_client_error());
     }
 }
+
+#[test]
+fn a_text_that_can_only_be_empty_has_ended_before_it_begins() {
+    let fixture = Fixture::new();
+    for (regex, is_over) in [("", true), ("(a{0})", true), ("a?", false), ("a", false)] {
+        let spec = GrammarSpec::Regex(regex.to_owned());
+        let mut constraint = fixture.compiler.compile(&spec).unwrap().start();
+        assert_eq!(constraint.must_stop(), is_over, "{regex}");
+        if is_over {
+            let mask: Vec<u32> = constraint.mask().unwrap().iter().collect();
+            assert_eq!(mask, [fixture.toy.eos()], "{regex}");
+            assert!(constraint.try_accept(fixture.toy.eos()).unwrap());
+        }
+    }
+}

@@ -78,6 +78,13 @@ static DEFAULTS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
         ("penalize_newline", json!(true)),
         ("length_penalty", json!(1.0)),
         ("tfs_z", json!(1.0)),
+        ("top_a", json!(0)),
+        ("top_logprobs", json!(0)),
+        ("n_probs", json!(0)),
+        ("min_keep", json!(0)),
+        ("repeat_last_n", json!(-1)),
+        ("t_max_predict_ms", json!(0)),
+        ("t_max_predict_ms", json!(-1)),
         ("encoding_format", json!("float")),
         ("type", json!("message")),
     ]

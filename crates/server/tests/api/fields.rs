@@ -191,3 +191,19 @@ async fn a_list_is_not_an_object_anywhere() {
     }
     assert!(tried > 150, "{tried} places");
 }
+
+#[tokio::test]
+async fn a_default_of_other_servers_is_not_refused() {
+    let server = server();
+    let request = json!({
+        "prompt": " t125", "top_a": 0.0, "tfs_z": 1, "top_logprobs": 0, "n_probs": 0, "min_keep": 0,
+        "repeat_last_n": -1, "t_max_predict_ms": -1,
+    });
+    let reply = server.post("/v1/completions", &request).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    // Without a limit the answer would be longer than it is here.
+    for (name, value) in [("top_a", 0.1), ("n_probs", 3.0), ("n_predict", -1.0)] {
+        let request = json!({"prompt": " t125", name: value});
+        assert!(refuses(&server, "/v1/completions", &request, name).await);
+    }
+}

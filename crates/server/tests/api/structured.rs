@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::spelling::{PLAIN, saying};
+use crate::support::END;
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
@@ -194,5 +195,65 @@ async fn what_cannot_be_a_grammar_is_refused_by_the_name_of_its_field() {
     ] {
         let (status, named, _, message) = server.post(CHAT, &chat(fields)).await.error();
         assert_eq!((status, named.as_deref()), (400, Some(param)), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_leaves_no_token_to_choose_is_told_why() {
+    let server = saying("no", PLAIN);
+    let id = |letter: u8| 3 + u32::from(letter);
+    let (a, b) = (id(b'a'), id(b'b'));
+    for (fields, param, expected) in [
+        (
+            json!({"allowed_token_ids": [a], "bad_words": ["a"]}),
+            "allowed_token_ids",
+            "with `bad_words`, every token after 0",
+        ),
+        (
+            json!({"allowed_token_ids": [a], "bad_words": ["aaa"]}),
+            "allowed_token_ids",
+            "with `bad_words`, every token after 2",
+        ),
+        (
+            json!({"allowed_token_ids": [END], "min_tokens": 3}),
+            "allowed_token_ids",
+            "with `min_tokens`, every token after 0",
+        ),
+        (
+            json!({"allowed_token_ids": [a], "guided_regex": "aab"}),
+            "allowed_token_ids",
+            "the grammar can go on after 2",
+        ),
+        (
+            json!({"bad_words": ["b"], "guided_regex": "ab"}),
+            "bad_words",
+            "the grammar can go on after 1",
+        ),
+    ] {
+        let (status, named, _, message) = server.post(CHAT, &chat(fields)).await.error();
+        assert_eq!((status, named.as_deref()), (400, Some(param)), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
+    // What has begun ends in an error that says the same.
+    let fields = json!({"allowed_token_ids": [a], "guided_regex": "ab", "stream": true});
+    let reply = server.post(CHAT, &chat(fields)).await;
+    assert!(reply.text.contains("\"content\":\"a\""), "{}", reply.text);
+    assert!(
+        reply.text.contains("\"type\":\"invalid_request_error\""),
+        "{}",
+        reply.text
+    );
+    let fields = json!({"allowed_token_ids": [a, b], "guided_regex": "ab"});
+    assert_eq!(said("no", fields).await.0, "ab");
+}
+
+#[tokio::test]
+async fn what_is_complete_before_it_has_begun_ends_whatever_else_is_asked_for() {
+    for fields in [
+        json!({"guided_regex": "", "min_tokens": 3}),
+        json!({"guided_choice": [""], "allowed_token_ids": [70], "ignore_eos": true}),
+    ] {
+        let (text, finish_reason) = said("no", fields).await;
+        assert_eq!((text.as_str(), finish_reason), ("", json!("stop")));
     }
 }

@@ -387,6 +387,15 @@ async fn no_more_is_thought_than_the_budget() {
     assert_eq!(found.0, "ab");
     let found = thought("abc <think>d", &opens_itself, budget).await;
     assert_eq!(found, pair("", "abc <think>d"));
+    // The end is forced, whatever else is excluded.
+    for mut fields in [
+        json!({"bad_words": ["think"], "allowed_token_ids": [100, 101]}),
+        json!({"bad_words": ["think"], "guided_regex": ".*"}),
+    ] {
+        fields["thinking_token_budget"] = json!(3);
+        let (thoughts, _) = thought("abcdef", THINKING, fields).await;
+        assert_eq!(thoughts.len(), 3, "{thoughts}");
+    }
     // A grammar holds for what comes after.
     let both = json!({"thinking_token_budget": 3, "guided_choice": ["yes", "maybe"]});
     let (thoughts, content) = thought("Hm, no, not really", THINKING, both).await;

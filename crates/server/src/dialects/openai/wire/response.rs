@@ -228,15 +228,17 @@ pub struct ChatToken {
 }
 
 /// A whole text completion, or a chunk of one: they look the same.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Completion<'a> {
     /// What every answer opens with.
     #[serde(flatten)]
+    #[schema(value_type = Header)]
     pub header: &'a Header,
     /// The answers by index, or one answer's news.
     pub choices: Vec<CompletionChoice>,
     /// Token counts. In chunks: left out unless asked for, then null in all but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Usage>)]
     pub usage: Option<Option<Usage>>,
     /// How long it took, if asked for; in chunks only in the last of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
