@@ -22,7 +22,7 @@
 //! Temperature comes before the truncations, as in Hugging Face's and vLLM's samplers. From stage 7
 //! on, each sees the distribution that the ones before left, renormalised. Log-probabilities are
 //! those of the model, before all stages. A `constraint`'s mask is left out where the choice fits
-//! without it; `Sampler::choose_within` says why that is the same.
+//! without it; `Sampler::choose_within` says what that changes, and what not.
 //!
 //! What a token costs is a few passes over its row of logits. Nothing sorts the vocabulary, and
 //! nothing is allocated once the [`Workspace`] has grown to its size. What is drawn depends on the
