@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::rows::deinterleave_heads;
+use super::rows::deinterleave_attention;
 use super::{GgufFile, TensorInfo, TensorSource, TensorView};
 use crate::error::{ModelError, Result};
 
@@ -132,17 +132,8 @@ impl TensorSource for GgufSource {
         if self.interleaved
             && let Some(view) = &mut view
         {
-            let heads = if name.contains(".self_attn.q_proj.") {
-                Some(self.heads)
-            } else if name.contains(".self_attn.k_proj.") {
-                Some(self.kv_heads)
-            } else {
-                None
-            };
-            if let Some(heads) = heads {
-                deinterleave_heads(heads, view)
-                    .map_err(|error| self.invalid(format!("tensor {gguf_name} {error}")))?;
-            }
+            deinterleave_attention(name, self.heads, self.kv_heads, view)
+                .map_err(|error| self.invalid(format!("tensor {gguf_name} {error}")))?;
         }
         Ok(view)
     }

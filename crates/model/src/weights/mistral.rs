@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::rows::deinterleave_heads;
+use super::rows::deinterleave_attention;
 use super::{TensorInfo, TensorSource, TensorView};
 use crate::error::{ModelError, Result};
 
@@ -34,17 +34,12 @@ impl TensorSource for MistralSource {
                 break;
             }
         }
-        let heads = if name.contains(".self_attn.q_proj.") {
-            Some(self.heads)
-        } else if name.contains(".self_attn.k_proj.") {
-            Some(self.kv_heads)
-        } else {
-            None
-        };
-        if let (Some(view), Some(heads)) = (&mut found, heads) {
-            deinterleave_heads(heads, view).map_err(|error| ModelError::InvalidFile {
-                path: self.path().to_owned(),
-                message: format!("tensor {name} {error}"),
+        if let Some(view) = &mut found {
+            deinterleave_attention(name, self.heads, self.kv_heads, view).map_err(|error| {
+                ModelError::InvalidFile {
+                    path: self.path().to_owned(),
+                    message: format!("tensor {name} {error}"),
+                }
             })?;
         }
         Ok(found)

@@ -15,11 +15,31 @@ use std::borrow::Cow;
 
 use super::TensorView;
 
+/// Puts the rows of a tensor into the order of Hugging Face if it is one of those that are stored in
+/// another. `name` is the one on Hugging Face.
+///
+/// # Errors
+/// As for [`deinterleave_heads`].
+pub(super) fn deinterleave_attention(
+    name: &str,
+    heads: usize,
+    kv_heads: usize,
+    view: &mut TensorView<'_>,
+) -> Result<(), String> {
+    if name.contains(".self_attn.q_proj.") {
+        deinterleave_heads(heads, view)
+    } else if name.contains(".self_attn.k_proj.") {
+        deinterleave_heads(kv_heads, view)
+    } else {
+        Ok(())
+    }
+}
+
 /// Puts the rows of each of `heads` heads into the order of Hugging Face.
 ///
 /// # Errors
 /// In words, if there are not that many heads of an even size.
-pub(super) fn deinterleave_heads(heads: usize, view: &mut TensorView<'_>) -> Result<(), String> {
+fn deinterleave_heads(heads: usize, view: &mut TensorView<'_>) -> Result<(), String> {
     let rows = view.shape.first().copied().unwrap_or(0);
     let head_dim = rows.checked_div(heads).unwrap_or(0);
     let row_bytes = view.bytes.len().checked_div(rows).unwrap_or(0);
