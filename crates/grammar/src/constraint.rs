@@ -75,8 +75,8 @@ impl Constraint {
         }
     }
 
-    /// Like [`Self::accept`], but a token that is not allowed is no error. Without a mask this costs
-    /// a hundredth of computing one.
+    /// Like [`Self::accept`], but a token that is not allowed is no error. Without a mask the
+    /// grammar is asked about this token alone.
     ///
     /// # Errors
     ///
@@ -146,21 +146,6 @@ impl TokenMask {
     /// The tokens of the set in order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.0.iter()
-    }
-
-    /// Makes the tokens outside the set impossible: their logits become minus infinity.
-    pub fn apply(&self, logits: &mut [f32]) {
-        let words = self.words().iter().copied().chain(std::iter::repeat(0));
-        for (chunk, word) in logits.chunks_mut(32).zip(words) {
-            if word == u32::MAX {
-                continue;
-            }
-            for (bit, logit) in chunk.iter_mut().enumerate() {
-                if word >> bit & 1 == 0 {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
-        }
     }
 }
 
