@@ -36,7 +36,7 @@ use crate::quant::{Codes, Group, STRIP_ROWS};
 ///
 /// They are asked into L2: requests into L1 each hold one of its few miss buffers (24 on Zen 4) for
 /// as long as memory takes, which loads then wait for; 8 rows of Q8_0 take 1.6 times as long. One
-/// row asks for nothing: the CPU's own prefetchers are faster (Q6_K 35 GB/s, with requests 31).
+/// row asks for nothing: the CPU's own prefetchers are faster (Q6_K 35 GiB/s, with requests 31).
 const PREFETCH: usize = 8192;
 
 mod sweep;
