@@ -10,10 +10,10 @@ use crate::dispatch::Isa;
 use crate::dispatch::{Avx2, Avx512};
 use crate::format::Format;
 use crate::quant::Codes;
-use crate::quant::codebook::{Codebook, Iq1, Iq2, Iq3S, Iq3Xxs, Mxfp4, Ternary};
+use crate::quant::codebook::{Codebook, Iq1, Iq2, Iq3S, Iq3Xxs, Iq4, Mxfp4, Ternary};
 use crate::quant::eight_bit::EightBit;
 use crate::quant::five_bit::FiveBit;
-use crate::quant::four_bit::{FourBit, Indexed};
+use crate::quant::four_bit::FourBit;
 use crate::quant::low_bit::{ThreeBit, TwoBit};
 use crate::quant::scales::{
     Bytes, BytesMinima, Halves, HalvesMinima, NibblesMinima, Scales, Singles,
@@ -53,8 +53,8 @@ pub(crate) fn layout(format: Format) -> &'static dyn Layout {
         Format::Q4K => &Strip::<FourBit<0>, BytesMinima>::NEW,
         Format::Q5K => &Strip::<FiveBit<0>, BytesMinima>::NEW,
         Format::Q6K => &Strip::<SixBit, Bytes<2>>::NEW,
-        Format::Iq4Nl => &Strip::<Indexed, Halves>::NEW,
-        Format::Iq4Xs => &Strip::<Indexed, Bytes<1>>::NEW,
+        Format::Iq4Nl => &Strip::<Codebook<Iq4>, Halves>::NEW,
+        Format::Iq4Xs => &Strip::<Codebook<Iq4>, Bytes<1>>::NEW,
         Format::Iq1S => &Strip::<Codebook<Iq1>, Bytes<1>>::NEW,
         Format::Iq1M => &Strip::<Codebook<Iq1>, Bytes<2>>::NEW,
         Format::Iq2Xxs => &Strip::<Codebook<Iq2>, Bytes<1>>::NEW,

@@ -2,8 +2,8 @@
 //!
 //! In the file, a few bits choose an entry of a grid of four or eight magnitudes at once, and signs
 //! lie beside it. However they are spelled, the weights of each format have at most sixteen
-//! values. In memory they are four-bit indices of these, so that all of them are multiplied by the
-//! code that multiplies IQ4 ([`super::four_bit::Indexed`]), and nothing is rounded on the way.
+//! values. In memory they are four-bit indices of these, as IQ4's are in the file already, so that
+//! one code multiplies all of them, and nothing is rounded on the way.
 //!
 //! As GGUF stores them (256 weights, but for MXFP4's 32):
 //!
@@ -94,6 +94,14 @@ impl Values for Iq1 {
 pub(crate) struct Ternary;
 impl Values for Ternary {
     const TABLE: [u8; 16] = table([-1, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+/// Of the IQ4 formats.
+pub(crate) struct Iq4;
+impl Values for Iq4 {
+    const TABLE: [u8; 16] = [
+        1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241,
+    ];
 }
 
 /// Of MXFP4, in halves: floats of two bits of exponent and one of mantissa.

@@ -1,4 +1,5 @@
-//! Four-bit codes: Q4_0, Q4_1, Q4_K, IQ4_NL and IQ4_XS.
+//! Four-bit codes: Q4_0, Q4_1, Q4_K; and IQ4_NL and IQ4_XS, whose codes are indices of a
+//! [codebook](super::codebook).
 //!
 //! As GGUF stores them (`byte j: hi|lo`, little-endian numbers):
 //!
@@ -12,11 +13,6 @@
 
 use super::{Block, Codes, Group, half_at, read_k_scales};
 use crate::matmul::simd::Simd;
-
-/// The values of IQ4's indices, shifted up by 128 so that they are unsigned.
-const IQ4_VALUES: [u8; 16] = [
-    1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241,
-];
 
 /// Splits `packed` into its low nibbles, followed by its high nibbles.
 pub(super) fn read_nibbles(packed: &[u8], codes: &mut [u8]) {
@@ -87,39 +83,6 @@ impl<const OFFSET: i32> Codes for FourBit<OFFSET> {
     unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
         // SAFETY: the caller's promise.
         unsafe { unpack_nibbles::<V>(group, part) }
-    }
-}
-
-/// Indices of [`IQ4_VALUES`], laid out as in [`FourBit`].
-pub(crate) struct Indexed;
-
-impl Codes for Indexed {
-    const GROUP_BYTES: usize = 256;
-    const MAX: u8 = 241;
-    const OFFSET: i32 = 128;
-
-    fn decode(code: u8) -> u8 {
-        IQ4_VALUES[usize::from(code)]
-    }
-
-    fn pack(codes: &Group, out: &mut [u8]) {
-        pack_nibbles(codes, out);
-    }
-
-    fn value(group: &[u8], vector: usize, byte: usize) -> u8 {
-        Self::decode(nibble(group, vector, byte))
-    }
-
-    #[inline(always)]
-    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut vectors = unpack_nibbles::<V>(group, part);
-            for vector in &mut vectors {
-                *vector = V::lookup(&IQ4_VALUES, *vector);
-            }
-            vectors
-        }
     }
 }
 
