@@ -82,7 +82,7 @@ impl<E: Element> Tile<'_, E> {
         let mut chunk = Chunk {
             start,
             heads: Default::default(),
-            next_keys: Default::default(),
+            next: Default::default(),
         };
         let first = span.start.max(start) / BLOCK_SIZE;
         let last = span.end.div_ceil(BLOCK_SIZE);
@@ -92,7 +92,7 @@ impl<E: Element> Tile<'_, E> {
             if i < CHUNK_BLOCKS {
                 chunk.heads[i] = head;
             } else {
-                chunk.next_keys[i - CHUNK_BLOCKS] = head.keys;
+                chunk.next[i - CHUNK_BLOCKS] = head;
             }
         }
         chunk
@@ -103,8 +103,8 @@ impl<E: Element> Tile<'_, E> {
 pub(super) struct Chunk<'a, E> {
     start: usize,
     pub(super) heads: [Head<'a, E>; CHUNK_BLOCKS],
-    /// The keys of the chunk after this, if it is to be read, for prefetching.
-    pub(super) next_keys: [&'a [[E; LANES]]; CHUNK_BLOCKS],
+    /// The chunk after this, as far as it is to be read and nobody has asked for it yet.
+    pub(super) next: [Head<'a, E>; CHUNK_BLOCKS],
 }
 
 impl<E> Chunk<'_, E> {
@@ -148,7 +148,13 @@ impl<E: Element> Kernel for AttendSplit<'_, E> {
         // Register tiles of even sizes: 4 + 4 queries are faster than 6 + 2.
         let step = queries.div_ceil(queries.div_ceil(S::TILE[0]));
         for start in (span.start / CHUNK * CHUNK..span.end).step_by(CHUNK) {
-            let chunk = tile.chunk(start, &span);
+            let mut chunk = tile.chunk(start, &span);
+            if start <= span.start {
+                // Nothing came before it that could have asked for them.
+                for values in chunk.heads.iter().flat_map(|head| head.values) {
+                    simd.prefetch(values);
+                }
+            }
             for first in (0..queries).step_by(step) {
                 let part = first..queries.min(first + step);
                 let head_dim = tile.params.head_dim;
@@ -161,6 +167,7 @@ impl<E: Element> Kernel for AttendSplit<'_, E> {
                     &mut self.scores[part.clone()],
                     &mut self.state[part.start * row..part.end * row],
                 );
+                chunk.next = Default::default();
             }
         }
         for state in self.state.chunks_exact_mut(row) {

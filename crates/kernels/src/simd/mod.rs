@@ -63,7 +63,7 @@ pub(crate) trait Simd: Copy {
     /// as leave registers for a row of operands and a broadcast.
     const TILE: [usize; 2];
 
-    /// Hints that the data at `at` will be read soon.
+    /// Asks for the data at `at`, which will be read soon, to be brought into L2.
     fn prefetch<T>(self, at: &T);
     fn splat(self, value: f32) -> Self::F32;
     fn load(self, from: &[f32; LANES]) -> Self::F32;

@@ -16,7 +16,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn prefetch<T>(self, at: &T) {
         // SAFETY: a hint, which reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(at).cast()) }
     }
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -131,7 +131,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn prefetch<T>(self, at: &T) {
         // SAFETY: a hint, which reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(at).cast()) }
     }
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
