@@ -42,7 +42,7 @@ const PREFETCH: usize = 8192;
 mod sweep;
 
 pub(super) use sweep::TILE as SWEEP_TILE;
-use sweep::{STRIPS, Sweep};
+use sweep::{Sweep, strips_at_a_time};
 
 /// Rows of inputs from which unpacking weights to memory, once for all rows, beats doing it for
 /// each tile.
@@ -115,16 +115,16 @@ pub(crate) unsafe fn multiply<V: Simd, C: Codes, S: Scales>(job: &Job<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut strips = job.strip_range.clone();
-        // Narrower vectors come with fewer registers, too few for such tiles.
-        if V::ROWS == STRIP_ROWS && job.token_range.len() >= SWEEP_FROM {
-            let paired = strips.start + strips.len() / STRIPS * STRIPS;
+        if job.token_range.len() >= SWEEP_FROM {
+            let step = strips_at_a_time::<V>();
+            let swept = strips.start + strips.len() / step * step;
             let layout = PhantomData;
             V::vectorize(Sweep::<C, S> {
                 job,
-                strips: strips.start..paired,
+                strips: strips.start..swept,
                 layout,
             });
-            strips.start = paired;
+            strips.start = swept;
         }
         for strip in strips {
             multiply_strip::<V, C, S>(job, strip);

@@ -9,6 +9,8 @@
 //! inputs       6 rows at a time: 24 groups × 48 B × 6 = 7 KB; all of it fits an L1 of 48 KB
 //! ```
 //!
+//! Two vectors of rows share the inputs: two strips, or with vectors of half a strip its two halves.
+//!
 //! All strips of the job take their turn with a chunk of columns before the next: the chunk of the
 //! inputs, 221 KB for 192 rows, stays in L2 meanwhile. Between chunks the sums wait in memory, as the
 //! floats they are: the order of operations, and so every bit, is that of the other paths. They
@@ -30,31 +32,37 @@ use crate::quant::{Codes, STRIP_ROWS};
 /// Groups that are unpacked at a time; a multiple of those of a block. With 16 the sums are loaded
 /// and stored so often that it takes 10 % more cycles.
 const CHUNK: usize = 24;
-/// Strips that share inputs.
-pub(super) const STRIPS: usize = 2;
+/// Vectors of rows that share inputs.
+const VECTORS: usize = 2;
 /// Rows of inputs in a tile: of 32 registers, 12 sums, 12 integer sums, 2 vectors of weights, an
 /// input, scales.
 pub(in crate::matmul) const TILE: usize = 6;
 
-/// Strips times all rows of inputs of the job. One vector must hold the rows of a strip.
+/// Strips that are swept over at a time.
+pub(super) const fn strips_at_a_time<V: Simd>() -> usize {
+    VECTORS * V::ROWS / STRIP_ROWS
+}
+
+/// Strips times all rows of inputs of the job.
 pub(super) struct Sweep<'a, C, S> {
     pub(super) job: &'a Job<'a>,
-    /// A multiple of [`STRIPS`].
+    /// A multiple of [`strips_at_a_time`].
     pub(super) strips: Range<usize>,
     pub(super) layout: PhantomData<(C, S)>,
 }
 
-/// Sums of one strip, and one row of inputs.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
+/// Sums of the rows of one strip, and one row of inputs.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
 struct Sums([f32; STRIP_ROWS]);
 
 thread_local! {
-    /// Sums between chunks: `[strip / STRIPS][row of inputs][strip % STRIPS]`. Kept for the next job.
-    static SUMS: RefCell<Vec<[Sums; STRIPS]>> = const { RefCell::new(Vec::new()) };
+    /// Sums between chunks: `[strip / strips at a time][row of inputs][strip % strips at a time]`.
+    /// Kept for the next job.
+    static SUMS: RefCell<Vec<Sums>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The groups of a chunk of one strip; uninitialised beyond those unpacked.
+/// The groups of a chunk of one vector of rows; uninitialised beyond those unpacked.
 type Unpacked<V> = [MaybeUninit<Weights<V>>; CHUNK];
 
 impl<C: Codes, S: Scales> Kernel for Sweep<'_, C, S> {
@@ -63,24 +71,27 @@ impl<C: Codes, S: Scales> Kernel for Sweep<'_, C, S> {
         let groups = self.job.inputs.groups;
         let tokens = self.job.token_range.len();
         let mut sums = SUMS.take();
-        let size = self.strips.len() / STRIPS * tokens;
+        let strips = strips_at_a_time::<V>();
+        let size = self.strips.len() * tokens;
         if sums.len() < size {
-            sums.resize(size, [Sums([0.0; STRIP_ROWS]); STRIPS]);
+            sums.resize(size, Sums([0.0; STRIP_ROWS]));
         }
         // Chunks of equal size: 32 groups as 16 + 16, not 24 + 8.
         let chunk = groups
             .div_ceil(groups.div_ceil(CHUNK))
             .next_multiple_of(S::GROUPS);
-        let mut unpacked: [Unpacked<V>; STRIPS] =
-            [const { [const { MaybeUninit::uninit() }; CHUNK] }; STRIPS];
+        let mut unpacked: [Unpacked<V>; VECTORS] =
+            [const { [const { MaybeUninit::uninit() }; CHUNK] }; VECTORS];
         for first in (0..groups).step_by(chunk) {
             let chunk = first..groups.min(first + chunk);
-            let pairs = self.strips.clone().step_by(STRIPS);
-            for (strip, sums) in pairs.zip(sums.chunks_exact_mut(tokens)) {
+            let starts = self.strips.clone().step_by(strips);
+            for (strip, sums) in starts.zip(sums.chunks_exact_mut(strips * tokens)) {
                 // SAFETY: the caller's promise; the tiles read what is unpacked before.
                 unsafe {
                     for (c, unpacked) in unpacked.iter_mut().enumerate() {
-                        self.unpack(strip + c, chunk.clone(), unpacked);
+                        let row = c * V::ROWS;
+                        let part = row % STRIP_ROWS / V::ROWS;
+                        self.unpack(strip + row / STRIP_ROWS, part, chunk.clone(), unpacked);
                     }
                     self.sweep(strip, chunk.clone(), &unpacked, sums);
                 }
@@ -94,13 +105,19 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
     /// # Safety
     /// As for [`super::multiply`].
     #[inline(always)]
-    unsafe fn unpack<V: Simd>(&self, strip: usize, chunk: Range<usize>, to: &mut Unpacked<V>) {
+    unsafe fn unpack<V: Simd>(
+        &self,
+        strip: usize,
+        part: usize,
+        chunk: Range<usize>,
+        to: &mut Unpacked<V>,
+    ) {
         let strip = self.job.strip(strip).as_ptr();
         for (g, weights) in chunk.zip(to) {
             // SAFETY: the strip has a block for every `S::GROUPS` groups.
             unsafe {
                 let block = strip.add(g / S::GROUPS * Strip::<C, S>::BLOCK_BYTES);
-                weights.write(Weights::unpack::<C, S>(block, g % S::GROUPS, 0));
+                weights.write(Weights::unpack::<C, S>(block, g % S::GROUPS, part));
             }
         }
     }
@@ -114,14 +131,15 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
         &self,
         strip: usize,
         chunk: Range<usize>,
-        unpacked: &[Unpacked<V>; STRIPS],
-        sums: &mut [[Sums; STRIPS]],
+        unpacked: &[Unpacked<V>; VECTORS],
+        sums: &mut [Sums],
     ) {
         let tokens = self.job.token_range.clone();
         // The same chunk of the next strips, a share of it with each tile, while the CPU is busy
         // with this one.
+        let strips = strips_at_a_time::<V>();
         let next = self.job.strips.as_ptr().wrapping_add(
-            (strip + STRIPS) * self.job.strip_bytes
+            (strip + strips) * self.job.strip_bytes
                 + chunk.start / S::GROUPS * Strip::<C, S>::BLOCK_BYTES,
         );
         let lines = chunk.len() / S::GROUPS * Strip::<C, S>::BLOCK_BYTES / 64;
@@ -131,18 +149,18 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
         // SAFETY: the caller's promise.
         unsafe {
             while token + TILE <= tokens.end {
-                for c in 0..STRIPS {
+                for c in 0..strips {
                     for line in line..line + lines_per_tile {
                         V::prefetch(next.wrapping_add(c * self.job.strip_bytes + 64 * line));
                     }
                 }
                 line += lines_per_tile;
-                let sums = &mut sums[token - tokens.start..][..TILE];
+                let sums = &mut sums[(token - tokens.start) * strips..][..TILE * strips];
                 self.tile::<V, TILE>(strip, chunk.clone(), unpacked, token, sums);
                 token += TILE;
             }
-            let sums = &mut sums[token - tokens.start..];
-            match sums.len() {
+            let sums = &mut sums[(token - tokens.start) * strips..];
+            match tokens.end - token {
                 0 => {}
                 1 | 2 => self.tile::<V, 2>(strip, chunk, unpacked, token, sums),
                 _ => self.tile::<V, TILE>(strip, chunk, unpacked, token, sums),
@@ -150,7 +168,7 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
         }
     }
 
-    /// One row of inputs for each of `waiting`, at most `T`, from `token` on.
+    /// The rows of inputs that `waiting` has sums of, at most `T`, from `token` on.
     ///
     /// # Safety
     /// As for [`Sweep::sweep`].
@@ -159,21 +177,23 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
         &self,
         strip: usize,
         chunk: Range<usize>,
-        unpacked: &[Unpacked<V>; STRIPS],
+        unpacked: &[Unpacked<V>; VECTORS],
         token: usize,
-        waiting: &mut [[Sums; STRIPS]],
+        waiting: &mut [Sums],
     ) {
-        let count = waiting.len();
+        let waiting: &mut [f32] = bytemuck::cast_slice_mut(waiting);
+        let row = VECTORS * V::ROWS;
+        let count = waiting.len() / row;
         let x = self.job.inputs.tile::<T>(token, count);
         // SAFETY: the caller's promise; outputs belong to the job, and only one slice of them is
         // alive at a time.
         unsafe {
-            let mut sums = [[V::splat(0.0); T]; STRIPS];
+            let mut sums = [[V::splat(0.0); T]; VECTORS];
             if chunk.start > 0 {
                 for t in 0..T {
-                    let waiting = &waiting[t.min(count - 1)];
-                    for c in 0..STRIPS {
-                        sums[c][t] = V::load_f32(waiting[c].0.as_ptr().cast());
+                    let waiting = &waiting[t.min(count - 1) * row..][..row];
+                    for c in 0..VECTORS {
+                        sums[c][t] = V::load_f32(waiting[c * V::ROWS..].as_ptr().cast());
                     }
                 }
             }
@@ -183,33 +203,33 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
                     unpacked[1][g].assume_init_ref(),
                 ];
                 let x = x.map(|x| x.add(chunk.start + g));
-                accumulate::<V, C, S, STRIPS, T>(weights, x, &mut sums);
+                accumulate::<V, C, S, VECTORS, T>(weights, x, &mut sums);
             }
             if chunk.end < self.job.inputs.groups {
-                for (t, waiting) in waiting.iter_mut().enumerate().take(T) {
-                    for c in 0..STRIPS {
-                        V::store_rows(sums[c][t], &mut waiting[c].0);
+                for (t, waiting) in waiting.chunks_exact_mut(row).enumerate().take(T) {
+                    for (c, waiting) in waiting.chunks_exact_mut(V::ROWS).enumerate() {
+                        V::store_rows(sums[c][t], waiting);
                     }
                 }
                 return;
             }
             for t in 0..count.min(T) {
-                for (c, out) in self.out(strip, token + t).into_iter().enumerate() {
+                for (c, out) in self.out::<V>(strip, token + t).into_iter().enumerate() {
                     V::store_rows(sums[c][t], out);
                 }
             }
         }
     }
 
-    /// The outputs of two strips for one row of inputs.
+    /// The outputs of two vectors of rows for one row of inputs.
     ///
     /// # Safety
     /// No other slices of them are alive.
     #[inline(always)]
-    unsafe fn out(&self, strip: usize, token: usize) -> [&'a mut [f32]; STRIPS] {
+    unsafe fn out<V: Simd>(&self, strip: usize, token: usize) -> [&'a mut [f32]; VECTORS] {
         // SAFETY: the job owns its outputs; the rest is the caller's promise.
-        let out = unsafe { self.job.out(token, strip * STRIP_ROWS, STRIPS * STRIP_ROWS) };
-        let middle = out.len().min(STRIP_ROWS);
+        let out = unsafe { self.job.out(token, strip * STRIP_ROWS, VECTORS * V::ROWS) };
+        let middle = out.len().min(V::ROWS);
         out.split_at_mut(middle).into()
     }
 }

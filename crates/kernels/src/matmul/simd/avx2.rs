@@ -1,5 +1,9 @@
 //! 256-bit vectors: eight rows, half a strip.
 #![allow(unsafe_code)] // vectors
+#![expect(
+    clippy::needless_range_loop,
+    reason = "tiles are indexed by row and column"
+)]
 
 use std::arch::x86_64::*;
 
@@ -119,17 +123,11 @@ impl Simd for Avx2 {
     ) -> [[__m256i; T]; COLUMNS] {
         // SAFETY: as in `quantize`; there are four inputs for each vector.
         unsafe {
-            let mut sums = [[_mm256_setzero_si256(); T]; COLUMNS];
-            for t in 0..T {
-                for c in 0..COLUMNS {
-                    sums[c][t] = if C::OFFSET == 128 {
-                        dot_signed(values[c], x[t])
-                    } else {
-                        dot_unsigned::<C>(values[c], x[t], negated_sums[t])
-                    };
-                }
+            if C::OFFSET == 128 {
+                dot_signed(values, x)
+            } else {
+                dot_unsigned::<C, COLUMNS, T>(values, x, negated_sums)
             }
-            sums
         }
     }
 
@@ -258,55 +256,78 @@ unsafe fn inputs(x: *const i8, i: usize) -> __m256i {
     unsafe { _mm256_set1_epi32(x.add(4 * i).cast::<i32>().read_unaligned()) }
 }
 
-/// `dot` of one vector of rows with one row of inputs.
+/// `dot` for values that leave room in 16 bits for a sum of products.
 #[inline(always)]
-unsafe fn dot_unsigned<C: Codes>(
-    values: &[__m256i],
-    x: *const i8,
-    negated_sum: __m256i,
-) -> __m256i {
+unsafe fn dot_unsigned<C: Codes, const COLUMNS: usize, const T: usize>(
+    values: [&[__m256i]; COLUMNS],
+    x: [*const i8; T],
+    negated_sums: [__m256i; T],
+) -> [[__m256i; T]; COLUMNS] {
     // SAFETY: the caller's, who is `Simd::dot`.
     unsafe {
         let ones = _mm256_set1_epi16(1);
-        let mut sum = match C::OFFSET {
-            0 => _mm256_setzero_si256(),
-            4 => _mm256_slli_epi32::<2>(negated_sum),
-            8 => _mm256_slli_epi32::<3>(negated_sum),
-            16 => _mm256_slli_epi32::<4>(negated_sum),
-            32 => _mm256_slli_epi32::<5>(negated_sum),
-            _ => unreachable!("no format has another offset"),
-        };
+        let mut start = negated_sums;
+        for start in &mut start {
+            *start = match C::OFFSET {
+                0 => _mm256_setzero_si256(),
+                4 => _mm256_slli_epi32::<2>(*start),
+                8 => _mm256_slli_epi32::<3>(*start),
+                16 => _mm256_slli_epi32::<4>(*start),
+                32 => _mm256_slli_epi32::<5>(*start),
+                _ => unreachable!("no format has another offset"),
+            };
+        }
+        let mut sums = [start; COLUMNS];
         // `maddubs` adds two products into 16 bits; so many of its results fit before they must be
         // widened.
         let fit = i16::MAX as usize / (2 * 127 * C::MAX as usize);
-        for (i, values) in values.chunks(fit).enumerate() {
-            let mut pairs = _mm256_setzero_si256();
-            for (j, &values) in values.iter().enumerate() {
-                let x = inputs(x, i * fit + j);
-                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(values, x));
+        let vectors = values[0].len();
+        for first in (0..vectors).step_by(fit) {
+            let mut pairs = [[_mm256_setzero_si256(); T]; COLUMNS];
+            for i in first..vectors.min(first + fit) {
+                for t in 0..T {
+                    let x = inputs(x[t], i);
+                    for c in 0..COLUMNS {
+                        let product = _mm256_maddubs_epi16(values[c][i], x);
+                        pairs[c][t] = _mm256_add_epi16(pairs[c][t], product);
+                    }
+                }
             }
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+            for c in 0..COLUMNS {
+                for t in 0..T {
+                    let widened = _mm256_madd_epi16(pairs[c][t], ones);
+                    sums[c][t] = _mm256_add_epi32(sums[c][t], widened);
+                }
+            }
         }
-        sum
+        sums
     }
 }
 
 /// `dot` for values of eight bits, which `maddubs` cannot take unsigned (2 · 127 · 255 > 32767). It
-/// gets the size
-/// |value − 128| ≤ 128 instead, and the inputs the sign: 2 · 127 · 128 = 32512 just fits.
+/// gets the size |value − 128| ≤ 128 instead, and the inputs the sign: 2 · 127 · 128 = 32512 just
+/// fits.
 #[inline(always)]
-unsafe fn dot_signed(values: &[__m256i], x: *const i8) -> __m256i {
+unsafe fn dot_signed<const COLUMNS: usize, const T: usize>(
+    values: [&[__m256i]; COLUMNS],
+    x: [*const i8; T],
+) -> [[__m256i; T]; COLUMNS] {
     // SAFETY: the caller's, who is `Simd::dot`.
     unsafe {
         let ones = _mm256_set1_epi16(1);
-        let mut sum = _mm256_setzero_si256();
-        for (i, &values) in values.iter().enumerate() {
-            let values = _mm256_xor_si256(values, _mm256_set1_epi8(-128));
-            let x = _mm256_sign_epi8(inputs(x, i), values);
-            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(values), x);
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+        let mut sums = [[_mm256_setzero_si256(); T]; COLUMNS];
+        for i in 0..values[0].len() {
+            for c in 0..COLUMNS {
+                let signed = _mm256_xor_si256(values[c][i], _mm256_set1_epi8(-128));
+                let size = _mm256_abs_epi8(signed);
+                for t in 0..T {
+                    let x = _mm256_sign_epi8(inputs(x[t], i), signed);
+                    let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(size, x), ones);
+                    sums[c][t] = _mm256_add_epi32(sums[c][t], pairs);
+                }
+            }
         }
-        sum
+        sums
     }
 }
 
