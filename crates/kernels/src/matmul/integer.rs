@@ -36,7 +36,8 @@ use crate::quant::{Codes, Group, STRIP_ROWS};
 ///
 /// They are asked into L2: requests into L1 each hold one of its few miss buffers (24 on Zen 4) for
 /// as long as memory takes, which loads then wait for; 8 rows of Q8_0 take 1.6 times as long. One
-/// row asks for nothing: the CPU's own prefetchers are faster (Q6_K 35 GiB/s, with requests 31).
+/// row asks for nothing where a vector holds a strip: the CPU's own prefetchers are faster (Q6_K 35
+/// GiB/s, with requests 31). Narrower vectors need them (Q8_0 20 GiB/s, without requests 13).
 const PREFETCH: usize = 8192;
 
 mod sweep;
@@ -190,7 +191,11 @@ impl<C: Codes, S: Scales, const T: usize> Kernel for Tile<'_, C, S, T> {
             let mut sums = [[[V::splat(0.0); T]]; 2];
             for _ in (0..groups).step_by(S::GROUPS) {
                 for g in 0..S::GROUPS {
-                    let lines = if T > 1 { group_bytes.div_ceil(64) } else { 0 };
+                    let lines = if T > 1 || parts > 1 {
+                        group_bytes.div_ceil(64)
+                    } else {
+                        0
+                    };
                     for line in 0..lines {
                         V::prefetch(block.wrapping_add(PREFETCH + g * group_bytes + 64 * line));
                     }
