@@ -126,7 +126,7 @@ pub(crate) fn multiply_scalar<E: Element>(job: &Job<'_>) {
     }
 }
 
-/// The same with vectors: tiles of two vectors of rows and up to [`Simd::SWEEP_TILE`] rows of
+/// The same with vectors: tiles of two vectors of rows and up to [`Simd::FLOAT_TILE`] rows of
 /// inputs.
 ///
 /// # Safety
@@ -138,7 +138,7 @@ pub(crate) unsafe fn multiply<V: Simd, E: Element>(job: &Job<'_>) {
         let mut token = job.token_range.start;
         while token < job.token_range.end {
             let left = job.token_range.end - token;
-            let count = left.div_ceil(left.div_ceil(V::SWEEP_TILE));
+            let count = left.div_ceil(left.div_ceil(V::FLOAT_TILE));
             // SAFETY: the caller's promise.
             unsafe {
                 if column + 1 < columns.end {

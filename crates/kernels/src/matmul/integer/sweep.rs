@@ -35,7 +35,7 @@ const CHUNK: usize = 16;
 /// Vectors of rows that share inputs.
 const VECTORS: usize = 2;
 /// Rows of inputs in a tile: of 32 registers, 12 sums, 12 integer sums, 2 vectors of weights, an
-/// input, scales.
+/// input, scales; of AVX2's 16, 12 partial sums, 2 vectors of weights, an input, a product.
 pub(in crate::matmul) const TILE: usize = 6;
 
 /// Strips that are swept over at a time.

@@ -19,11 +19,11 @@ impl Simd for Avx2 {
     type Floats = __m256;
 
     const ROWS: usize = 8;
-    // Of 16 registers: 8 unpacked vectors (the other sums wait in L1, which costs a load and a
-    // store for 16 products).
+    // Of 16 registers: 8 unpacked vectors, 4 partial sums, an input, a product (the sums wait in L1,
+    // which costs a load and a store for 16 products).
     const MAX_TILE: usize = 4;
-    // Of 16 registers: 8 partial sums, 2 vectors of weights, an input; the sums wait in L1.
-    const SWEEP_TILE: usize = 4;
+    // Of 16 registers: 8 sums, 2 vectors of weights, an input.
+    const FLOAT_TILE: usize = 4;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn vectorize<K: Kernel>(kernel: K) {

@@ -21,9 +21,8 @@ impl Simd for Avx512 {
     const ROWS: usize = 16;
     // Of 32 registers: 8 sums and 8 integer sums, 8 vectors of weights, scales, minima.
     const MAX_TILE: usize = 8;
-    // Of 32 registers: 12 sums and 12 integer sums or partial sums, 2 vectors of weights, an input,
-    // scales.
-    const SWEEP_TILE: usize = 6;
+    // Of 32 registers: 12 sums, 2 vectors of weights, an input.
+    const FLOAT_TILE: usize = 6;
 
     #[target_feature(
         enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c"

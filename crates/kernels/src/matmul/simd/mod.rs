@@ -39,8 +39,8 @@ pub(crate) trait Simd {
     const ROWS: usize;
     /// Most rows of inputs, of 1, 2, 4, 8, that share weights in registers.
     const MAX_TILE: usize;
-    /// Most rows of inputs, of 1, 2, 4, 6, that share two vectors of rows.
-    const SWEEP_TILE: usize;
+    /// Most rows of inputs, of 1, 2, 4, 6, that share two vectors of float weights.
+    const FLOAT_TILE: usize;
 
     /// Compiles `kernel` with these instructions, and runs it.
     unsafe fn vectorize<K: Kernel>(kernel: K);
