@@ -5,6 +5,10 @@
     python3 -m venv .venv && CMAKE_ARGS=-DGGML_NATIVE=ON .venv/bin/pip install llama-cpp-python==0.3.36
     .venv/bin/python benches/compare.py MODEL.gguf [--prompt 512] [--generate 64] [--depth 0] [--batch 1,8] [--rounds 3]
 
+Against a llama.cpp for AVX2 alone, build that with CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON
+-DGGML_F16C=ON -DGGML_BMI2=ON" and pip's --no-cache-dir (its cache does not tell builds apart), and set
+MATOU_ISA=avx2.
+
 A shared machine's speed drifts, so only figures of one run are compared: each round measures both
 programs, one after the other, and the median over the rounds is shown.
 """
