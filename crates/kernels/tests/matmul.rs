@@ -192,8 +192,8 @@ fn a_row_is_the_same_bits_in_any_batch_on_any_number_of_threads() {
             let ctx = Context::new(isa, 1);
             let w = PackedMatrix::pack(&ctx, format, rows, cols, &bytes).unwrap();
             let batches = if isa == Isa::Scalar { 1..=3 } else { 1..=48 };
-            let longest = *batches.end();
-            let alone: Vec<u32> = x[..longest * cols]
+            let compared = if isa == Isa::Scalar { 3 } else { 200 };
+            let alone: Vec<u32> = x[..compared * cols]
                 .chunks_exact(cols)
                 .flat_map(|x| bits(&product(&ctx, &[&w], x)))
                 .collect();
@@ -214,7 +214,7 @@ fn a_row_is_the_same_bits_in_any_batch_on_any_number_of_threads() {
                     let ctx = Context::new(isa, 2);
                     let together = bits(&product(&ctx, &[&w], &x[..batch * cols]));
                     assert!(
-                        together[..longest * rows] == alone,
+                        together == alone[..batch * rows],
                         "{format} on {}: {batch} rows",
                         isa.name()
                     );
