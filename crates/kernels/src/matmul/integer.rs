@@ -37,7 +37,8 @@ use crate::quant::{Codes, Group, STRIP_ROWS};
 /// They are asked into L2: requests into L1 each hold one of its few miss buffers (24 on Zen 4) for
 /// as long as memory takes, which loads then wait for; 8 rows of Q8_0 take 1.6 times as long. One
 /// row asks for nothing where a vector holds a strip: the CPU's own prefetchers are faster (Q6_K 35
-/// GiB/s, with requests 31). Narrower vectors need them (Q8_0 20 GiB/s, without requests 13).
+/// GiB/s, with requests 31). Narrower vectors need them (Q8_0 on one thread 20 GiB/s, without requests
+/// 13).
 const PREFETCH: usize = 8192;
 
 mod sweep;
@@ -260,11 +261,12 @@ unsafe fn accumulate<V: Simd, C: Codes, S: Scales, const COLUMNS: usize, const T
         // The whole group, or its first half.
         for t in 0..T {
             codes[t] = (*x[t]).codes.as_ptr();
-            starts[t] = V::splat_int(if S::SUBS == 1 {
+            let negated = if S::SUBS == 1 {
                 (*x[t]).negated_sum
             } else {
                 (*x[t]).negated_half
-            });
+            };
+            starts[t] = V::splat_int(C::OFFSET * negated);
         }
         for c in 0..COLUMNS {
             values[c] = &weights[c].values[..8 / S::SUBS];
@@ -279,7 +281,8 @@ unsafe fn accumulate<V: Simd, C: Codes, S: Scales, const COLUMNS: usize, const T
         if S::SUBS == 2 {
             for t in 0..T {
                 codes[t] = codes[t].add(16);
-                starts[t] = V::splat_int((*x[t]).negated_sum - (*x[t]).negated_half);
+                let negated = (*x[t]).negated_sum - (*x[t]).negated_half;
+                starts[t] = V::splat_int(C::OFFSET * negated);
             }
             for c in 0..COLUMNS {
                 values[c] = &weights[c].values[4..];

@@ -119,14 +119,14 @@ impl Simd for Avx2 {
     unsafe fn dot<C: Codes, const COLUMNS: usize, const T: usize>(
         values: [&[__m256i]; COLUMNS],
         x: [*const i8; T],
-        negated_sums: [__m256i; T],
+        starts: [__m256i; T],
     ) -> [[__m256i; T]; COLUMNS] {
         // SAFETY: as in `quantize`; there are four inputs for each vector.
         unsafe {
             if C::OFFSET == 128 {
                 dot_signed(values, x)
             } else {
-                dot_unsigned::<C, COLUMNS, T>(values, x, negated_sums)
+                dot_unsigned::<C, COLUMNS, T>(values, x, starts)
             }
         }
     }
@@ -261,23 +261,12 @@ unsafe fn inputs(x: *const i8, i: usize) -> __m256i {
 unsafe fn dot_unsigned<C: Codes, const COLUMNS: usize, const T: usize>(
     values: [&[__m256i]; COLUMNS],
     x: [*const i8; T],
-    negated_sums: [__m256i; T],
+    starts: [__m256i; T],
 ) -> [[__m256i; T]; COLUMNS] {
     // SAFETY: the caller's, who is `Simd::dot`.
     unsafe {
         let ones = _mm256_set1_epi16(1);
-        let mut start = negated_sums;
-        for start in &mut start {
-            *start = match C::OFFSET {
-                0 => _mm256_setzero_si256(),
-                4 => _mm256_slli_epi32::<2>(*start),
-                8 => _mm256_slli_epi32::<3>(*start),
-                16 => _mm256_slli_epi32::<4>(*start),
-                32 => _mm256_slli_epi32::<5>(*start),
-                _ => unreachable!("no format has another offset"),
-            };
-        }
-        let mut sums = [start; COLUMNS];
+        let mut sums = [starts; COLUMNS];
         // `maddubs` adds two products into 16 bits; so many of its results fit before they must be
         // widened.
         let fit = i16::MAX as usize / (2 * 127 * C::MAX as usize);

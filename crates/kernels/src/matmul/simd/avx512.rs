@@ -115,24 +115,11 @@ impl Simd for Avx512 {
     unsafe fn dot<C: Codes, const COLUMNS: usize, const T: usize>(
         values: [&[__m512i]; COLUMNS],
         x: [*const i8; T],
-        negated_sums: [__m512i; T],
+        starts: [__m512i; T],
     ) -> [[__m512i; T]; COLUMNS] {
         // SAFETY: as in `quantize`; there are four inputs for each vector.
         unsafe {
-            // Starting from −offset · Σx costs a shift, and values stay unsigned.
-            let mut start = negated_sums;
-            for start in &mut start {
-                *start = match C::OFFSET {
-                    0 => _mm512_setzero_si512(),
-                    4 => _mm512_slli_epi32::<2>(*start),
-                    8 => _mm512_slli_epi32::<3>(*start),
-                    16 => _mm512_slli_epi32::<4>(*start),
-                    32 => _mm512_slli_epi32::<5>(*start),
-                    128 => _mm512_slli_epi32::<7>(*start),
-                    _ => unreachable!("no format has another offset"),
-                };
-            }
-            let mut sums = [start; COLUMNS];
+            let mut sums = [starts; COLUMNS];
             // Four columns at a time, for all sums: there are enough of them to hide the latency of
             // each.
             for i in 0..values[0].len() {

@@ -68,12 +68,12 @@ pub(crate) trait Simd {
     /// inputs.
     ///
     /// `values[c]` are vectors of four columns each, `x[t]` points to the `4 · values[c].len()`
-    /// inputs of these columns, and `negated_sums[t]` is minus their sum, in all lanes. Gives `Σ
-    /// (value − offset) · x`.
+    /// inputs of these columns, and `starts[t]` is `−C::OFFSET` times their sum, in all lanes: to
+    /// start from it leaves values unsigned. Gives `Σ (value − offset) · x`.
     unsafe fn dot<C: Codes, const COLUMNS: usize, const T: usize>(
         values: [&[Self::Bytes]; COLUMNS],
         x: [*const i8; T],
-        negated_sums: [Self::Ints; T],
+        starts: [Self::Ints; T],
     ) -> [[Self::Ints; T]; COLUMNS];
     /// `value` in every lane.
     unsafe fn splat_int(value: i32) -> Self::Ints;
