@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use matou::cli::{ModelArgs, ModelOptions};
-use matou::load;
+use matou::cli::ModelArgs;
 use matou_engine::{
     Engine, EngineConfig, EngineEvent, EngineHandle, Generation, GenerationRequest, SamplingParams,
 };
+use matou_llm::open;
 
 /// Tokens of a long conversation so far.
 const HISTORY: usize = 2_000;
@@ -35,10 +35,10 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Runtime::new()?;
-    let options: &ModelOptions = &arguments.model.options;
-    let loaded = runtime.block_on(load::open(arguments.model.model.as_deref(), options))?;
+    let options = arguments.model.options.to_open();
+    let loaded = runtime.block_on(open::open(arguments.model.model.as_deref(), &options))?;
     println!("{}", loaded.describe());
-    let config = loaded.engine_config(options, EngineConfig::default())?;
+    let config = loaded.engine_config(&options, EngineConfig::default())?;
     println!("{} tokens a step at most", config.max_num_batched_tokens);
     let (engine, thread) = Engine::start(loaded.model, config)?;
 

@@ -13,11 +13,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use matou_llm::open::open;
 use matou_model::{BLOCK_SIZE, ForwardBatch, LanguageModel};
 use serde::Serialize;
 
 use super::{ModelArgs, positive};
-use crate::load;
 
 /// Options of `matou bench`.
 #[derive(Debug, Args)]
@@ -162,12 +162,12 @@ impl Figure {
 }
 
 /// Runs the command.
-pub async fn run(args: BenchArgs) -> Result<()> {
+pub(super) async fn run(args: BenchArgs) -> Result<()> {
     ensure!(
         args.prompt > 0 || args.generate > 0,
         "nothing to measure: --prompt and --generate are 0"
     );
-    let mut loaded = load::open(args.model.model.as_deref(), &args.model.options).await?;
+    let mut loaded = open(args.model.model.as_deref(), &args.model.options.to_open()).await?;
     let longest = args.prompt.max(args.depth + args.generate + 1);
     let sequences = args.batch.iter().copied().max().unwrap_or(1);
     let num_blocks = sequences * longest.div_ceil(BLOCK_SIZE);

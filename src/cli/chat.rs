@@ -11,7 +11,8 @@ use matou_hub::HubOptions;
 use serde_json::{Value, json};
 
 use super::ModelArgs;
-use super::session::{SamplingArgs, Session, print, remark, stream};
+use super::session::{SamplingArgs, Session, stream};
+use super::terminal::{Display, Terminal, print, remark};
 use command::{Command, HELP, describe_sampling};
 use input::{Input, Said};
 
@@ -34,7 +35,7 @@ pub struct ChatArgs {
 }
 
 /// Runs the command until the person leaves.
-pub async fn run(args: ChatArgs) -> Result<()> {
+pub(super) async fn run(args: ChatArgs) -> Result<()> {
     let session = Session::open(
         args.model.model.as_deref(),
         &args.model.options,
@@ -61,6 +62,7 @@ pub async fn run(args: ChatArgs) -> Result<()> {
         messages: Vec::new(),
         interactive,
     };
+    let mut display = Terminal::default();
     loop {
         let said;
         (input, said) = input.next().await?;
@@ -68,8 +70,8 @@ pub async fn run(args: ChatArgs) -> Result<()> {
             Said::End => break,
             Said::Nothing => continue,
             Said::Command(Command::Leave) => break,
-            Said::Command(command) => chat.obey(command).await,
-            Said::Message(text) => chat.converse(text).await,
+            Said::Command(command) => chat.obey(command, &mut display).await,
+            Said::Message(text) => chat.converse(text, &mut display).await,
         };
         match outcome {
             Err(error) if interactive => eprintln!("error: {error:#}"),
@@ -89,7 +91,7 @@ struct Chat {
 }
 
 impl Chat {
-    async fn obey(&mut self, command: Command) -> Result<()> {
+    async fn obey(&mut self, command: Command, display: &mut impl Display) -> Result<()> {
         match command {
             Command::Help => println!("{HELP}"),
             Command::ShowSystem => {
@@ -110,8 +112,8 @@ impl Chat {
                 let Some(last) = self.messages.pop() else {
                     bail!("there is no answer to try again")
                 };
-                self.converse(last["content"].as_str().unwrap_or_default().to_owned())
-                    .await?;
+                let text = last["content"].as_str().unwrap_or_default().to_owned();
+                self.converse(text, display).await?;
             }
             Command::ShowSampling => println!("{}", describe_sampling(&self.session.sampling)),
             Command::Set(args) => {
@@ -124,8 +126,9 @@ impl Chat {
         Ok(())
     }
 
-    /// Answers a message. The conversation only grows if there is an answer.
-    async fn converse(&mut self, text: String) -> Result<()> {
+    /// Answers a message. The conversation only grows if there is an answer, and by what was said: what
+    /// the model thought before is not shown to it again.
+    async fn converse(&mut self, text: String, display: &mut impl Display) -> Result<()> {
         let system = self
             .system
             .iter()
@@ -135,15 +138,15 @@ impl Chat {
             .chain(self.messages.iter().cloned())
             .chain([user.clone()])
             .collect();
-        let generation = self.session.answer(&messages)?;
+        let answering = self.session.answer(messages)?;
         let answer = if self.interactive {
-            stream(generation, interrupted()).await?
+            stream(answering, display, interrupted()).await?
         } else {
-            stream(generation, std::future::pending()).await?
+            stream(answering, display, std::future::pending()).await?
         };
         print("\n")?;
         let used = answer.prompt_tokens + answer.completion_tokens;
-        let room = format!("context {used}/{}", self.session.max_model_len());
+        let room = format!("context {used}/{}", self.session.llm.max_model_len());
         remark(&format!("{} · {room}\n", answer.figures()));
         self.messages
             .extend([user, json!({"role": "assistant", "content": answer.text})]);
@@ -156,5 +159,55 @@ async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
         // Without signals the answer just runs to its end.
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use matou_testkit::speller::{THINKING, speller};
+
+    use super::*;
+
+    /// Keeps what is shown.
+    #[derive(Default)]
+    struct Shown {
+        text: String,
+        thoughts: String,
+    }
+
+    impl Display for Shown {
+        fn text(&mut self, text: &str) -> io::Result<()> {
+            self.text.push_str(text);
+            Ok(())
+        }
+
+        fn thought(&mut self, text: &str) -> io::Result<()> {
+            self.thoughts.push_str(text);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn thoughts_are_shown_apart_and_not_sent_back() {
+        let llm = speller("It is a cat.\n</think>\n\nMiaow.", THINKING);
+        let session = Session::new("scripted".to_owned(), llm, &SamplingArgs::default()).unwrap();
+        let mut chat = Chat {
+            session,
+            system: None,
+            messages: Vec::new(),
+            interactive: false,
+        };
+        for turn in 1..=2 {
+            let mut shown = Shown::default();
+            chat.converse("Who is there?".to_owned(), &mut shown)
+                .await
+                .unwrap();
+            assert_eq!(shown.text, "Miaow.");
+            assert_eq!(shown.thoughts.trim(), "It is a cat.");
+            assert_eq!(chat.messages.len(), 2 * turn);
+        }
+        let history = Value::Array(chat.messages).to_string();
+        assert!(history.contains("Miaow."), "{history}");
+        assert!(!history.contains("It is a cat"), "{history}");
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use matou_hub::{Catalogue, CatalogueEntry, HubOptions, on_disk};
 
 use super::pull::size;
-use crate::kv_plan::human_bytes;
+use matou_llm::open::human_bytes;
 
 /// Options of `matou list`.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub struct ListArgs {
 }
 
 /// Runs the command.
-pub async fn run(args: ListArgs) -> Result<()> {
+pub(super) async fn run(args: ListArgs) -> Result<()> {
     let catalogue = Catalogue::load(args.models.as_deref())?;
     let options = HubOptions::from_env()?;
     let default = catalogue.default_entry().map(|entry| entry.name.as_str());

@@ -1,18 +1,21 @@
 //! The command line: one file a command, the options they share here.
 
-pub mod bench;
-pub mod chat;
-pub mod list;
-pub mod pull;
-pub mod run;
-pub mod serve;
+mod bench;
+mod chat;
+mod list;
+mod progress;
+mod pull;
+mod run;
+mod serve;
 mod session;
-pub mod show;
+mod show;
+mod terminal;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use matou_llm::open::OpenOptions;
 use matou_model::{DeviceChoice, KvCacheDtype, Quantization};
 use tracing_subscriber::EnvFilter;
 
@@ -158,6 +161,23 @@ pub struct ModelOptions {
     /// Memory for the KV cache, such as 512MiB or 4GiB [default: chosen from what is free].
     #[arg(long, value_name = "SIZE", value_parser = byte_size, help_heading = "Model")]
     pub kv_cache_memory: Option<u64>,
+}
+
+impl ModelOptions {
+    /// The same in the words of the library, with a progress bar for those who watch.
+    pub fn to_open(&self) -> OpenOptions {
+        OpenOptions {
+            catalogue: self.models.clone(),
+            device: self.device.into(),
+            dtype: self.dtype.into(),
+            quantize: self.quantize,
+            threads: self.threads.map(usize::from),
+            max_model_len: self.max_model_len,
+            kv_cache_dtype: self.kv_cache_dtype.into(),
+            kv_cache_memory: self.kv_cache_memory,
+            progress: progress::bar(),
+        }
+    }
 }
 
 /// A device by name.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use matou_hub::{Catalogue, HubOptions};
 
-use crate::kv_plan::human_bytes;
+use matou_llm::open::human_bytes;
 
 /// Options of `matou pull`.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub struct PullArgs {
 }
 
 /// Runs the command.
-pub async fn run(args: PullArgs) -> Result<()> {
+pub(super) async fn run(args: PullArgs) -> Result<()> {
     let catalogue = Catalogue::load(args.catalogue.as_deref())?;
     let options = HubOptions {
         refresh: true,

@@ -7,7 +7,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::ModelOptions;
-use super::session::{Answer, SamplingArgs, Session, print, stream};
+use super::session::{Answer, SamplingArgs, Session, stream};
+use super::terminal::{Terminal, print};
 
 /// Options of `matou run`.
 #[derive(Debug, Args)]
@@ -44,10 +45,10 @@ pub struct RunArgs {
 }
 
 /// Runs the command until the answer is complete.
-pub async fn run(args: RunArgs) -> Result<()> {
+pub(super) async fn run(args: RunArgs) -> Result<()> {
     let prompt = prompt(args.prompt, io::stdin())?;
     let session = Session::open(args.model.as_deref(), &args.options, &args.sampling).await?;
-    let generation = if args.raw {
+    let answering = if args.raw {
         session.complete(prompt)?
     } else if session.can_chat() {
         let system = args
@@ -55,12 +56,12 @@ pub async fn run(args: RunArgs) -> Result<()> {
             .iter()
             .map(|text| json!({"role": "system", "content": text}));
         let user = json!({"role": "user", "content": prompt});
-        session.answer(&system.chain([user]).collect::<Vec<_>>())?
+        session.answer(system.chain([user]).collect())?
     } else {
         bail!("this model has no chat template; add --raw to let it continue the prompt as it is");
     };
     // Ctrl-C ends the whole program, as it does before the answer begins.
-    let answer = match stream(generation, std::future::pending()).await {
+    let answer = match stream(answering, &mut Terminal::default(), std::future::pending()).await {
         Ok(answer) => answer,
         // Whoever read the answer has seen enough: `matou run … | head`.
         Err(error) if is_broken_pipe(&error) => return Ok(()),

@@ -1,18 +1,17 @@
 //! `matou serve`: a model behind the OpenAI-compatible API.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
-use matou_engine::{Engine, EngineConfig};
-use matou_server::{Access, AppState, Limits, ModelCard};
+use matou_engine::EngineConfig;
+use matou_server::{Access, AppState, Limits};
 use tokio::net::TcpListener;
 
 use super::{ModelArgs, positive};
-use crate::kv_plan::human_bytes;
-use crate::load::{self, LoadedModel};
+use matou_llm::open::human_bytes;
+use matou_llm::open::{self, LoadedModel};
 
 /// Options of `matou serve`, in vLLM's vocabulary.
 #[derive(Debug, Args)]
@@ -95,7 +94,7 @@ const EXAMPLE_REQUEST: &str = r#"{"temperature": 0, "max_tokens": 64, "messages"
       {"role": "user", "content": "What is the capital of France?"}]}"#;
 
 /// Runs the command until the process is told to stop.
-pub async fn run(args: ServeArgs) -> Result<()> {
+pub(super) async fn run(args: ServeArgs) -> Result<()> {
     let access = access(&args)?;
     let address = (args.host, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
@@ -104,7 +103,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
             args.host, args.port
         )
     })?;
-    let loaded = load::open(args.model.model.as_deref(), &args.model.options).await?;
+    let options = args.model.options.to_open();
+    let loaded = open::open(args.model.model.as_deref(), &options).await?;
     let described = loaded.describe();
     let limits = EngineConfig {
         max_num_seqs: args.max_num_seqs,
@@ -114,7 +114,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         enable_prefix_caching: !args.no_enable_prefix_caching,
         ..EngineConfig::default()
     };
-    let config = loaded.engine_config(&args.model.options, limits)?;
+    let config = loaded.engine_config(&options, limits)?;
     let memory = memory_line(&loaded, &config);
     let has_keys = !access.keys.is_empty();
     let server_limits = Limits {
@@ -122,7 +122,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         header_timeout: Duration::from_secs(args.idle_timeout),
         ..Limits::default()
     };
-    let (mut state, engine) = start(loaded, config, args.served_model_name)?;
+    let (llm, engine) = loaded.start(config, args.served_model_name)?;
+    let mut state = AppState::new(llm);
     (state.access, state.limits) = (access, server_limits);
 
     let url = format!("http://{}", listener.local_addr()?);
@@ -135,42 +136,11 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     }
     println!("    -d '{EXAMPLE_REQUEST}'\n");
     let timeout = Duration::from_secs(args.shutdown_timeout);
-    matou_server::serve(listener, Arc::new(state), stop_signal()?, timeout).await?;
+    matou_server::serve(listener, state, stop_signal()?, timeout).await?;
     // The state's handle was the last: the thread ends once it has seen that.
     let ended = tokio::task::spawn_blocking(move || engine.join()).await?;
     ensure!(ended.is_ok(), "the engine thread panicked");
     Ok(())
-}
-
-/// Starts the engine on a loaded model, and gathers what the server needs.
-fn start(
-    loaded: LoadedModel,
-    config: EngineConfig,
-    names: Vec<String>,
-) -> Result<(AppState, matou_engine::EngineThread)> {
-    let fingerprint = loaded.fingerprint();
-    let Some(tokenizer) = loaded.text.tokenizer else {
-        bail!(
-            "{} has no tokenizer, so it cannot be served: use `matou bench` to measure it",
-            loaded.name
-        );
-    };
-    let (handle, thread) = Engine::start(loaded.model, config)?;
-    let card = ModelCard {
-        names: if names.is_empty() {
-            vec![loaded.name]
-        } else {
-            names
-        },
-        created: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-        fingerprint,
-        default_sampling: loaded.default_sampling,
-        eos_token_ids: loaded.text.eos_token_ids,
-    };
-    let state = AppState::new(handle, tokenizer, loaded.text.template, card);
-    Ok((state, thread))
 }
 
 /// Who may use the server.

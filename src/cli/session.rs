@@ -1,24 +1,19 @@
 //! One person's talk with a model in this process: what `matou run` and `matou chat` share.
 
-use std::io::{self, IsTerminal, Write};
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use matou_chat::{ChatTemplate, Tokenizer};
-use matou_engine::{
-    Engine, EngineConfig, EngineHandle, FinishReason, GenerationRequest, SamplingParams,
-};
-use matou_server::generation::{GenerationEvent, TextGeneration};
-use matou_server::prompt::{tokenize_chat, tokenize_input};
-use matou_server::request::{ChatRequest, GenerationOptions, PromptInput, TextOptions};
-use serde_json::{Map, Value};
+use matou_engine::{EngineConfig, FinishReason, SamplingParams};
+use matou_llm::generation::{GenerationEvent, TextGeneration};
+use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
+use matou_llm::request::{ChatCall, GenerationOptions, PromptInput, TextOptions};
+use matou_llm::{Llm, open, prepare};
+use serde_json::Value;
 
+use super::terminal::{Display, Spinner};
 use super::{ModelOptions, positive};
-use crate::load;
 
 /// A prompt that is read faster than this needs no spinner.
 const SPINNER_AFTER: Duration = Duration::from_millis(200);
@@ -79,14 +74,20 @@ pub(super) struct Session {
     pub(super) described: String,
     /// How the next answer is sampled.
     pub(super) sampling: SamplingParams,
-    engine: EngineHandle,
-    tokenizer: Arc<Tokenizer>,
-    template: Option<Arc<ChatTemplate>>,
+    pub(super) llm: Llm,
+}
+
+/// An answer on its way.
+pub(super) struct Answering {
+    generation: TextGeneration,
+    /// Tells thoughts from text.
+    parser: MessageParser,
 }
 
 /// An answer, and how long it took.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Answer {
+    /// What was said: without what was thought before.
     pub(super) text: String,
     /// Why it ended; `None` if it was interrupted.
     pub(super) reason: Option<FinishReason>,
@@ -106,109 +107,85 @@ impl Session {
         options: &ModelOptions,
         sampling: &SamplingArgs,
     ) -> Result<Self> {
-        let loaded = load::open(model, options).await?;
+        let options = options.to_open();
+        let loaded = open::open(model, &options).await?;
         let described = loaded.describe();
         // One person has one request at a time.
         let limits = EngineConfig {
             max_num_seqs: 1,
             ..EngineConfig::default()
         };
-        let config = loaded.engine_config(options, limits)?;
-        let Some(tokenizer) = loaded.text.tokenizer else {
-            bail!(
-                "{} has no tokenizer: use `matou bench` to measure it",
-                loaded.name
-            );
-        };
-        let sampling = SamplingParams {
-            eos_token_ids: loaded.text.eos_token_ids,
-            ..sampling.apply(loaded.default_sampling)
-        };
-        sampling.validate(loaded.model.info().vocab_size)?;
-        // The thread ends with the handle in this session.
-        let (engine, _thread) = Engine::start(loaded.model, config)?;
+        let config = loaded.engine_config(&options, limits)?;
+        // The thread ends with the model in this session.
+        let (llm, _thread) = loaded.start(config, Vec::new())?;
+        Self::new(described, llm, sampling)
+    }
+
+    /// A session with a model that runs.
+    pub(super) fn new(described: String, llm: Llm, sampling: &SamplingArgs) -> Result<Self> {
+        let sampling = sampling.apply(llm.card().default_sampling.clone());
+        sampling.validate(llm.engine().model_info().vocab_size)?;
         Ok(Self {
             described,
             sampling,
-            engine,
-            tokenizer,
-            template: loaded.text.template,
+            llm,
         })
     }
 
     /// Whether the model knows what a conversation is.
     pub(super) fn can_chat(&self) -> bool {
-        self.template.is_some()
-    }
-
-    /// Longest context, prompt and answer together, in tokens.
-    pub(super) fn max_model_len(&self) -> usize {
-        self.engine.config().max_model_len
+        self.llm.template().is_some()
     }
 
     /// Changes how the next answers are sampled, if the engine accepts it.
     pub(super) fn set_sampling(&mut self, args: &SamplingArgs) -> Result<()> {
         let sampling = args.apply(self.sampling.clone());
-        sampling.validate(self.engine.model_info().vocab_size)?;
+        sampling.validate(self.llm.engine().model_info().vocab_size)?;
         self.sampling = sampling;
         Ok(())
     }
 
     /// Begins the answer to a conversation.
-    pub(super) fn answer(&self, messages: &[Value]) -> Result<TextGeneration> {
-        let request = ChatRequest {
-            messages: messages.to_vec(),
-            add_generation_prompt: true,
-            continue_final_message: false,
-            template_kwargs: Map::new(),
-            tools: None,
-            reasoning: None,
-        };
-        let prompt = tokenize_chat(self.template.as_deref(), &self.tokenizer, &request)?;
-        self.generate(prompt, false)
+    pub(super) fn answer(&self, messages: Vec<Value>) -> Result<Answering> {
+        let call = ChatCall::new(messages, self.sampling.clone());
+        let prompt = prepare::chat(&self.llm, call)?;
+        let parser = MessageParser::new(&prompt.format);
+        let generation = prompt.start(&self.llm, "terminal".to_owned(), "messages")?;
+        Ok(Answering { generation, parser })
     }
 
     /// Begins the continuation of a text.
-    pub(super) fn complete(&self, text: String) -> Result<TextGeneration> {
+    pub(super) fn complete(&self, text: String) -> Result<Answering> {
         let input = PromptInput::Text {
             text,
             add_special_tokens: true,
         };
-        let prompt = tokenize_input(&self.tokenizer, &input)?;
-        self.generate(prompt, true)
-    }
-
-    fn generate(&self, prompt: Vec<u32>, continues_prompt: bool) -> Result<TextGeneration> {
         let options = GenerationOptions {
             sampling: self.sampling.clone(),
             text: TextOptions {
-                continues_prompt,
+                continues_prompt: true,
                 ..TextOptions::default()
             },
             ..GenerationOptions::default()
         };
-        let generation = self.engine.submit(GenerationRequest {
-            request_id: "terminal".to_owned(),
-            prompt_token_ids: prompt.clone(),
-            params: self.sampling.clone(),
-            n: 1,
-            priority: 0,
-        })?;
-        Ok(TextGeneration::new(
-            generation,
-            Arc::clone(&self.tokenizer),
-            prompt,
-            &options,
-            0,
-        ))
+        let prompt = prepare::raw(&self.llm, &[input], None, options, None)?.into_first();
+        Ok(Answering {
+            generation: prompt.start(&self.llm, "terminal".to_owned(), "prompt")?,
+            parser: MessageParser::new(&MessageFormat::default()),
+        })
     }
 }
 
-/// Writes an answer to standard output as it comes, until it ends or `interrupt` resolves.
+/// Shows an answer as it comes, until it ends or `interrupt` resolves.
 pub(super) async fn stream(
-    mut generation: TextGeneration,
+    answering: Answering,
+    display: &mut impl Display,
     interrupt: impl Future<Output = ()>,
 ) -> Result<Answer> {
+    let Answering {
+        mut generation,
+        mut parser,
+    } = answering;
     let start = Instant::now();
     let mut interrupt = pin!(interrupt);
     let mut patience = pin!(tokio::time::sleep(SPINNER_AFTER));
@@ -242,8 +219,7 @@ pub(super) async fn stream(
                 last = Instant::now();
                 first.get_or_insert(last);
                 spinner = None;
-                print(&text)?;
-                answer.text.push_str(&text);
+                answer.show(parser.push(&text), display)?;
                 // As good as exact, and all there is to go by if the answer is interrupted.
                 answer.completion_tokens += 1;
             }
@@ -252,6 +228,7 @@ pub(super) async fn stream(
                 completion_tokens,
                 ..
             }) => {
+                answer.show(parser.finish(), display)?;
                 answer.reason = Some(reason);
                 answer.completion_tokens = completion_tokens;
             }
@@ -266,6 +243,22 @@ pub(super) async fn stream(
 }
 
 impl Answer {
+    /// Shows what is new, and keeps what was said.
+    fn show(&mut self, parts: Vec<MessagePart>, display: &mut impl Display) -> Result<()> {
+        for part in parts {
+            match part {
+                MessagePart::Reasoning(text) => display.thought(&text)?,
+                MessagePart::Text(text) => {
+                    display.text(&text)?;
+                    self.text.push_str(&text);
+                }
+                // No tools were offered.
+                MessagePart::CallStart { .. } | MessagePart::Arguments { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Its figures in one line, for example `42 tokens · 118.3 tokens/s · first after 0.06 s`.
     pub(super) fn figures(&self) -> String {
         let seconds = self.generation_time.as_secs_f64();
@@ -295,56 +288,6 @@ impl Answer {
             Some(_) => {}
         }
         parts.join(" · ")
-    }
-}
-
-/// Writes text to standard output at once. On a terminal, control characters are left out: what a
-/// model says must not move the cursor or change the window's title.
-pub(super) fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    if stdout.is_terminal() {
-        stdout.write_all(printable(text).as_bytes())?;
-    } else {
-        stdout.write_all(text.as_bytes())?;
-    }
-    stdout.flush()
-}
-
-fn printable(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
-        .collect()
-}
-
-/// Writes a remark to the person at the terminal, if there is one.
-pub(super) fn remark(text: &str) {
-    let stderr = io::stderr();
-    if !stderr.is_terminal() {
-        return;
-    }
-    match std::env::var_os("NO_COLOR") {
-        Some(_) => eprintln!("{text}"),
-        None => eprintln!("\x1b[2m{text}\x1b[0m"),
-    }
-}
-
-/// Shows that something is being done, on a terminal, until it is dropped.
-struct Spinner(ProgressBar);
-
-impl Spinner {
-    fn start() -> Self {
-        // indicatif draws nothing where standard error is no terminal.
-        let bar = ProgressBar::new_spinner().with_message("reading");
-        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
-        bar.set_style(style.expect("the template is well-formed"));
-        bar.enable_steady_tick(Duration::from_millis(80));
-        Self(bar)
-    }
-}
-
-impl Drop for Spinner {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
     }
 }
 
@@ -389,14 +332,6 @@ mod tests {
         assert_eq!(
             none.figures(),
             "first after 0.06 s · prompt of 20 tokens · interrupted"
-        );
-    }
-
-    #[test]
-    fn what_a_model_says_cannot_control_the_terminal() {
-        assert_eq!(
-            printable("a\x1b]0;title\x07b\r\n\tü\u{9b}"),
-            "a]0;titleb\n\tü"
         );
     }
 

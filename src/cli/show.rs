@@ -11,9 +11,9 @@ use matou_hub::HubOptions;
 use matou_model::{KvCacheDtype, ModelSummary};
 
 use super::ModelArgs;
-use crate::fit::Memory;
-use crate::kv_plan::human_bytes;
-use crate::load::{self, TextSide};
+use matou_llm::open::Memory;
+use matou_llm::open::human_bytes;
+use matou_llm::open::{self, TextSide};
 
 /// Contexts whose memory is shown, as far as the model reaches.
 const CONTEXTS: [usize; 5] = [2_048, 8_192, 32_768, 131_072, 524_288];
@@ -27,15 +27,16 @@ pub struct ShowArgs {
 }
 
 /// Runs the command.
-pub async fn run(args: ShowArgs) -> Result<()> {
+pub(super) async fn run(args: ShowArgs) -> Result<()> {
     let options = args.model.options;
+    let open_options = options.to_open();
     let name = args.model.model.as_deref();
-    let files = load::find(name, &options, &HubOptions::from_env()?).await?;
-    let weights = load::weight_files(&files);
-    let summary = ModelSummary::read(&weights, &load::load_options(&options))?;
+    let files = open::find(name, &open_options, &HubOptions::from_env()?).await?;
+    let weights = open::weight_files(&files);
+    let summary = ModelSummary::read(&weights, &open_options.load_options())?;
     let mut text = format!("{}  {}\n", files.name, files.weights.display());
     describe_model(&mut text, &summary);
-    match load::text_side(&files) {
+    match open::text_side(&files) {
         Ok(side) => describe_text(&mut text, &summary, &side),
         Err(error) => line(
             &mut text,

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use matou::load::TextSide;
 use matou_chat::{SpecialTokens, TemplateRequest};
+use matou_llm::open::TextSide;
 use matou_model::{
     BLOCK_SIZE, ForwardBatch, GgufFile, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
 };

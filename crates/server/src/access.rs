@@ -14,7 +14,6 @@ use subtle::ConstantTimeEq;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::ApiError;
-use crate::state::SharedState;
 
 /// Anthropic's clients send the key under this name.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -72,11 +71,10 @@ fn digest(key: &str) -> [u8; 32] {
 
 /// Lets requests with a known key through.
 pub(crate) async fn require_key(
-    State(state): State<SharedState>,
+    State(keys): State<ApiKeys>,
     request: Request,
     next: Next,
 ) -> Response {
-    let keys = &state.access.keys;
     let is_open = keys.is_empty() || OPEN_PATHS.contains(&request.uri().path());
     let shown = shown_key(request.headers());
     if is_open || shown.is_some_and(|key| keys.contains(key)) {

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use matou_engine::{GenerationError, InvalidParam};
+use matou_llm::{ErrorKind, LlmError};
 use serde::Serialize;
 
 /// A failed request, as its client sees it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     message: String,
     kind: &'static str,
@@ -26,7 +26,7 @@ pub struct ApiError {
 
 /// The JSON of an error: `{"error": {…}}`.
 #[derive(Debug, Serialize)]
-pub struct ErrorBody<'a> {
+pub(crate) struct ErrorBody<'a> {
     error: ErrorObject<'a>,
 }
 
@@ -62,40 +62,43 @@ impl ApiError {
     }
 
     /// 400: the request as a whole cannot be read or makes no sense.
-    pub fn bad_request(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
     }
 
     /// 400: the field `param` has a value that is not allowed.
-    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::bad_request(message)
             .with_param(param)
             .with_code("invalid_value")
     }
 
     /// 400: the field `param` has the wrong JSON type.
-    pub fn wrong_type(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn wrong_type(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::bad_request(message)
             .with_param(param)
             .with_code("invalid_type")
     }
 
     /// 400: the field `param` asks for something that this server or this model cannot do.
-    pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::bad_request(message)
             .with_param(param)
             .with_code("unsupported_parameter")
     }
 
     /// 400: prompt and completion do not fit the model's context.
-    pub fn context_length_exceeded(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn context_length_exceeded(
+        param: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
         Self::bad_request(message)
             .with_param(param)
             .with_code("context_length_exceeded")
     }
 
     /// 401: the request shows no key, or one that is not known.
-    pub fn unauthorized(shown: bool) -> Self {
+    pub(crate) fn unauthorized(shown: bool) -> Self {
         let message = match shown {
             true => "Incorrect API key provided.",
             false => {
@@ -108,7 +111,7 @@ impl ApiError {
     }
 
     /// 404: the request names a thing that this server does not have (any more).
-    pub fn not_found(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
             .with_param(param)
             .with_code("not_found")
@@ -122,24 +125,20 @@ impl ApiError {
     }
 
     /// 404: the request names a model that is not served here.
-    pub fn model_not_found(requested: &str, served: &[String]) -> Self {
-        let message = format!(
-            "The model `{requested}` does not exist; this server serves {}.",
-            served.join(", ")
-        );
+    pub(crate) fn model_not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
             .with_param("model")
             .with_code("model_not_found")
     }
 
     /// 404: no such route.
-    pub fn unknown_url(method: &str, path: &str) -> Self {
+    pub(crate) fn unknown_url(method: &str, path: &str) -> Self {
         let message = format!("Unknown request URL: {method} {path}.");
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message).with_code("unknown_url")
     }
 
     /// 405: the route exists, for other methods.
-    pub fn method_not_allowed(method: &str, path: &str) -> Self {
+    pub(crate) fn method_not_allowed(method: &str, path: &str) -> Self {
         let message = format!("Not allowed to {method} on {path}.");
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -150,7 +149,7 @@ impl ApiError {
     }
 
     /// 408: the body stopped coming.
-    pub fn request_timeout(silence: Duration) -> Self {
+    pub(crate) fn request_timeout(silence: Duration) -> Self {
         let message = format!(
             "Nothing more of the request body has come for {} seconds.",
             silence.as_secs_f64()
@@ -164,7 +163,7 @@ impl ApiError {
     }
 
     /// 413: the body is larger than the server accepts.
-    pub fn payload_too_large(limit: usize) -> Self {
+    pub(crate) fn payload_too_large(limit: usize) -> Self {
         let message =
             format!("The request body is larger than the {limit} bytes that this server accepts.");
         Self::new(
@@ -176,36 +175,36 @@ impl ApiError {
     }
 
     /// 429: the queue is full; worth trying again after `retry_after`.
-    pub fn overloaded(message: impl Into<String>, retry_after: Duration) -> Self {
+    pub(crate) fn overloaded(message: impl Into<String>, retry_after: Duration) -> Self {
         let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
         error.retry_after = Some(retry_after);
         error.with_code("rate_limit_exceeded")
     }
 
     /// 503: the server is stopping.
-    pub fn shutting_down() -> Self {
+    pub(crate) fn shutting_down() -> Self {
         let message = "The server is shutting down.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
             .with_code("shutting_down")
     }
 
     /// 500: a fault of the server.
-    pub fn internal(message: impl Into<String>) -> Self {
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
     /// The HTTP status of this error.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
     /// The field at fault, as a path into the request (`messages[0].content`), if there is one.
-    pub fn param(&self) -> Option<&str> {
+    pub(crate) fn param(&self) -> Option<&str> {
         self.param.as_deref()
     }
 
     /// The machine-readable code of this error.
-    pub fn code(&self) -> Option<&'static str> {
+    pub(crate) fn code(&self) -> Option<&'static str> {
         self.code
     }
 
@@ -231,7 +230,7 @@ impl ApiError {
     }
 
     /// The JSON that a client of OpenAI's API reads.
-    pub fn body(&self) -> ErrorBody<'_> {
+    pub(crate) fn body(&self) -> ErrorBody<'_> {
         ErrorBody {
             error: ErrorObject {
                 message: &self.message,
@@ -243,17 +242,23 @@ impl ApiError {
     }
 }
 
-/// What fails after a request was accepted is the server's fault, unless no server could go on.
-impl From<GenerationError> for ApiError {
-    fn from(error: GenerationError) -> Self {
-        match error {
-            GenerationError::Contradiction(InvalidParam { param, message }) => {
-                Self::invalid(param, format!("`{param}` {message}."))
-            }
-            error if error.is_of_the_request() => {
-                Self::bad_request(format!("The answer cannot be completed: {error}."))
-            }
-            error => Self::internal(format!("The answer could not be completed: {error}.")),
+impl From<LlmError> for ApiError {
+    fn from(error: LlmError) -> Self {
+        let LlmError {
+            kind,
+            param,
+            message,
+        } = error;
+        let param = param.unwrap_or_default();
+        match kind {
+            ErrorKind::InvalidRequest => Self::bad_request(message),
+            ErrorKind::InvalidValue => Self::invalid(param, message),
+            ErrorKind::Unsupported => Self::unsupported(param, message),
+            ErrorKind::ContextLengthExceeded => Self::context_length_exceeded(param, message),
+            ErrorKind::ModelNotFound => Self::model_not_found(message),
+            ErrorKind::Overloaded { retry_after } => Self::overloaded(message, retry_after),
+            ErrorKind::ShuttingDown => Self::shutting_down(),
+            ErrorKind::Internal => Self::internal(message),
         }
     }
 }
@@ -270,30 +275,5 @@ impl IntoResponse for ApiError {
         // Other dialects put the same error into words of their own.
         response.extensions_mut().insert(self);
         response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_no_server_could_answer_is_the_fault_of_the_request() {
-        let message = "as the test wants it".to_owned();
-        let param = "min_tokens";
-        let invalid = InvalidParam {
-            param,
-            message: message.clone(),
-        };
-        for (error, status) in [
-            (GenerationError::Contradiction(invalid), 400),
-            (GenerationError::Grammar(message.clone()), 400),
-            (GenerationError::Sampling(message.clone()), 500),
-            (GenerationError::Forward(message.clone()), 500),
-        ] {
-            let error = ApiError::from(error);
-            assert_eq!(error.status().as_u16(), status, "{error}");
-            assert!(error.to_string().contains(&message), "{error}");
-        }
     }
 }

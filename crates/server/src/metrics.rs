@@ -8,7 +8,7 @@ use std::fmt::{Display, Write as _};
 use matou_engine::{EngineConfig, EngineStats, FinishReason, Histogram};
 
 /// Renders `stats` in Prometheus' text format, version 0.0.4.
-pub fn render(stats: &EngineStats, config: &EngineConfig, model_name: &str) -> String {
+pub(crate) fn render(stats: &EngineStats, config: &EngineConfig, model_name: &str) -> String {
     let mut page = Page::new(model_name);
     page.gauges(stats);
     page.cache_config(config);

@@ -6,18 +6,18 @@ use axum::{Json, Router};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use crate::dialects::{anthropic, ollama, openai, responses};
-use crate::state::SharedState;
+use crate::dialects::{anthropic, ollama, openai, responses, shared};
+use crate::state::AppState;
 
 /// The routes of this module.
-pub(crate) fn router() -> Router<SharedState> {
+pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/openapi.json", get(async || Json(document())))
         .route("/docs", get(async || Html(include_str!("openapi.html"))))
 }
 
 /// The description of all endpoints.
-pub fn document() -> Document {
+pub(crate) fn document() -> Document {
     Api::openapi()
 }
 
@@ -111,20 +111,20 @@ macro_rules! body {
 
 body!(
     /// `POST /v1/chat/completions`.
-    ChatCompletionBody: chat: openai::wire::ChatCompletionRequest, shared: openai::wire::SharedFields
+    ChatCompletionBody: chat: openai::wire::ChatCompletionRequest, shared: shared::wire::SharedFields
 );
 body!(
     /// `POST /v1/completions`.
-    CompletionBody: completion: openai::wire::CompletionRequest, shared: openai::wire::SharedFields
+    CompletionBody: completion: openai::wire::CompletionRequest, shared: shared::wire::SharedFields
 );
 body!(
     /// `POST /v1/responses`.
-    ResponseBody: response: responses::wire::ResponsesRequest, shared: openai::wire::SharedFields
+    ResponseBody: response: responses::wire::ResponsesRequest, shared: shared::wire::SharedFields
 );
 body!(
     /// `POST /tokenize`.
     TokenizeBody: text: openai::wire::TokenizeRequest, chat: openai::wire::ChatCompletionRequest,
-    shared: openai::wire::SharedFields
+    shared: shared::wire::SharedFields
 );
 body!(
     /// `POST /api/chat`.

@@ -25,7 +25,7 @@ const MAX_LENGTH: usize = 128;
 
 /// The name of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(String);
+pub(crate) struct RequestId(String);
 
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {

@@ -9,7 +9,6 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -28,10 +27,11 @@ use tracing::{debug, info, warn};
 use crate::access::{self, require_key};
 use crate::dialects;
 use crate::error::ApiError;
+use crate::lifecycle::Stage;
 use crate::openapi;
 use crate::request_id::name_request;
 use crate::service;
-use crate::state::{Phase, SharedState};
+use crate::state::AppState;
 
 /// How long connections may take to send the end of answers that were cut.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -39,19 +39,19 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// All routes over `state`.
-pub fn app(state: SharedState) -> Router {
+pub fn app(state: AppState) -> Router {
     let max_body_bytes = state.limits.max_body_bytes;
     let silent_bodies = RequestBodyTimeoutLayer::new(state.limits.body_timeout);
     Router::new()
         .merge(service::router())
         .merge(openapi::router())
-        .merge(dialects::router())
+        .merge(dialects::router(&state))
         .fallback(unknown_url)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(silent_bodies)
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(middleware::from_fn_with_state(
-            Arc::clone(&state),
+            state.access.keys.clone(),
             require_key,
         ))
         .layer(access::cors(&state.access))
@@ -62,14 +62,14 @@ pub fn app(state: SharedState) -> Router {
 
 /// Serves `listener` until `shutdown` resolves. Then no connection is accepted any more and running
 /// answers may finish for `shutdown_timeout`; those that have not are ended with an error that says
-/// so. When this returns, nothing holds `state` but the caller.
+/// so. When this returns, nothing holds the model any more, unless the caller kept a clone of `state`.
 ///
 /// # Errors
 ///
 /// When the listener has no address, which is when it was never bound.
 pub async fn serve(
     listener: TcpListener,
-    state: SharedState,
+    state: AppState,
     shutdown: impl Future<Output = ()>,
     shutdown_timeout: Duration,
 ) -> io::Result<()> {
@@ -78,13 +78,13 @@ pub async fn serve(
     accept(listener, &state, shutdown, &mut connections).await;
 
     info!("no longer accepting connections; waiting for running answers");
-    state.enter(Phase::Draining);
+    state.lifecycle.enter(Stage::Draining);
     if timeout(shutdown_timeout, all(&mut connections))
         .await
         .is_err()
     {
         warn!("cutting the answers that are still running");
-        state.enter(Phase::Cut);
+        state.lifecycle.enter(Stage::Cut);
         // Whoever does not listen is hung up on next.
         let _ = timeout(FAREWELL, all(&mut connections)).await;
     }
@@ -95,11 +95,11 @@ pub async fn serve(
 /// Gives each connection a task, until `shutdown` resolves.
 async fn accept(
     listener: TcpListener,
-    state: &SharedState,
+    state: &AppState,
     shutdown: impl Future<Output = ()>,
     connections: &mut JoinSet<()>,
 ) {
-    let service = TowerToHyperService::new(app(Arc::clone(state)));
+    let service = TowerToHyperService::new(app(state.clone()));
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -107,7 +107,7 @@ async fn accept(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(attend(stream, service.clone(), state.limits.header_timeout, state.phase()));
+                    connections.spawn(attend(stream, service.clone(), state.limits.header_timeout, state.lifecycle.follow()));
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
@@ -123,7 +123,7 @@ async fn attend(
     stream: TcpStream,
     service: TowerToHyperService<Router>,
     header_timeout: Duration,
-    mut phase: watch::Receiver<Phase>,
+    mut stage: watch::Receiver<Stage>,
 ) {
     // A token is a small packet that should not wait for the next one.
     if let Err(error) = stream.set_nodelay(true) {
@@ -138,7 +138,7 @@ async fn attend(
     let mut connection = pin!(connection);
     let draining = async {
         // An error would mean that the state is gone, and with it the server.
-        let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+        let _ = stage.wait_for(|stage| *stage != Stage::Serving).await;
     };
     let result = tokio::select! {
         result = connection.as_mut() => result,

@@ -13,19 +13,30 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use futures_util::{Stream, StreamExt};
+use matou_llm::generation::GenerationEvent;
 use serde::Serialize;
 
-use crate::generation::GenerationEvent;
-
 /// How long a stream may be silent before a comment shows proxies and clients that it is alive.
-pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A comment: clients skip it.
 const KEEP_ALIVE: &[u8] = b":\n\n";
 
+/// What a stream consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Server-sent events.
+    Events,
+    /// A JSON object a line, as Ollama has it.
+    Lines,
+}
+
 /// Turns generation events into the frames of one dialect. Holds no clock and does no I/O, so that
 /// a recorded stream can be compared byte by byte.
-pub trait EventEncoder: Send + 'static {
+pub(crate) trait EventEncoder: Send + 'static {
+    /// What the frames are.
+    const FRAMING: Framing = Framing::Events;
+
     /// Appends the frames that `event` gives rise to; may append none.
     fn encode(&mut self, event: GenerationEvent, frames: &mut Frames);
 
@@ -36,11 +47,11 @@ pub trait EventEncoder: Send + 'static {
 
 /// Frames that wait to be sent.
 #[derive(Debug, Default)]
-pub struct Frames(Vec<u8>);
+pub(crate) struct Frames(Vec<u8>);
 
 impl Frames {
     /// Appends `data: {json}`.
-    pub fn data(&mut self, message: &impl Serialize) {
+    pub(crate) fn data(&mut self, message: &impl Serialize) {
         self.0.extend_from_slice(b"data: ");
         serde_json::to_writer(&mut self.0, message)
             .expect("wire types serialise and a Vec takes every write");
@@ -48,7 +59,7 @@ impl Frames {
     }
 
     /// Appends `event: {name}` and `data: {json}`.
-    pub fn event(&mut self, name: &str, message: &impl Serialize) {
+    pub(crate) fn event(&mut self, name: &str, message: &impl Serialize) {
         self.0.extend_from_slice(b"event: ");
         self.0.extend_from_slice(name.as_bytes());
         self.0.push(b'\n');
@@ -56,52 +67,40 @@ impl Frames {
     }
 
     /// Appends `{json}` on a line of its own, as Ollama does.
-    pub fn line(&mut self, message: &impl Serialize) {
+    pub(crate) fn line(&mut self, message: &impl Serialize) {
         serde_json::to_writer(&mut self.0, message)
             .expect("wire types serialise and a Vec takes every write");
         self.0.push(b'\n');
     }
 
     /// Appends OpenAI's closing `data: [DONE]`.
-    pub fn done(&mut self) {
+    pub(crate) fn done(&mut self) {
         self.0.extend_from_slice(b"data: [DONE]\n\n");
     }
 
     /// The frames as text.
-    pub fn into_bytes(self) -> Bytes {
+    pub(crate) fn into_bytes(self) -> Bytes {
         Bytes::from(self.0)
     }
 }
 
-/// The response that streams `events` as lines of JSON. There are no comments in it: clients read
-/// each line.
-pub fn lines(
-    events: impl Stream<Item = GenerationEvent> + Send + 'static,
-    encoder: impl EventEncoder,
-) -> Response {
-    let mut response = response(events, encoder, Duration::MAX);
-    let content_type = HeaderValue::from_static("application/x-ndjson");
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
-    response
-}
-
 /// The response that streams `events` through `encoder`. Dropping it drops `events`, which stops
 /// the generation.
-pub fn response(
+pub(crate) fn response<E: EventEncoder>(
     events: impl Stream<Item = GenerationEvent> + Send + 'static,
-    encoder: impl EventEncoder,
+    encoder: E,
     keep_alive: Duration,
 ) -> Response {
+    let (content_type, keep_alive) = match E::FRAMING {
+        Framing::Events => ("text/event-stream; charset=utf-8", keep_alive),
+        // There are no comments in it: clients read each line.
+        Framing::Lines => ("application/x-ndjson", Duration::MAX),
+    };
     let mut response =
         Body::from_stream(frames(events, encoder, keep_alive).map(Ok::<_, Infallible>))
             .into_response();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream; charset=utf-8"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // nginx buffers responses unless told not to, which turns a stream into one late block.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));

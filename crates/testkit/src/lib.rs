@@ -3,6 +3,8 @@
 //! Only ever a dev-dependency.
 
 pub mod scripted;
+#[cfg(feature = "llm")]
+pub mod speller;
 
 use std::path::PathBuf;
 

@@ -14,7 +14,7 @@ use rustyline::{Context, Editor, Helper};
 use tracing::debug;
 
 use super::command::{Command, NAMES};
-use crate::cli::session::remark;
+use crate::cli::terminal::remark;
 
 /// Begins and ends a message of several lines.
 const QUOTES: &str = "\"\"\"";

@@ -3,7 +3,7 @@
 //! The body is JSON whatever its `Content-Type` says: `curl -d` without a header sends a form's
 //! type, and refusing it would help nobody. Reading is split from parsing: bytes arrive on an async
 //! worker, while parsing a body of megabytes belongs with the other computing
-//! ([`AppState::compute`](crate::AppState::compute)).
+//! (`Serving::compute`).
 //!
 //! Several types may share out the fields of one object between them, as endpoints do that have
 //! fields in common: each is read for itself, so that errors keep the path that `#[serde(flatten)]`
@@ -15,7 +15,7 @@ mod strict;
 use std::cell::RefCell;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::de::{DeserializeOwned, Deserializer};
@@ -24,29 +24,33 @@ use serde_json::error::Category;
 use tower_http::timeout::TimeoutError;
 
 use crate::error::ApiError;
-use crate::state::SharedState;
-pub(crate) use known::Names;
-pub use known::known_fields;
+use crate::state::Limits;
+pub(crate) use known::{KnownFields, Lookup, Names};
 use strict::{Rules, Strict};
 
 /// The bytes of a request that should be JSON.
 #[derive(Debug, Clone)]
-pub struct JsonBody(pub Bytes);
+pub(crate) struct JsonBody(pub Bytes);
 
-impl FromRequest<SharedState> for JsonBody {
+impl<S> FromRequest<S> for JsonBody
+where
+    S: Send + Sync,
+    Limits: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &SharedState) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         match Bytes::from_request(request, state).await {
             Ok(bytes) => Ok(Self(bytes)),
             Err(rejection) => {
+                let limits = Limits::from_ref(state);
                 if is_timeout(&rejection) {
-                    return Err(ApiError::request_timeout(state.limits.body_timeout));
+                    return Err(ApiError::request_timeout(limits.body_timeout));
                 }
                 let message = rejection.body_text();
                 match rejection.into_response().status() {
                     StatusCode::PAYLOAD_TOO_LARGE => {
-                        Err(ApiError::payload_too_large(state.limits.max_body_bytes))
+                        Err(ApiError::payload_too_large(limits.max_body_bytes))
                     }
                     _ => Err(ApiError::bad_request(format!(
                         "The request body could not be read: {message}"
@@ -84,6 +88,7 @@ fn read<T: Fields>(inside: &str, json: Json<'_>) -> Result<T, ApiError> {
         json,
         inside,
         parts: &T::names(),
+        known: T::known(),
     })
 }
 
@@ -91,6 +96,9 @@ fn read<T: Fields>(inside: &str, json: Json<'_>) -> Result<T, ApiError> {
 pub(crate) trait Fields: Sized {
     /// The names of the fields, type by type.
     fn names() -> Vec<Names>;
+
+    /// Who knows about fields that the type does not have.
+    fn known() -> Lookup;
 
     /// Reads them.
     fn read(source: &Source<'_>) -> Result<Self, ApiError>;
@@ -102,6 +110,10 @@ macro_rules! together {
         impl<$($part: Fields),+> Fields for ($($part,)+) {
             fn names() -> Vec<Names> {
                 [$($part::names()),+].concat()
+            }
+
+            fn known() -> Lookup {
+                A::known()
             }
 
             fn read(source: &Source<'_>) -> Result<Self, ApiError> {
@@ -120,6 +132,7 @@ pub(crate) struct Source<'a> {
     /// The field that it is of another object, if it is.
     inside: &'a str,
     parts: &'a [Names],
+    known: Lookup,
 }
 
 #[derive(Clone, Copy)]
@@ -149,6 +162,7 @@ impl Source<'_> {
     {
         let rules = Rules {
             parts: self.parts,
+            known: self.known,
             refused: RefCell::default(),
         };
         let json = Strict {

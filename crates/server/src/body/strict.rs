@@ -15,13 +15,14 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
-use super::known::{Names, Object};
+use super::known::{KnownFields, Lookup, Names};
 
 /// What is refused beside wrong types.
-#[derive(Debug)]
 pub(super) struct Rules<'a> {
     /// The types that share out the fields of the outermost object between them.
     pub(super) parts: &'a [Names],
+    /// Who knows about fields that a type does not have.
+    pub(super) known: Lookup,
     /// Why a field was refused, to be said after its name. Its path is where the error is.
     pub(super) refused: RefCell<Option<String>>,
 }
@@ -190,7 +191,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watch<'_, V> {
             rules: self.rules,
             object: self
                 .fields
-                .and_then(|fields| Object::new(fields, self.rules.parts)),
+                .and_then(|fields| (self.rules.known)(fields, self.rules.parts)),
             skipped: None,
         })
     }
@@ -205,7 +206,7 @@ struct Fields<'r, A> {
     inner: A,
     rules: &'r Rules<'r>,
     /// What is known of objects that do its job, if there are others.
-    object: Option<Object<'r>>,
+    object: Option<Box<dyn KnownFields>>,
     /// The field whose value comes next, if others have it and this object has not.
     skipped: Option<String>,
 }

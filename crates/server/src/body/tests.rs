@@ -19,6 +19,10 @@ impl Fields for Outer {
         Vec::new()
     }
 
+    fn known() -> Lookup {
+        |_, _| None
+    }
+
     fn read(source: &Source<'_>) -> Result<Self, ApiError> {
         source.read()
     }

@@ -1,37 +1,33 @@
 //! The API dialects: each is a folder of wire types (`wire`), a pure converter from them to the
-//! requests of [`crate::request`] (`convert`), and a pure encoder from generation events to its
+//! requests of [`matou_llm::request`] (`convert`), and a pure encoder from generation events to its
 //! responses and stream chunks (`stream`).
 
-pub mod anthropic;
-mod fields;
+pub(crate) mod anthropic;
+mod known;
 mod models;
-pub mod ollama;
-pub mod openai;
-pub mod responses;
-pub(crate) mod union;
+pub(crate) mod ollama;
+pub(crate) mod openai;
+pub(crate) mod responses;
+pub(crate) mod shared;
 
 use axum::extract::Request;
 use axum::http::HeaderName;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use chrono::{DateTime, SecondsFormat};
-use tracing::Span;
 
 use crate::error::ApiError;
 use crate::request_id::RequestId;
-use crate::state::SharedState;
+use crate::state::AppState;
+pub use known::known_fields;
 
 /// Under this name Anthropic's clients look for the request's.
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-/// Longest name of a user that is traced, in characters; OpenAI allows 64.
-const MAX_TRACED_USER: usize = 64;
-
 /// The routes of all dialects.
-pub(crate) fn router() -> Router<SharedState> {
+pub(crate) fn router(state: &AppState) -> Router<AppState> {
     Router::new()
         .merge(openai::router())
-        .merge(responses::router())
+        .merge(responses::router(state))
         .merge(anthropic::router())
         .merge(ollama::router())
         .merge(models::router())
@@ -71,21 +67,4 @@ fn reworded(response: Response, body: serde_json::Value) -> Response {
     parts.headers.remove(axum::http::header::CONTENT_LENGTH);
     let body = Json(body).into_response().into_body();
     Response::from_parts(parts, body)
-}
-
-/// A Unix time, in seconds, by RFC 3339.
-fn rfc3339(seconds: u64) -> String {
-    let time = i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    time.unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// Notes in the request's trace whom it is for.
-pub(crate) fn trace_user(user: Option<&str>) {
-    if let Some(user) = user {
-        let user: String = user.chars().take(MAX_TRACED_USER).collect();
-        Span::current().record("user", user);
-    }
 }

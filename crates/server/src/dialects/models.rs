@@ -1,6 +1,8 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`, a path that two dialects have. Anthropic's clients say
 //! with each request which version of their API they mean; all others mean OpenAI's.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -11,13 +13,14 @@ use axum::routing::get;
 use super::anthropic::models::{self as of_anthropic, PageQuery};
 use super::openai::models as of_openai;
 use crate::error::ApiError;
-use crate::state::SharedState;
+use crate::state::AppState;
+use matou_llm::Llm;
 
 /// The header that Anthropic's clients send.
 const ANTHROPIC_VERSION: &str = "anthropic-version";
 
 /// The routes of this module.
-pub(super) fn router() -> Router<SharedState> {
+pub(super) fn router() -> Router<AppState> {
     Router::new()
         .route("/v1/models", get(list))
         // A model's name may have slashes in it.
@@ -32,25 +35,25 @@ pub(super) fn is_anthropic(path: &str, headers: &HeaderMap) -> bool {
 
 /// All names under which the model is served.
 async fn list(
-    State(state): State<SharedState>,
+    State(llm): State<Arc<Llm>>,
     headers: HeaderMap,
     page: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     if !headers.contains_key(ANTHROPIC_VERSION) {
-        return Ok(of_openai::list(&state).into_response());
+        return Ok(of_openai::list(&llm).into_response());
     }
     let Query(page) = page.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
-    Ok(of_anthropic::list(&state, &page)?.into_response())
+    Ok(of_anthropic::list(&llm, &page)?.into_response())
 }
 
 /// One of them.
 async fn retrieve(
-    State(state): State<SharedState>,
+    State(llm): State<Arc<Llm>>,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     Ok(match headers.contains_key(ANTHROPIC_VERSION) {
-        true => of_anthropic::retrieve(&state, &id)?.into_response(),
-        false => of_openai::retrieve(&state, &id)?.into_response(),
+        true => of_anthropic::retrieve(&llm, &id)?.into_response(),
+        false => of_openai::retrieve(&llm, &id)?.into_response(),
     })
 }

@@ -7,7 +7,7 @@ use axum::http::Request;
 use matou_engine::EngineConfig;
 use serde_json::{Value, json};
 
-use crate::support::{server, server_with};
+use crate::support::{server, server_with, serving};
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
@@ -171,7 +171,7 @@ async fn a_full_queue_is_a_429_that_says_when_to_try_again() {
     let request = json!({"messages": hello(), "stream": true, "max_tokens": 100});
     // One runs (its first token is there), so that the next is the one that may wait.
     let _running = server.open(CHAT, &request).await;
-    let engine = &server.state.engine;
+    let engine = server.state.llm.engine();
     let (_waiting, refused) = tokio::join!(
         async {
             let waiting = json!({"messages": hello(), "max_tokens": 1});
@@ -200,9 +200,7 @@ async fn a_full_queue_is_a_429_that_says_when_to_try_again() {
 
 #[tokio::test]
 async fn a_model_without_a_template_only_completes_text() {
-    let server = server_with(EngineConfig::default(), Duration::ZERO, |state| {
-        state.template = None
-    });
+    let server = serving(EngineConfig::default(), |model| model.template = None);
     let (status, param, _, message) = server
         .post(CHAT, &json!({"messages": hello()}))
         .await
@@ -220,11 +218,11 @@ async fn a_model_without_a_template_only_completes_text() {
 
 #[tokio::test]
 async fn a_template_that_refuses_is_a_400_in_its_own_words() {
-    let server = server_with(EngineConfig::default(), Duration::ZERO, |state| {
+    let server = serving(EngineConfig::default(), |model| {
         let source = "{{ raise_exception('roles must alternate') }}";
-        let tokens = state.tokenizer.template_tokens();
+        let tokens = model.tokenizer.template_tokens();
         let template = matou_chat::ChatTemplate::new(source, tokens).unwrap();
-        state.template = Some(std::sync::Arc::new(template));
+        model.template = Some(template);
     });
     let (status, param, _, message) = server
         .post(CHAT, &json!({"messages": hello()}))

@@ -1,108 +1,16 @@
-//! A server whose model says what it is told to, one byte a token, unless a grammar forbids it.
+//! A server whose model says what it is told to.
 
-use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use matou_chat::{ChatTemplate, GgufVocab, Tokenizer};
-use matou_engine::{Engine, EngineConfig, SamplingParams};
-use matou_server::{AppState, ModelCard};
-use matou_testkit::scripted::ScriptedModel;
+use matou_server::AppState;
+use matou_testkit::speller::speller;
+pub(crate) use matou_testkit::speller::{HERMES, PLAIN, THINKING};
 
-use crate::support::{CREATED, END, TestServer, serve};
-
-/// A template that knows nothing but messages.
-pub(crate) const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}\
-                                {% if add_generation_prompt %}<assistant>{% endif %}";
-
-/// One that shows its model tools, and calls as Hermes writes them.
-pub(crate) const HERMES: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}\
-    {% for m in messages %}<{{ m.role }}>{{ m.content }}\
-    {% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
-    {% endfor %}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-
-/// One that opens a block of reasoning.
-pub(crate) const THINKING: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
-    {% if enable_thinking is defined and not enable_thinking %}[answer]\
-    {% else %}<think>\n{% endif %}{% if false %}</think>{% endif %}";
-
-/// Control tokens beside the end.
-const CONTROL: [&str; 6] = [
-    "[TOOL_CALLS]",
-    "[ARGS]",
-    "<|fim_prefix|>",
-    "<|fim_suffix|>",
-    "<|fim_middle|>",
-    "<|fim_pad|>",
-];
+use crate::support::{CREATED, TestServer, serve};
 
 /// A server of a model with this chat template that answers everything with `reply`.
 pub(crate) fn saying(reply: &str, template: &str) -> TestServer {
-    let bytes = (0..=255).map(|byte: u8| format!("<0x{byte:02X}>"));
-    let tokens: Vec<String> = ["<unk>", "<s>", "</s>"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(bytes)
-        .chain(CONTROL.map(str::to_owned))
-        .collect();
-    let types = [2, 3, 3]
-        .into_iter()
-        .chain([6; 256])
-        .chain([3; CONTROL.len()]);
-    let tokenizer = Tokenizer::from_gguf(GgufVocab {
-        model: "llama".to_owned(),
-        scores: vec![0.0; tokens.len()],
-        token_types: types.collect(),
-        tokens,
-        bos_token_id: Some(1),
-        eos_token_id: Some(END),
-        add_space_prefix: Some(false),
-        ..GgufVocab::default()
-    })
-    .unwrap();
-    let mut spelled = spell(reply);
-    spelled.push(END);
-    let model = ScriptedModel::new(tokenizer.vocab_size()).with_reply(&spelled);
-    // Room for long templates, a byte a token.
-    let config = EngineConfig {
-        max_model_len: 16_384,
-        num_kv_blocks: 4096,
-        ..EngineConfig::default()
-    };
-    let (engine, _thread) = Engine::start(Box::new(model), config).unwrap();
-    let template = ChatTemplate::new(template, tokenizer.template_tokens()).unwrap();
-    let model = ModelCard {
-        names: vec!["speller".to_owned()],
-        created: 1_600_000_000,
-        fingerprint: "fp_test".to_owned(),
-        default_sampling: SamplingParams::greedy(),
-        eos_token_ids: vec![END],
-    };
-    let template = Some(Arc::new(template));
-    let mut state = AppState::new(engine, Arc::new(tokenizer), template, model);
+    let mut state = AppState::new(speller(reply, template));
     state.clock = || UNIX_EPOCH + Duration::from_secs(CREATED);
     serve(state)
-}
-
-/// The tokens of a text: a control token where its name is, else a byte each.
-fn spell(text: &str) -> Vec<u32> {
-    const FIRST_BYTE: u32 = 3;
-    const FIRST_CONTROL: u32 = FIRST_BYTE + 256;
-    let mut tokens = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [byte, after @ ..] = rest {
-        let control = CONTROL
-            .iter()
-            .position(|name| rest.starts_with(name.as_bytes()));
-        match control {
-            Some(control) => {
-                tokens.push(FIRST_CONTROL + control as u32);
-                rest = &rest[CONTROL[control].len()..];
-            }
-            None => {
-                tokens.push(FIRST_BYTE + u32::from(*byte));
-                rest = after;
-            }
-        }
-    }
-    tokens
 }

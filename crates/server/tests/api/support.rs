@@ -10,8 +10,9 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use matou_chat::{ChatTemplate, TemplateSource, Tokenizer};
 use matou_engine::{Engine, EngineConfig, SamplingParams};
+use matou_llm::{Llm, ModelCard};
 use matou_model::{ForwardBatch, KvCacheDtype, LanguageModel, Logits, ModelError, ModelInfo};
-use matou_server::{AppState, ModelCard, SharedState, app};
+use matou_server::{AppState, app};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -109,7 +110,7 @@ pub(crate) fn city() -> Value {
 
 /// A server to be asked.
 pub(crate) struct TestServer {
-    pub(crate) state: SharedState,
+    pub(crate) state: AppState,
     app: Router,
 }
 
@@ -132,29 +133,60 @@ pub(crate) fn server_with(
     step: Duration,
     change: impl FnOnce(&mut AppState),
 ) -> TestServer {
-    let folder = checkpoint();
-    let tokenizer = Tokenizer::from_folder(&folder).unwrap();
-    let source = TemplateSource::from_folder(&folder).unwrap().unwrap();
-    let template = ChatTemplate::new(source, tokenizer.template_tokens()).unwrap();
-    let (engine, _thread) = Engine::start(Box::new(CountingModel::new(step)), config).unwrap();
-    let model = ModelCard {
-        names: vec!["counter".to_owned(), "org/alias".to_owned()],
-        created: 1_600_000_000,
-        fingerprint: "fp_test".to_owned(),
-        default_sampling: SamplingParams::greedy(),
-        eos_token_ids: vec![END],
-    };
-    let mut state = AppState::new(engine, Arc::new(tokenizer), Some(Arc::new(template)), model);
-    state.clock = || UNIX_EPOCH + Duration::from_secs(CREATED);
+    let mut state = Served::default().start(config, step);
     change(&mut state);
     serve(state)
 }
 
+/// A server with room for everything, whose model is served otherwise.
+pub(crate) fn serving(config: EngineConfig, change: impl FnOnce(&mut Served)) -> TestServer {
+    let mut served = Served::default();
+    change(&mut served);
+    serve(served.start(config, Duration::ZERO))
+}
+
+/// The text side of the counting model, and what is told about it.
+pub(crate) struct Served {
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) card: ModelCard,
+}
+
+impl Default for Served {
+    fn default() -> Self {
+        let folder = checkpoint();
+        let tokenizer = Tokenizer::from_folder(&folder).unwrap();
+        let source = TemplateSource::from_folder(&folder).unwrap().unwrap();
+        let template = ChatTemplate::new(source, tokenizer.template_tokens()).unwrap();
+        Self {
+            tokenizer,
+            template: Some(template),
+            card: ModelCard {
+                names: vec!["counter".to_owned(), "org/alias".to_owned()],
+                created: 1_600_000_000,
+                fingerprint: "fp_test".to_owned(),
+                default_sampling: SamplingParams::greedy(),
+                eos_token_ids: vec![END],
+            },
+        }
+    }
+}
+
+impl Served {
+    fn start(self, config: EngineConfig, step: Duration) -> AppState {
+        let (engine, _thread) = Engine::start(Box::new(CountingModel::new(step)), config).unwrap();
+        let template = self.template.map(Arc::new);
+        let llm = Llm::new(engine, Arc::new(self.tokenizer), template, self.card);
+        let mut state = AppState::new(llm);
+        state.clock = || UNIX_EPOCH + Duration::from_secs(CREATED);
+        state
+    }
+}
+
 /// A server of `state`.
 pub(crate) fn serve(state: AppState) -> TestServer {
-    let state = Arc::new(state);
     TestServer {
-        app: app(Arc::clone(&state)),
+        app: app(state.clone()),
         state,
     }
 }
@@ -205,7 +237,7 @@ impl TestServer {
     /// Waits until the engine has nothing left to do.
     pub(crate) async fn idle(&self) {
         for _ in 0..500 {
-            let stats = self.state.engine.stats();
+            let stats = self.state.llm.engine().stats();
             if stats.running == 0 && stats.waiting == 0 && stats.kv_blocks_used == 0 {
                 return;
             }
@@ -213,7 +245,7 @@ impl TestServer {
         }
         panic!(
             "the engine is still at work: {:?}",
-            self.state.engine.stats()
+            self.state.llm.engine().stats()
         );
     }
 }

@@ -8,7 +8,7 @@ use matou_engine::EngineConfig;
 use matou_server::known_fields;
 use serde_json::{Value, json};
 
-use crate::support::{FAILING, TestServer, server_with};
+use crate::support::{FAILING, TestServer, serving};
 
 /// The shortest request that each endpoint answers.
 pub(crate) fn smallest(path: &str) -> Value {
@@ -94,9 +94,9 @@ async fn no_value_of_any_field_of_any_endpoint_makes_the_server_fail() {
         max_model_len: 32,
         ..EngineConfig::default()
     };
-    let server = server_with(config, Duration::ZERO, |state| {
+    let server = serving(config, |model| {
         // At a high temperature any token may be drawn, also the one on which the model fails.
-        let sampling = &mut state.model.default_sampling;
+        let sampling = &mut model.card.default_sampling;
         sampling.banned_token_ids.push(FAILING);
         sampling.seed = Some(1);
     });

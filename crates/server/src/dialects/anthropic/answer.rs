@@ -4,8 +4,8 @@ use matou_engine::FinishReason;
 use serde_json::{Value, json};
 
 use super::wire::{ContentBlock, MessageEnd, MessageResponse, Usage};
-use crate::generation::{Collected, TokenUsage};
-use crate::message::{MessageFormat, MessageParser, MessagePart};
+use matou_llm::generation::{Collected, TokenUsage};
+use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
 
 /// What opens an answer: without content, and without an end.
 pub(super) fn opening(id: String, model: String) -> MessageResponse {

@@ -1,34 +1,35 @@
 //! Anthropic's Messages API.
 
 mod answer;
-pub mod convert;
+pub(crate) mod convert;
 mod errors;
 pub(super) mod models;
-pub mod stream;
-pub mod wire;
+pub(crate) mod stream;
+pub(crate) mod wire;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 
+use matou_llm::Llm;
+use matou_llm::generation::collect;
+use matou_llm::prepare::{self, PreparedPrompt};
+use matou_llm::request::Reasoning;
+
 use crate::body::JsonBody;
-use crate::conversation::Conversation;
-use crate::dialects::trace_user;
+use crate::dialects::shared::trace::trace_user;
 use crate::error::ApiError;
-use crate::generation::{begin, collect};
-use crate::prompt::tokenize_chat;
-use crate::request::Reasoning;
 use crate::request_id::RequestId;
-use crate::sse;
-use crate::state::{AppState, SharedState};
+use crate::serving::Serving;
+use crate::state::AppState;
 use convert::{messages_call, messages_request};
 pub(crate) use errors::error_body;
 use stream::MessageEncoder;
 use wire::{MessagesRequest, TokenCount};
 
 /// The routes of this dialect.
-pub(super) fn router() -> Router<SharedState> {
+pub(super) fn router() -> Router<AppState> {
     Router::new()
         .route("/v1/messages", post(create))
         .route("/v1/messages/count_tokens", post(count_tokens))
@@ -36,53 +37,50 @@ pub(super) fn router() -> Router<SharedState> {
 
 /// Answers a conversation.
 async fn create(
-    State(state): State<SharedState>,
+    State(serving): State<Serving>,
     Extension(request_id): Extension<RequestId>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let (conversation, stream) = state.compute(move |state| prepare(state, &body)).await?;
-    let format = conversation.format.clone();
-    let events = conversation.start(&state, &request_id, "messages")?;
-    let opening = answer::opening(format!("msg_{request_id}"), state.model.names[0].clone());
+    let (prompt, stream) = serving.compute(move |llm| prepare(llm, &body)).await?;
+    let format = prompt.format.clone();
+    let events = serving.start(prompt, &request_id, "messages")?;
+    let opening = answer::opening(format!("msg_{request_id}"), serving.llm.name().to_owned());
     if stream {
-        let events = begin(events, state.limits.keep_alive).await?;
         let encoder = MessageEncoder::new(opening, &format);
-        Ok(sse::response(events, encoder, state.limits.keep_alive))
-    } else {
-        let collected = collect(events, 1).await?;
-        Ok(Json(answer::message(opening, &format, collected)).into_response())
+        return serving.stream(events, encoder).await;
     }
+    let collected = collect(events, 1).await?;
+    Ok(Json(answer::message(opening, &format, collected)).into_response())
 }
 
-fn prepare(state: &AppState, body: &JsonBody) -> Result<(Conversation, bool), ApiError> {
+fn prepare(llm: &Llm, body: &JsonBody) -> Result<(PreparedPrompt, bool), ApiError> {
     let wire: MessagesRequest = body.read()?;
     let user = wire
         .metadata
         .as_ref()
         .and_then(|labels| labels.user_id.as_deref());
     trace_user(user);
-    let call = messages_call(wire, &state.model.default_sampling)?;
-    let stream = call.response.stream;
+    let stream = wire.stream.unwrap_or(false);
+    let call = messages_call(wire, &llm.card().default_sampling)?;
     let reasoning = call.request.reasoning.clone();
-    let conversation = Conversation::prepare(state, call);
-    let conversation =
-        conversation.map_err(|error| in_words_of_this_dialect(error, reasoning.as_ref()))?;
-    Ok((conversation, stream))
+    let prompt = prepare::chat(llm, call)
+        .map_err(|error| in_words_of_this_dialect(error.into(), reasoning.as_ref()))?;
+    Ok((prompt, stream))
 }
 
 /// How many tokens a conversation is.
 async fn count_tokens(
-    State(state): State<SharedState>,
+    State(serving): State<Serving>,
     body: JsonBody,
 ) -> Result<Json<TokenCount>, ApiError> {
-    let count = move |state: &AppState| {
+    let count = move |llm: &Llm| {
         let wire: MessagesRequest = body.read()?;
-        state.check_model(wire.model.as_deref())?;
+        llm.check_model(wire.model.as_deref())?;
         let request = messages_request(wire)?;
-        tokenize_chat(state.template.as_deref(), &state.tokenizer, &request)
-            .map_err(|error| in_words_of_this_dialect(error, request.reasoning.as_ref()))
+        prepare::tokenize_chat(llm, &request)
+            .map_err(|error| in_words_of_this_dialect(error.into(), request.reasoning.as_ref()))
     };
-    let input_tokens = state.compute(count).await?.len();
+    let input_tokens = serving.compute(count).await?.len();
     Ok(Json(TokenCount { input_tokens }))
 }
 

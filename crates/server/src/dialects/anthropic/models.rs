@@ -4,10 +4,10 @@ use axum::Json;
 use serde::Deserialize;
 
 use super::wire::{ModelInfo, ModelPage};
-use crate::dialects::fields::in_range;
-use crate::dialects::rfc3339;
+use crate::dialects::shared::fields::in_range;
+use crate::dialects::shared::time::rfc3339;
 use crate::error::ApiError;
-use crate::state::AppState;
+use matou_llm::Llm;
 
 /// Models of a page that does not say how many, and the most of one that does.
 const PAGE: (usize, i64) = (20, 1000);
@@ -21,10 +21,10 @@ pub(crate) struct PageQuery {
 }
 
 /// A page of the names under which the model is served.
-pub(crate) fn list(state: &AppState, query: &PageQuery) -> Result<Json<ModelPage>, ApiError> {
+pub(crate) fn list(llm: &Llm, query: &PageQuery) -> Result<Json<ModelPage>, ApiError> {
     let (default, most) = PAGE;
     let limit = in_range("limit", query.limit, 1, most)?.map_or(default, |limit| limit as usize);
-    let names = &state.model.names;
+    let names = &llm.card().names;
     let place = |param: &str, id: &Option<String>| match id {
         None => Ok(None),
         Some(id) => match names.iter().position(|name| name == id) {
@@ -49,7 +49,7 @@ pub(crate) fn list(state: &AppState, query: &PageQuery) -> Result<Json<ModelPage
     };
     let data: Vec<ModelInfo> = names[begin..end]
         .iter()
-        .map(|name| model(state, name))
+        .map(|name| model(llm, name))
         .collect();
     Ok(Json(ModelPage {
         first_id: data.first().map(|model| model.id.clone()),
@@ -60,18 +60,18 @@ pub(crate) fn list(state: &AppState, query: &PageQuery) -> Result<Json<ModelPage
 }
 
 /// What there is to know of the model under the name `id`.
-pub(crate) fn retrieve(state: &AppState, id: &str) -> Result<Json<ModelInfo>, ApiError> {
-    state.check_model(Some(id))?;
-    Ok(Json(model(state, id)))
+pub(crate) fn retrieve(llm: &Llm, id: &str) -> Result<Json<ModelInfo>, ApiError> {
+    llm.check_model(Some(id))?;
+    Ok(Json(model(llm, id)))
 }
 
-fn model(state: &AppState, name: &str) -> ModelInfo {
-    let max_model_len = state.engine.config().max_model_len;
+fn model(llm: &Llm, name: &str) -> ModelInfo {
+    let max_model_len = llm.max_model_len();
     ModelInfo {
         kind: "model",
         id: name.to_owned(),
         display_name: name.to_owned(),
-        created_at: rfc3339(state.model.created),
+        created_at: rfc3339(llm.card().created),
         lifecycle: "active",
         max_input_tokens: max_model_len,
         max_tokens: max_model_len,

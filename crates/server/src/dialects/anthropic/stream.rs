@@ -5,13 +5,13 @@ use serde_json::json;
 use super::answer::message_end;
 use super::errors::error_body;
 use super::wire::{BlockDelta, ContentBlock, MessageResponse, StreamEvent};
-use crate::generation::{GenerationEvent, TokenUsage};
-use crate::message::{MessageFormat, MessageParser, MessagePart};
 use crate::sse::{EventEncoder, Frames};
+use matou_llm::generation::{GenerationEvent, TokenUsage};
+use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
 
 /// Encodes an answer: its opening, block after block (each opened, added to and closed), the reason
 /// that it ended with the token counts, its closing.
-pub struct MessageEncoder {
+pub(crate) struct MessageEncoder {
     message: MessageResponse,
     parser: MessageParser,
     usage: TokenUsage,
@@ -30,7 +30,7 @@ enum BlockKind {
 
 impl MessageEncoder {
     /// For the answer that `message` opens, written in `format`.
-    pub fn new(message: MessageResponse, format: &MessageFormat) -> Self {
+    pub(crate) fn new(message: MessageResponse, format: &MessageFormat) -> Self {
         Self {
             message,
             parser: MessageParser::new(format),
@@ -129,7 +129,9 @@ impl EventEncoder for MessageEncoder {
                 send(&StreamEvent::MessageDelta { delta, usage }, frames);
                 send(&StreamEvent::MessageStop, frames);
             }
-            GenerationEvent::Failed(error) => frames.event("error", &error_body(&error, None)),
+            GenerationEvent::Failed(error) => {
+                frames.event("error", &error_body(&error.into(), None))
+            }
         }
     }
 

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::dialects::union::TextOr;
+use crate::dialects::shared::union::TextOr;
 
 /// `POST /v1/messages`, and `POST /v1/messages/count_tokens` without `max_tokens`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct MessagesRequest {
+pub(crate) struct MessagesRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// The conversation so far, of users and assistant.
@@ -45,7 +45,7 @@ pub struct MessagesRequest {
 /// One turn.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = AnthropicMessage)]
-pub struct Message {
+pub(crate) struct Message {
     /// `user` or `assistant`.
     pub role: Option<String>,
     /// Text, or blocks.
@@ -54,7 +54,7 @@ pub struct Message {
 
 /// A block of content; which fields it has depends on its type.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct Block {
+pub(crate) struct Block {
     /// `text`, `thinking`, `redacted_thinking`, `tool_use` or `tool_result`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -79,7 +79,7 @@ pub struct Block {
 
 /// A block inside of a tool's result.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct TextBlock {
+pub(crate) struct TextBlock {
     /// `text`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -90,7 +90,7 @@ pub struct TextBlock {
 /// A function that may be called.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = AnthropicTool)]
-pub struct Tool {
+pub(crate) struct Tool {
     /// `custom`; the other types run on Anthropic's servers.
     #[serde(rename = "type")]
     pub kind: Option<String>,
@@ -107,7 +107,7 @@ pub struct Tool {
 
 /// Whether and which functions are called.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct ToolChoice {
+pub(crate) struct ToolChoice {
     /// `auto`, `any`, `tool` or `none`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -119,7 +119,7 @@ pub struct ToolChoice {
 
 /// Whether the model thinks before it answers.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct Thinking {
+pub(crate) struct Thinking {
     /// `enabled`, `adaptive` or `disabled`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -129,7 +129,7 @@ pub struct Thinking {
 
 /// The form of the answer.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct OutputConfig {
+pub(crate) struct OutputConfig {
     /// A grammar for it.
     pub format: Option<OutputFormat>,
     /// How much trouble to take.
@@ -138,7 +138,7 @@ pub struct OutputConfig {
 
 /// A grammar of the answer.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct OutputFormat {
+pub(crate) struct OutputFormat {
     /// `json_schema`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -148,14 +148,14 @@ pub struct OutputFormat {
 
 /// Labels of the request.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct Metadata {
+pub(crate) struct Metadata {
     /// The end user.
     pub user_id: Option<String>,
 }
 
 /// An answer, or what opens a streamed one.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct MessageResponse {
+pub(crate) struct MessageResponse {
     /// The answer's id.
     pub id: String,
     /// `message`.
@@ -178,7 +178,7 @@ pub struct MessageResponse {
 /// A block of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum ContentBlock {
+pub(crate) enum ContentBlock {
     /// What the model thought.
     Thinking {
         /// The text.
@@ -204,9 +204,10 @@ pub enum ContentBlock {
 }
 
 /// What an event adds to a block.
+#[expect(clippy::enum_variant_names, reason = "the names on the wire")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum BlockDelta<'a> {
+pub(crate) enum BlockDelta<'a> {
     /// More of what the model thinks.
     ThinkingDelta {
         /// The text.
@@ -227,7 +228,7 @@ pub enum BlockDelta<'a> {
 /// Token counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = AnthropicUsage)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Tokens of the prompt that were computed.
     pub input_tokens: usize,
     /// Always 0: what is cached costs nothing.
@@ -240,14 +241,14 @@ pub struct Usage {
 
 /// `POST /v1/messages/count_tokens`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct TokenCount {
+pub(crate) struct TokenCount {
     /// Tokens of the prompt.
     pub input_tokens: usize,
 }
 
 /// `GET /v1/models`, for who sends `anthropic-version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ModelPage {
+pub(crate) struct ModelPage {
     /// One entry for each name that is served.
     pub data: Vec<ModelInfo>,
     /// Whether there are others in the direction that was asked for.
@@ -260,7 +261,7 @@ pub struct ModelPage {
 
 /// A served model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ModelInfo {
+pub(crate) struct ModelInfo {
     /// `model`.
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -281,7 +282,7 @@ pub struct ModelInfo {
 /// The events of a stream, each sent under the name that its type says.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum StreamEvent<'a> {
+pub(crate) enum StreamEvent<'a> {
     /// Opens the answer.
     MessageStart {
         /// The answer without content.
@@ -319,7 +320,7 @@ pub enum StreamEvent<'a> {
 
 impl StreamEvent<'_> {
     /// The name under which the event is sent.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::MessageStart { .. } => "message_start",
             Self::ContentBlockStart { .. } => "content_block_start",
@@ -333,7 +334,7 @@ impl StreamEvent<'_> {
 
 /// Why an answer ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MessageEnd {
+pub(crate) struct MessageEnd {
     /// `end_turn`, `max_tokens`, `stop_sequence` or `tool_use`.
     pub stop_reason: Option<&'static str>,
     /// The string of `stop_sequence`.

@@ -8,19 +8,18 @@ use super::wire::{
     ChatFields, CommonFields, GenerateFields, Message, Options, RunnerOptions, ToolCall,
 };
 use crate::body::read_object;
-use crate::dialects::fields::{in_range, logprobs, required};
-use crate::dialects::openai::convert::{functions, generation_options};
-use crate::dialects::openai::wire::SharedFields;
+use crate::dialects::shared::convert::{functions, generation_options};
+use crate::dialects::shared::fields::{in_range, logprobs, required};
+use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
-use crate::functions::{FunctionChoice, tool_use};
-use crate::request::{
+use matou_llm::request::{
     ChatCall, ChatRequest, GenerationOptions, OutputGrammar, PromptInput, Reasoning,
-    ResponseOptions,
 };
+use matou_llm::tools::functions::{FunctionChoice, tool_use};
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Call {
+pub(crate) enum AskedFor {
     /// Nothing but that the model is there.
     Load,
     /// An answer to a conversation.
@@ -38,7 +37,7 @@ pub enum Call {
 
 /// What holds where a request says nothing.
 #[derive(Debug, Clone, Copy)]
-pub struct Defaults<'a> {
+pub(crate) struct Defaults<'a> {
     /// The model's own sampling parameters.
     pub sampling: &'a SamplingParams,
     /// The length of the context, in tokens.
@@ -50,15 +49,15 @@ pub struct Defaults<'a> {
 /// # Errors
 ///
 /// Names the first field that cannot be honoured, and why.
-pub fn chat_call(
+pub(crate) fn chat_call(
     common: CommonFields,
     chat: ChatFields,
     defaults: Defaults<'_>,
-) -> Result<Call, ApiError> {
+) -> Result<AskedFor, ApiError> {
     let mut call = call(common, defaults)?;
     let messages = chat.messages.unwrap_or_default();
     if messages.is_empty() {
-        return Ok(Call::Load);
+        return Ok(AskedFor::Load);
     }
     let messages = messages.into_iter().enumerate();
     let messages: Result<Vec<Value>, ApiError> = messages
@@ -78,7 +77,7 @@ pub fn chat_call(
         call.request.add_generation_prompt = false;
         call.options.text.continues_prompt = true;
     }
-    Ok(Call::Chat(Box::new(call)))
+    Ok(AskedFor::Chat(Box::new(call)))
 }
 
 /// Checks and converts `POST /api/generate`.
@@ -86,17 +85,17 @@ pub fn chat_call(
 /// # Errors
 ///
 /// Names the first field that cannot be honoured, and why.
-pub fn generate_call(
+pub(crate) fn generate_call(
     common: CommonFields,
     generate: GenerateFields,
     defaults: Defaults<'_>,
-) -> Result<Call, ApiError> {
+) -> Result<AskedFor, ApiError> {
     let suffix = generate.suffix.filter(|suffix| !suffix.is_empty());
     let system = generate.system.filter(|system| !system.is_empty());
     let is_raw = generate.raw.unwrap_or(false) || suffix.is_some();
     let mut call = call(common, defaults)?;
     let Some(prompt) = generate.prompt.filter(|prompt| !prompt.is_empty()) else {
-        return Ok(Call::Load);
+        return Ok(AskedFor::Load);
     };
     if is_raw {
         refuse_with_raw(system.is_some(), call.request.reasoning.as_ref())?;
@@ -106,7 +105,7 @@ pub fn generate_call(
             add_special_tokens: true,
         };
         let call = Box::new(call);
-        return Ok(Call::Raw {
+        return Ok(AskedFor::Raw {
             prompt,
             suffix,
             call,
@@ -115,7 +114,7 @@ pub fn generate_call(
     let messages = &mut call.request.messages;
     messages.extend(system.map(|system| json!({"role": "system", "content": system})));
     messages.push(json!({"role": "user", "content": prompt}));
-    Ok(Call::Chat(Box::new(call)))
+    Ok(AskedFor::Chat(Box::new(call)))
 }
 
 /// Refuses what a template would have to say.
@@ -152,11 +151,6 @@ fn call(common: CommonFields, defaults: Defaults<'_>) -> Result<ChatCall, ApiErr
         options,
         output: output_grammar(common.format)?,
         thinking_budget: None,
-        response: ResponseOptions {
-            stream: common.stream.unwrap_or(true),
-            include_usage: true,
-            timings: true,
-        },
     })
 }
 
@@ -203,7 +197,7 @@ fn check_length(runner: &RunnerOptions, max_model_len: usize) -> Result<(), ApiE
 /// # Errors
 ///
 /// Names the first one that cannot be honoured.
-pub fn check_embed_options(
+pub(crate) fn check_embed_options(
     options: Option<Map<String, Value>>,
     max_model_len: usize,
 ) -> Result<(), ApiError> {

@@ -6,40 +6,38 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
 
-use super::check_model;
 use super::convert::check_embed_options;
+use super::names::check_model;
 use super::wire::{EmbedRequest, EmbeddingsRequest};
 use crate::body::JsonBody;
-use crate::dialects::openai::check_dimensions;
-use crate::dialects::union::TextOr;
-use crate::embedding::MAX_INPUTS;
+use crate::dialects::shared::models::check_dimensions;
+use crate::dialects::shared::union::TextOr;
 use crate::error::ApiError;
-use crate::prompt::tokenize_input;
-use crate::request::PromptInput;
 use crate::request_id::RequestId;
-use crate::state::{AppState, SharedState};
+use crate::serving::Serving;
+use matou_llm::Llm;
+use matou_llm::embedding::MAX_INPUTS;
+use matou_llm::request::PromptInput;
+use matou_llm::tokenize_input;
 
 /// Embeds one text or several.
 pub(super) async fn embed(
-    State(state): State<SharedState>,
+    State(serving): State<Serving>,
     Extension(request_id): Extension<RequestId>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let begin = Instant::now();
-    let read = move |state: &AppState| {
+    let read = move |llm: &Llm| {
         let request: EmbedRequest = body.read()?;
-        check_model(state, request.model.as_deref())?;
-        check_dimensions(state, request.dimensions)?;
+        check_model(llm, request.model.as_deref())?;
+        check_dimensions(llm, request.dimensions)?;
         let texts = request.input.map(TextOr::into_list);
-        let inputs = inputs(state, "input", texts, request.options)?;
+        let inputs = inputs(llm, "input", texts, request.options)?;
         let model = request.model;
-        Ok((
-            model.unwrap_or_else(|| state.model.names[0].clone()),
-            inputs,
-        ))
+        Ok((model.unwrap_or_else(|| llm.name().to_owned()), inputs))
     };
-    let (model, inputs) = state.compute(read).await?;
-    let embeddings = state.embed(&request_id, inputs, "input").await?;
+    let (model, inputs) = serving.compute(read).await?;
+    let embeddings = serving.embed(&request_id, inputs, "input").await?;
     Ok(Json(json!({
         "model": model,
         "embeddings": embeddings.vectors,
@@ -51,29 +49,29 @@ pub(super) async fn embed(
 
 /// Embeds one text.
 pub(super) async fn embeddings(
-    State(state): State<SharedState>,
+    State(serving): State<Serving>,
     Extension(request_id): Extension<RequestId>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let read = move |state: &AppState| {
+    let read = move |llm: &Llm| {
         let request: EmbeddingsRequest = body.read()?;
-        check_model(state, request.model.as_deref())?;
+        check_model(llm, request.model.as_deref())?;
         let texts = request.prompt.map(|text| vec![text]);
-        inputs(state, "prompt", texts, request.options)
+        inputs(llm, "prompt", texts, request.options)
     };
-    let inputs = state.compute(read).await?;
-    let embeddings = state.embed(&request_id, inputs, "prompt").await?;
+    let inputs = serving.compute(read).await?;
+    let embeddings = serving.embed(&request_id, inputs, "prompt").await?;
     Ok(Json(json!({"embedding": embeddings.vectors.first()})))
 }
 
 /// The token ids of each text. `param` is the field that they came from.
 fn inputs(
-    state: &AppState,
+    llm: &Llm,
     param: &str,
     texts: Option<Vec<String>>,
     options: Option<Map<String, Value>>,
 ) -> Result<Vec<Vec<u32>>, ApiError> {
-    check_embed_options(options, state.engine.config().max_model_len)?;
+    check_embed_options(options, llm.max_model_len())?;
     let Some(texts) = texts else {
         return Err(ApiError::invalid(param, format!("`{param}` is missing.")));
     };
@@ -87,7 +85,7 @@ fn inputs(
             text,
             add_special_tokens,
         };
-        tokenize_input(&state.tokenizer, &input)
+        Ok(tokenize_input(llm.tokenizer(), &input)?)
     });
     tokens.collect()
 }

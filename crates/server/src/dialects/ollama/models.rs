@@ -1,47 +1,49 @@
 //! What is served, as Ollama's clients want to know it: `/api/tags`, `/api/show`, `/api/ps`,
 //! `/api/version`.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use matou_chat::reasoning::ReasoningFormat;
 use serde_json::{Map, Value, json};
 
-use super::check_model;
+use super::names::check_model;
 use super::wire::ShowRequest;
 use crate::body::JsonBody;
-use crate::dialects::rfc3339;
+use crate::dialects::shared::time::rfc3339;
 use crate::error::ApiError;
-use crate::gap::fills_gaps;
-use crate::state::{AppState, SharedState};
+use matou_llm::Llm;
+use matou_llm::gap::fills_gaps;
 
 /// All names under which the model is served.
-pub(super) async fn tags(State(state): State<SharedState>) -> Json<Value> {
-    let models = state.model.names.iter().map(|name| entry(&state, name));
+pub(super) async fn tags(State(llm): State<Arc<Llm>>) -> Json<Value> {
+    let models = llm.card().names.iter().map(|name| entry(&llm, name));
     Json(json!({"models": models.collect::<Vec<_>>()}))
 }
 
 /// The same: what is served is in memory.
-pub(super) async fn ps(State(state): State<SharedState>) -> Json<Value> {
+pub(super) async fn ps(State(llm): State<Arc<Llm>>) -> Json<Value> {
     let running = |name: &String| {
-        let mut entry = entry(&state, name);
+        let mut entry = entry(&llm, name);
         // Far away: the model stays while the server runs.
         entry["expires_at"] = "2318-01-01T00:00:00Z".into();
         entry["size_vram"] = 0.into();
-        entry["context_length"] = state.engine.config().max_model_len.into();
+        entry["context_length"] = llm.max_model_len().into();
         entry
     };
-    let models: Vec<Value> = state.model.names.iter().map(running).collect();
+    let models: Vec<Value> = llm.card().names.iter().map(running).collect();
     Json(json!({"models": models}))
 }
 
 /// What the model is and can do.
 pub(super) async fn show(
-    State(state): State<SharedState>,
+    State(llm): State<Arc<Llm>>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let request: ShowRequest = body.read()?;
-    check_model(&state, request.model.or(request.name).as_deref())?;
-    let info = state.engine.model_info();
+    check_model(&llm, request.model.or(request.name).as_deref())?;
+    let info = llm.engine().model_info();
     let architecture = info.architecture.as_str();
     let mut model_info = Map::new();
     let general: [(String, Value); 5] = [
@@ -49,7 +51,7 @@ pub(super) async fn show(
         ("general.parameter_count".to_owned(), info.parameters.into()),
         (
             format!("{architecture}.context_length"),
-            state.engine.config().max_model_len.into(),
+            llm.max_model_len().into(),
         ),
         (
             format!("{architecture}.embedding_length"),
@@ -61,9 +63,9 @@ pub(super) async fn show(
         ),
     ];
     model_info.extend(general);
-    let source = state.template.as_ref().map(|template| template.source());
+    let source = llm.template().map(|template| template.source());
     let mut capabilities = vec!["completion", "embedding"];
-    if fills_gaps(&state.tokenizer) {
+    if fills_gaps(llm.tokenizer()) {
         capabilities.push("insert");
     }
     if let Some(source) = source {
@@ -73,13 +75,13 @@ pub(super) async fn show(
         }
     }
     Ok(Json(json!({
-        "modelfile": format!("FROM {}\n", state.model.names[0]),
+        "modelfile": format!("FROM {}\n", llm.name()),
         "parameters": "",
         "template": source.unwrap_or_default(),
-        "details": details(&state),
+        "details": details(&llm),
         "model_info": model_info,
         "capabilities": capabilities,
-        "modified_at": rfc3339(state.model.created),
+        "modified_at": rfc3339(llm.card().created),
     })))
 }
 
@@ -88,19 +90,19 @@ pub(super) async fn version() -> Json<Value> {
     Json(json!({"version": env!("CARGO_PKG_VERSION")}))
 }
 
-fn entry(state: &AppState, name: &str) -> Value {
+fn entry(llm: &Llm, name: &str) -> Value {
     json!({
         "name": name,
         "model": name,
-        "modified_at": rfc3339(state.model.created),
-        "size": state.engine.model_info().weight_bytes,
-        "digest": state.model.fingerprint,
-        "details": details(state),
+        "modified_at": rfc3339(llm.card().created),
+        "size": llm.engine().model_info().weight_bytes,
+        "digest": llm.card().fingerprint,
+        "details": details(llm),
     })
 }
 
-fn details(state: &AppState) -> Value {
-    let info = state.engine.model_info();
+fn details(llm: &Llm) -> Value {
+    let info = llm.engine().model_info();
     let millions = info.parameters as f64 / 1e6;
     let size = match millions < 1000.0 {
         true => format!("{millions:.1}M"),

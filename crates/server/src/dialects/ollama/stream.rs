@@ -5,11 +5,11 @@ use std::time::Duration;
 use matou_engine::FinishReason;
 use serde_json::{Map, Value, json};
 
-use crate::dialects::openai::logprobs;
+use crate::dialects::shared::logprobs;
 use crate::error::ApiError;
-use crate::generation::{GenerationEvent, Timings, TokenLogprob, TokenUsage};
-use crate::message::{MessageFormat, MessageParser, MessagePart};
-use crate::sse::{EventEncoder, Frames};
+use crate::sse::{EventEncoder, Frames, Framing};
+use matou_llm::generation::{GenerationEvent, Timings, TokenLogprob, TokenUsage};
+use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
 
 /// Which endpoint answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl LineEncoder {
                 pieces.extend(self.end_call());
                 Ok((pieces, Some(self.end(reason, timings))))
             }
-            GenerationEvent::Failed(error) => Err(error),
+            GenerationEvent::Failed(error) => Err(error.into()),
         }
     }
 
@@ -235,6 +235,8 @@ impl LineEncoder {
 }
 
 impl EventEncoder for LineEncoder {
+    const FRAMING: Framing = Framing::Lines;
+
     fn encode(&mut self, event: GenerationEvent, frames: &mut Frames) {
         match self.accept(event) {
             Ok((pieces, end)) => {

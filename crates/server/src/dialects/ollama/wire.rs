@@ -5,12 +5,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::dialects::openai::wire::{SamplingFields, ToolDefinition};
-use crate::dialects::union::TextOr;
+use crate::dialects::shared::union::TextOr;
+use crate::dialects::shared::wire::{SamplingFields, ToolDefinition};
 
 /// `POST /api/chat` and `POST /api/generate`: the fields that both have.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct CommonFields {
+pub(crate) struct CommonFields {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// Whether the answer is streamed; true if missing.
@@ -23,6 +23,7 @@ pub struct CommonFields {
     /// Whether the model thinks before it answers: a truth value, or `low`, `medium`, `high`.
     pub think: Option<Value>,
     /// How long to keep the model; this server keeps it while it runs.
+    #[expect(dead_code, reason = "accepted from every client, and changes nothing")]
     pub keep_alive: Option<Value>,
     /// Whether to return the log-probability of each token.
     pub logprobs: Option<bool>,
@@ -32,7 +33,7 @@ pub struct CommonFields {
 
 /// What is among the options.
 #[derive(Debug, Clone, Default, ToSchema)]
-pub struct Options {
+pub(crate) struct Options {
     /// How tokens are chosen.
     #[serde(flatten)]
     pub sampling: SamplingFields,
@@ -43,7 +44,7 @@ pub struct Options {
 
 /// Options about the length of things.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct RunnerOptions {
+pub(crate) struct RunnerOptions {
     /// Largest number of tokens to generate; below 0 for as many as fit.
     pub num_predict: Option<i64>,
     /// Length of the context; it is fixed when the server starts.
@@ -54,7 +55,7 @@ pub struct RunnerOptions {
 
 /// The other fields of `POST /api/chat`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct ChatFields {
+pub(crate) struct ChatFields {
     /// The conversation so far.
     pub messages: Option<Vec<Message>>,
     /// The functions that may be called.
@@ -64,7 +65,7 @@ pub struct ChatFields {
 /// One message of a conversation.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = OllamaMessage)]
-pub struct Message {
+pub(crate) struct Message {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: Option<String>,
     /// The text.
@@ -85,7 +86,7 @@ pub struct Message {
 /// A call that the assistant made.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = OllamaToolCall)]
-pub struct ToolCall {
+pub(crate) struct ToolCall {
     /// Names the call.
     pub id: Option<String>,
     /// The function.
@@ -94,7 +95,7 @@ pub struct ToolCall {
 
 /// The function of a call.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct CalledFunction {
+pub(crate) struct CalledFunction {
     /// Its name.
     pub name: Option<String>,
     /// Its arguments: an object.
@@ -104,7 +105,7 @@ pub struct CalledFunction {
 
 /// The other fields of `POST /api/generate`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct GenerateFields {
+pub(crate) struct GenerateFields {
     /// What the user says.
     pub prompt: Option<String>,
     /// What the model is told first.
@@ -117,7 +118,7 @@ pub struct GenerateFields {
 
 /// `POST /api/embed`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct EmbedRequest {
+pub(crate) struct EmbedRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// A text, or several.
@@ -125,18 +126,23 @@ pub struct EmbedRequest {
     /// Length of the embeddings; the model's own.
     pub dimensions: Option<i64>,
     /// Whether a text that is too long is cut, which this server does not do.
+    #[expect(
+        dead_code,
+        reason = "accepted: too long a text is told by an error either way"
+    )]
     pub truncate: Option<bool>,
     /// As for answers; how tokens are chosen means nothing here.
     #[schema(value_type = Option<Options>)]
     pub options: Option<Map<String, Value>>,
     /// How long to keep the model; this server keeps it while it runs.
+    #[expect(dead_code, reason = "accepted from every client, and changes nothing")]
     pub keep_alive: Option<Value>,
 }
 
 /// `POST /api/embeddings`, the older form.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = OllamaEmbeddingsRequest)]
-pub struct EmbeddingsRequest {
+pub(crate) struct EmbeddingsRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// A text.
@@ -145,12 +151,13 @@ pub struct EmbeddingsRequest {
     #[schema(value_type = Option<Options>)]
     pub options: Option<Map<String, Value>>,
     /// How long to keep the model; this server keeps it while it runs.
+    #[expect(dead_code, reason = "accepted from every client, and changes nothing")]
     pub keep_alive: Option<Value>,
 }
 
 /// `POST /api/show`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct ShowRequest {
+pub(crate) struct ShowRequest {
     /// Name of the model.
     pub model: Option<String>,
     /// The same, as older clients call it.

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use matou_engine::FinishReason;
 
-use super::logprobs;
+use super::completion_logprobs;
 use super::wire::{
     AssistantMessage, ChatChoice, ChatCompletion, Completion, CompletionChoice, CompletionLogprobs,
     FunctionCallMessage, Header, PromptTokensDetails, TimingsReport, ToolCallMessage, Usage,
 };
-use crate::generation::{Collected, Timings, TokenUsage};
-use crate::message::{MessageFormat, MessageParser, MessagePart};
+use crate::dialects::shared::logprobs;
+use matou_llm::generation::{Collected, Timings, TokenUsage};
+use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
 
 /// How a text completion is told beyond its text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CompletionFormat {
+pub(crate) struct CompletionFormat {
     /// How many of the likeliest tokens go with log-probabilities, if those were asked for.
     pub logprobs: Option<usize>,
     /// The same for the prompt as vLLM reports it.
@@ -37,7 +38,7 @@ impl CompletionFormat {
 }
 
 /// A finished chat completion.
-pub fn chat_completion(
+pub(crate) fn chat_completion(
     header: Header,
     format: &MessageFormat,
     with_logprobs: bool,
@@ -46,7 +47,8 @@ pub fn chat_completion(
 ) -> ChatCompletion {
     let prompt = collected.prompts.first();
     let prompt = prompt.filter(|prompt| !prompt.ranked.is_empty());
-    let prompt_logprobs = prompt.map(|prompt| logprobs::prompt(&prompt.ranked, usize::MAX));
+    let prompt_logprobs =
+        prompt.map(|prompt| completion_logprobs::prompt(&prompt.ranked, usize::MAX));
     let timings = with_timings.then(|| timings(&collected));
     let choices = collected
         .choices
@@ -109,7 +111,7 @@ fn message(format: &MessageFormat, text: &str) -> AssistantMessage {
 }
 
 /// A finished text completion.
-pub fn completion<'a>(
+pub(crate) fn completion<'a>(
     header: &'a Header,
     format: &CompletionFormat,
     collected: &Collected,
@@ -120,15 +122,15 @@ pub fn completion<'a>(
         let logprobs = format.logprobs.map(|top| {
             let mut all = CompletionLogprobs::default();
             if format.echo.is_some() {
-                all = logprobs::completion(&prompt().logprobs, top, 0);
+                all = completion_logprobs::completion(&prompt().logprobs, top, 0);
             }
             let shift = echoed.chars().count();
-            all.append(logprobs::completion(&choice.tokens, top, shift));
+            all.append(completion_logprobs::completion(&choice.tokens, top, shift));
             all
         });
         let prompt_logprobs = format
             .prompt_logprobs
-            .map(|top| logprobs::prompt(&prompt().ranked, top));
+            .map(|top| completion_logprobs::prompt(&prompt().ranked, top));
         CompletionChoice {
             index,
             text: format!("{echoed}{}", choice.text),

@@ -3,70 +3,67 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use futures_util::StreamExt;
-use futures_util::stream::select_all;
+use matou_llm::Llm;
+use matou_llm::generation::collect;
+use matou_llm::prepare::{self, RawPrompts};
+use matou_llm::request::PromptInput;
 
 use super::answer::{CompletionFormat, completion};
-use super::convert::{CompletionCall, completion_call};
+use super::convert::completion_call;
+use super::header::header;
 use super::stream::CompletionEncoder;
-use super::wire::SharedFields;
-use super::{header, trace_labels};
 use crate::body::JsonBody;
+use crate::dialects::shared::convert::ResponseOptions;
+use crate::dialects::shared::trace::trace_labels;
+use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
-use crate::gap::{gap_ends, tokenize_gap};
-use crate::generation::{EventStream, begin, collect};
-use crate::prompt::{resolve_sampling, tokenize_input};
-use crate::request::{GenerationOptions, PromptInput};
 use crate::request_id::RequestId;
-use crate::sse;
-use crate::state::{AppState, SharedState};
+use crate::serving::Serving;
 
 /// Continues one text or several.
 pub(super) async fn create(
-    State(state): State<SharedState>,
+    State(serving): State<Serving>,
     Extension(request_id): Extension<RequestId>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let Prepared {
-        call,
-        prompts,
+        mut prompts,
+        best_of,
         format,
-    } = state.compute(move |state| prepare(state, &body)).await?;
-    let mut options = call.options;
-    let n = std::mem::replace(&mut options.n, call.best_of);
-    let choices = prompts.len() * options.n;
-    if options.n > n {
+        response,
+    } = serving.compute(move |llm| prepare(llm, &body)).await?;
+    let n = std::mem::replace(&mut prompts.options.n, best_of);
+    let choices = prompts.prompts.len() * best_of;
+    if best_of > n {
         // Needed to choose; shown only if asked for.
-        options.sampling.logprobs.get_or_insert(0);
+        prompts.options.sampling.logprobs.get_or_insert(0);
     }
-    let events = submit(&state, &request_id, prompts, &options)?;
-    let header = header(&state, "cmpl", "text_completion", &request_id);
-    if call.response.stream {
-        let events = begin(events, state.limits.keep_alive).await?;
-        let encoder = CompletionEncoder::new(header, format, call.response.include_usage);
-        Ok(sse::response(events, encoder, state.limits.keep_alive))
-    } else {
-        let mut collected = collect(events, choices).await?;
-        collected.keep_best(call.best_of, n);
-        Ok(Json(completion(&header, &format, &collected)).into_response())
+    let events = serving.start_all(prompts, &request_id, "prompt")?;
+    let header = header(&serving, "cmpl", "text_completion", &request_id);
+    if response.stream {
+        let encoder = CompletionEncoder::new(header, format, response.include_usage);
+        return serving.stream(events, encoder).await;
     }
+    let mut collected = collect(events, choices).await?;
+    collected.keep_best(best_of, n);
+    Ok(Json(completion(&header, &format, &collected)).into_response())
 }
 
 /// A completion request that is ready for the engine.
 struct Prepared {
-    call: CompletionCall,
-    /// The token ids of each prompt.
-    prompts: Vec<Vec<u32>>,
+    prompts: RawPrompts,
+    /// How many answers to each prompt are generated; `n` of them are returned.
+    best_of: usize,
     format: CompletionFormat,
+    response: ResponseOptions,
 }
 
-fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
-    let defaults = &state.model.default_sampling;
+fn prepare(llm: &Llm, body: &JsonBody) -> Result<Prepared, ApiError> {
     let (wire, shared): (_, SharedFields) = body.read()?;
-    let mut call = completion_call(wire, &shared, defaults)?;
+    let call = completion_call(wire, &shared, &llm.card().default_sampling)?;
     trace_labels(&shared.delivery);
-    state.check_model(call.model.as_deref())?;
-    let most = state.engine.config().max_queue_len;
+    llm.check_model(call.model.as_deref())?;
+    let most = llm.engine().config().max_queue_len;
     if call.prompts.len() > most {
         let message = format!(
             "`prompt` may have at most {most} prompts, got {}.",
@@ -74,62 +71,28 @@ fn prepare(state: &AppState, body: &JsonBody) -> Result<Prepared, ApiError> {
         );
         return Err(ApiError::invalid("prompt", message));
     }
-    let prompts: Result<Vec<_>, ApiError> = call
-        .prompts
-        .iter()
-        .map(|input| match &call.suffix {
-            Some(suffix) => tokenize_gap(&state.tokenizer, input, suffix),
-            None => tokenize_input(&state.tokenizer, input),
-        })
-        .collect();
-    if call.suffix.is_some() {
-        let ends = gap_ends(&state.tokenizer);
-        call.options.sampling.stop_token_ids.extend(ends);
-    }
-    call.options.sampling = resolve_sampling(&state.tokenizer, &call.options)?;
-    if let Some(output) = &call.output {
-        call.options.sampling.constraint = Some(state.constraint(output, None)?);
-    }
     let format = CompletionFormat {
         timings: call.response.timings,
         logprobs: call.options.sampling.logprobs,
         prompt_logprobs: call.prompt_logprobs,
         n: call.options.n,
-        echo: call.echo.then(|| {
-            call.prompts
-                .iter()
-                .map(|input| echo(state, input))
-                .collect()
-        }),
+        echo: call
+            .echo
+            .then(|| call.prompts.iter().map(|input| echo(llm, input)).collect()),
     };
+    let (suffix, output) = (call.suffix.as_deref(), call.output.as_ref());
     Ok(Prepared {
-        prompts: prompts?,
-        call,
+        prompts: prepare::raw(llm, &call.prompts, suffix, call.options, output)?,
+        best_of: call.best_of,
         format,
+        response: call.response,
     })
 }
 
 /// A prompt as text: what was sent, or what its tokens say.
-fn echo(state: &AppState, input: &PromptInput) -> String {
+fn echo(llm: &Llm, input: &PromptInput) -> String {
     match input {
         PromptInput::Text { text, .. } => text.clone(),
-        PromptInput::Tokens(ids) => state.tokenizer.decode(ids, true),
+        PromptInput::Tokens(ids) => llm.tokenizer().decode(ids, true),
     }
-}
-
-/// Hands all prompts to the engine; their events come as they happen. If one is refused, those
-/// before it are dropped and with them cancelled.
-fn submit(
-    state: &AppState,
-    request_id: &RequestId,
-    prompts: Vec<Vec<u32>>,
-    options: &GenerationOptions,
-) -> Result<EventStream, ApiError> {
-    let mut streams = Vec::with_capacity(prompts.len());
-    for (i, prompt_token_ids) in prompts.into_iter().enumerate() {
-        let name = format!("{request_id}-{i}");
-        let generation = state.submit(name, prompt_token_ids, options, i * options.n, "prompt")?;
-        streams.push(generation.into_stream());
-    }
-    Ok(state.until_cut(select_all(streams).boxed()))
 }

@@ -6,30 +6,31 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::convert::prompts;
-use super::trace_labels;
-use super::wire::{
-    DeliveryFields, Embedding, EmbeddingList, EmbeddingUsage, EmbeddingVector, EmbeddingsRequest,
-};
+use super::wire::{Embedding, EmbeddingList, EmbeddingUsage, EmbeddingVector, EmbeddingsRequest};
 use crate::body::JsonBody;
-use crate::embedding::MAX_INPUTS;
+use crate::dialects::shared::models::check_dimensions;
+use crate::dialects::shared::trace::trace_labels;
+use crate::dialects::shared::wire::DeliveryFields;
 use crate::error::ApiError;
-use crate::prompt::tokenize_input;
 use crate::request_id::RequestId;
-use crate::state::{AppState, SharedState};
+use crate::serving::Serving;
+use matou_llm::Llm;
+use matou_llm::embedding::MAX_INPUTS;
+use matou_llm::tokenize_input;
 
 /// Embeds one text or several.
 pub(super) async fn create(
-    State(state): State<SharedState>,
+    State(serving): State<Serving>,
     Extension(request_id): Extension<RequestId>,
     body: JsonBody,
 ) -> Result<Json<EmbeddingList>, ApiError> {
-    let (inputs, base64) = state
-        .compute(move |state| {
+    let (inputs, base64) = serving
+        .compute(move |llm| {
             let wire = body.read()?;
-            prepare(state, wire).map_err(|error| error.renamed("prompt", "input"))
+            prepare(llm, wire).map_err(|error| error.renamed("prompt", "input"))
         })
         .await?;
-    let embeddings = state.embed(&request_id, inputs, "input").await?;
+    let embeddings = serving.embed(&request_id, inputs, "input").await?;
     let data = embeddings.vectors.into_iter().enumerate();
     let data = data.map(|(index, vector)| Embedding {
         object: "embedding",
@@ -42,7 +43,7 @@ pub(super) async fn create(
     Ok(Json(EmbeddingList {
         object: "list",
         data: data.collect(),
-        model: state.model.names[0].clone(),
+        model: serving.llm.name().to_owned(),
         usage: EmbeddingUsage {
             prompt_tokens: embeddings.prompt_tokens,
             total_tokens: embeddings.prompt_tokens,
@@ -51,13 +52,13 @@ pub(super) async fn create(
 }
 
 /// The token ids of each text, and whether the answer is wanted in base64.
-fn prepare(state: &AppState, wire: EmbeddingsRequest) -> Result<(Vec<Vec<u32>>, bool), ApiError> {
+fn prepare(llm: &Llm, wire: EmbeddingsRequest) -> Result<(Vec<Vec<u32>>, bool), ApiError> {
     trace_labels(&DeliveryFields {
         user: wire.user,
         ..DeliveryFields::default()
     });
-    state.check_model(wire.model.as_deref())?;
-    check_dimensions(state, wire.dimensions)?;
+    llm.check_model(wire.model.as_deref())?;
+    check_dimensions(llm, wire.dimensions)?;
     let base64 = match wire.encoding_format.as_deref() {
         None | Some("float") => false,
         Some("base64") => true,
@@ -77,23 +78,8 @@ fn prepare(state: &AppState, wire: EmbeddingsRequest) -> Result<(Vec<Vec<u32>>, 
     }
     let inputs = inputs
         .iter()
-        .map(|input| tokenize_input(&state.tokenizer, input));
+        .map(|input| tokenize_input(llm.tokenizer(), input));
     Ok((inputs.collect::<Result<_, _>>()?, base64))
-}
-
-/// Embeddings have the model's own length: its first numbers alone mean nothing.
-pub(crate) fn check_dimensions(state: &AppState, wanted: Option<i64>) -> Result<(), ApiError> {
-    let length = state.engine.model_info().hidden_size;
-    match wanted {
-        Some(wanted) if usize::try_from(wanted) != Ok(length) => {
-            let message = format!(
-                "`dimensions` must be {length}: this model was not trained for embeddings that \
-                 can be shortened."
-            );
-            Err(ApiError::unsupported("dimensions", message))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The numbers as little-endian bytes in base64.

@@ -4,15 +4,15 @@ use axum::Json;
 
 use super::wire::{Model, ModelList};
 use crate::error::ApiError;
-use crate::state::AppState;
+use matou_llm::Llm;
 
 /// All names under which the model is served.
-pub(crate) fn list(state: &AppState) -> Json<ModelList> {
-    let data = state
-        .model
+pub(crate) fn list(llm: &Llm) -> Json<ModelList> {
+    let data = llm
+        .card()
         .names
         .iter()
-        .map(|name| model(state, name))
+        .map(|name| model(llm, name))
         .collect();
     Json(ModelList {
         object: "list",
@@ -21,17 +21,17 @@ pub(crate) fn list(state: &AppState) -> Json<ModelList> {
 }
 
 /// One of them.
-pub(crate) fn retrieve(state: &AppState, id: &str) -> Result<Json<Model>, ApiError> {
-    state.check_model(Some(id))?;
-    Ok(Json(model(state, id)))
+pub(crate) fn retrieve(llm: &Llm, id: &str) -> Result<Json<Model>, ApiError> {
+    llm.check_model(Some(id))?;
+    Ok(Json(model(llm, id)))
 }
 
-fn model(state: &AppState, name: &str) -> Model {
+fn model(llm: &Llm, name: &str) -> Model {
     Model {
         id: name.to_owned(),
         object: "model",
-        created: state.model.created,
+        created: llm.card().created,
         owned_by: "matou",
-        max_model_len: state.engine.config().max_model_len,
+        max_model_len: llm.max_model_len(),
     }
 }

@@ -4,20 +4,23 @@
 use matou_engine::FinishReason;
 
 use super::answer::CompletionFormat;
-use super::logprobs;
+use super::completion_logprobs;
 use super::wire::{
-    ChatChunkChoice, ChatCompletionChunk, ChatLogprobs, Completion, CompletionChoice, Delta,
-    FunctionCallDelta, Header, TimingsReport, ToolCallDelta,
+    ChatChunkChoice, ChatCompletionChunk, Completion, CompletionChoice, Delta, FunctionCallDelta,
+    Header, TimingsReport, ToolCallDelta,
 };
-use crate::generation::{GenerationEvent, Timings, TokenLogprob, TokenUsage};
-use crate::message::{MessageFormat, MessageParser, MessagePart};
-use crate::request::ResponseOptions;
+use crate::dialects::shared::convert::ResponseOptions;
+use crate::dialects::shared::logprobs;
+use crate::dialects::shared::wire::ChatLogprobs;
+use crate::error::ApiError;
 use crate::sse::{EventEncoder, Frames};
+use matou_llm::generation::{GenerationEvent, Timings, TokenLogprob, TokenUsage};
+use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
 
 /// Encodes a chat completion: the role once a choice, text, reasoning and calls as they come, one
 /// chunk with the reason that it ended, and, if asked for, one without choices that brings the token
 /// counts.
-pub struct ChatEncoder {
+pub(crate) struct ChatEncoder {
     header: Header,
     logprobs: bool,
     response: ResponseOptions,
@@ -37,7 +40,7 @@ struct ChatChoiceState {
 
 impl ChatEncoder {
     /// For a completion of `n` choices, written in `format`.
-    pub fn new(
+    pub(crate) fn new(
         header: Header,
         n: usize,
         format: &MessageFormat,
@@ -177,7 +180,7 @@ impl EventEncoder for ChatEncoder {
             }
             GenerationEvent::Failed(error) => {
                 self.failed = true;
-                frames.data(&error.body());
+                frames.data(&ApiError::from(error).body());
             }
         }
     }
@@ -197,7 +200,7 @@ impl EventEncoder for ChatEncoder {
 }
 
 /// Encodes a text completion. An echoed prompt comes as the first chunk of each of its choices.
-pub struct CompletionEncoder {
+pub(crate) struct CompletionEncoder {
     header: Header,
     format: CompletionFormat,
     include_usage: bool,
@@ -207,7 +210,7 @@ pub struct CompletionEncoder {
 
 impl CompletionEncoder {
     /// For a completion told as `format` says.
-    pub fn new(header: Header, format: CompletionFormat, include_usage: bool) -> Self {
+    pub(crate) fn new(header: Header, format: CompletionFormat, include_usage: bool) -> Self {
         Self {
             header,
             format,
@@ -239,7 +242,7 @@ impl EventEncoder for CompletionEncoder {
                     let logprobs = self
                         .format
                         .logprobs
-                        .map(|top| logprobs::completion(&prompt.logprobs, top, 0));
+                        .map(|top| completion_logprobs::completion(&prompt.logprobs, top, 0));
                     self.chunk(
                         CompletionChoice {
                             index,
@@ -263,7 +266,7 @@ impl EventEncoder for CompletionEncoder {
                 let logprobs = self
                     .format
                     .logprobs
-                    .map(|top| logprobs::completion(&tokens, top, shift));
+                    .map(|top| completion_logprobs::completion(&tokens, top, shift));
                 self.chunk(
                     CompletionChoice {
                         index,
@@ -294,7 +297,7 @@ impl EventEncoder for CompletionEncoder {
             }
             GenerationEvent::Failed(error) => {
                 self.failed = true;
-                frames.data(&error.body());
+                frames.data(&ApiError::from(error).body());
             }
         }
     }

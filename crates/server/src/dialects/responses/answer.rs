@@ -10,11 +10,11 @@ use super::wire::{
     InputTokensDetails, OutputItem, OutputText, OutputTokensDetails, ResponseObject, TextPart,
     Usage,
 };
-use crate::dialects::openai::logprobs;
-use crate::dialects::openai::wire::ChatTokenLogprob;
+use crate::dialects::shared::logprobs;
+use crate::dialects::shared::wire::ChatTokenLogprob;
 use crate::error::ApiError;
-use crate::generation::{GenerationEvent, TokenLogprob, TokenUsage};
-use crate::message::{MessageFormat, MessageParser, MessagePart};
+use matou_llm::generation::{GenerationEvent, TokenLogprob, TokenUsage};
+use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
 
 const IN_PROGRESS: &str = "in_progress";
 const COMPLETED: &str = "completed";
@@ -95,6 +95,7 @@ impl ResponseBuilder {
                 self.finish(reason);
             }
             GenerationEvent::Failed(error) => {
+                let error = ApiError::from(error);
                 self.response.status = "failed";
                 let code = error.code().unwrap_or("server_error");
                 let message = error.to_string();

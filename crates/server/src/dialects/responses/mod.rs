@@ -1,14 +1,14 @@
 //! OpenAI's Responses API. Responses are kept in memory, so that others can follow them.
 
 mod answer;
-pub mod convert;
+pub(crate) mod convert;
 mod store;
 mod stream;
-pub mod wire;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{FromRef, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -16,68 +16,91 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use matou_llm::Llm;
+use matou_llm::prepare::{self, PreparedPrompt};
+
 use crate::body::JsonBody;
-use crate::conversation::Conversation;
-use crate::dialects::openai::trace_labels;
-use crate::dialects::openai::wire::SharedFields;
+use crate::dialects::shared::trace::trace_labels;
+use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
-use crate::generation::begin;
 use crate::request_id::RequestId;
-use crate::sse;
-use crate::state::{AppState, SharedState};
+use crate::serving::Serving;
+use crate::state::{AppState, Limits};
 use answer::ResponseBuilder;
 use convert::{ResponseFormat, ResponsesCall, answer_message, responses_call};
-pub(crate) use store::ResponseStore;
-use store::StoredResponse;
+use store::{ResponseStore, StoredResponse};
 use stream::ResponseEncoder;
 use wire::{EchoedFields, ResponseObject, ResponsesRequest};
 
-/// The routes of this dialect.
-pub(super) fn router() -> Router<SharedState> {
+/// What this dialect has beside the server's own state: the responses that are kept.
+#[derive(Clone)]
+struct ResponsesState {
+    serving: Serving,
+    limits: Limits,
+    store: Arc<ResponseStore>,
+}
+
+impl FromRef<ResponsesState> for Limits {
+    fn from_ref(state: &ResponsesState) -> Self {
+        state.limits.clone()
+    }
+}
+
+impl FromRef<ResponsesState> for Arc<ResponseStore> {
+    fn from_ref(state: &ResponsesState) -> Self {
+        Arc::clone(&state.store)
+    }
+}
+
+/// The routes of this dialect, with a store of their own.
+pub(super) fn router(state: &AppState) -> Router<AppState> {
     Router::new()
         .route("/v1/responses", post(create))
         .route("/v1/responses/{id}", get(retrieve).delete(delete))
+        .with_state(ResponsesState {
+            serving: Serving::from_ref(state),
+            limits: state.limits.clone(),
+            store: Arc::default(),
+        })
 }
 
 /// Answers a conversation.
 async fn create(
-    State(state): State<SharedState>,
+    State(state): State<ResponsesState>,
     Extension(request_id): Extension<RequestId>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
+    let ResponsesState { serving, store, .. } = state;
+    let created_at = serving.now();
+    let previous = Arc::clone(&store);
     let Prepared {
-        conversation,
+        prompt,
         history,
         response,
         format,
         stream,
-    } = state
-        .compute(move |state| {
+    } = serving
+        .compute(move |llm| {
             let fields = body.read()?;
-            prepare(state, fields).map_err(in_words_of_this_dialect)
+            prepare(llm, &previous, created_at, fields).map_err(in_words_of_this_dialect)
         })
         .await?;
-    let tokenizer = Arc::clone(&state.tokenizer);
+    let tokenizer = Arc::clone(serving.llm.tokenizer());
     let count_tokens = Box::new(move |text: &str| {
         let tokens = tokenizer.encode(text, matou_chat::SpecialTokens::Plain, false);
         tokens.map_or(0, |tokens| tokens.len())
     });
     let is_kept = format.store;
-    let message_format = &conversation.format;
-    let mut builder = ResponseBuilder::new(response, format, message_format, count_tokens, stream);
-    let mut events = conversation.start(&state, &request_id, "input")?;
-    let keep = {
-        let state = Arc::clone(&state);
-        move |response: &ResponseObject| {
-            if is_kept {
-                keep(&state, response, history);
-            }
+    let mut builder = ResponseBuilder::new(response, format, &prompt.format, count_tokens, stream);
+    let mut events = serving.start(prompt, &request_id, "input")?;
+    let keep = move |response: &ResponseObject| {
+        if is_kept {
+            keep(&store, response, history);
         }
     };
     if stream {
-        let events = begin(events, state.limits.keep_alive).await?;
         let encoder = ResponseEncoder::new(builder, Box::new(keep));
-        return Ok(sse::response(events, encoder, state.limits.keep_alive));
+        return serving.stream(events, encoder).await;
     }
     while let Some(event) = events.next().await {
         builder.accept(event)?;
@@ -88,7 +111,7 @@ async fn create(
 
 /// A request that is ready for the engine.
 struct Prepared {
-    conversation: Conversation,
+    prompt: PreparedPrompt,
     history: Vec<Value>,
     response: ResponseObject,
     format: ResponseFormat,
@@ -96,13 +119,15 @@ struct Prepared {
 }
 
 fn prepare(
-    state: &AppState,
+    llm: &Llm,
+    store: &ResponseStore,
+    created_at: u64,
     (wire, shared, echoed): (ResponsesRequest, SharedFields, EchoedFields),
 ) -> Result<Prepared, ApiError> {
     trace_labels(&shared.delivery);
     let previous = match &wire.previous_response_id {
         None => None,
-        Some(id) => Some(state.responses.get(id).ok_or_else(|| {
+        Some(id) => Some(store.get(id).ok_or_else(|| {
             let message = format!("Previous response with id '{id}' not found.");
             ApiError::not_kept("previous_response_id", message)
         })?),
@@ -112,9 +137,10 @@ fn prepare(
         .map_or(&[][..], |previous| &previous.messages);
     let previous_response_id = wire.previous_response_id.clone();
     let parallel_tool_calls = wire.parallel_tool_calls.unwrap_or(true);
-    let defaults = &state.model.default_sampling;
+    let defaults = &llm.card().default_sampling;
     let ResponsesCall {
         chat,
+        stream,
         history,
         format,
     } = responses_call(wire, shared, messages, defaults)?;
@@ -122,14 +148,14 @@ fn prepare(
     let response = ResponseObject {
         id: format!("resp_{}", Uuid::new_v4().simple()),
         object: "response",
-        created_at: state.now(),
+        created_at,
         status: "in_progress",
         background: false,
         error: None,
         incomplete_details: None,
         instructions: echoed.instructions,
         max_output_tokens: sampling.max_tokens,
-        model: state.model.names[0].clone(),
+        model: llm.name().to_owned(),
         output: Vec::new(),
         parallel_tool_calls,
         previous_response_id,
@@ -151,9 +177,8 @@ fn prepare(
         user: echoed.user,
         metadata: echoed.metadata.unwrap_or_else(|| json!({})),
     };
-    let stream = chat.response.stream;
     Ok(Prepared {
-        conversation: Conversation::prepare(state, chat)?,
+        prompt: prepare::chat(llm, chat)?,
         history,
         response,
         format,
@@ -162,30 +187,28 @@ fn prepare(
 }
 
 /// Keeps a response that has ended, to be fetched and followed.
-fn keep(state: &AppState, response: &ResponseObject, mut messages: Vec<Value>) {
+fn keep(store: &ResponseStore, response: &ResponseObject, mut messages: Vec<Value>) {
     messages.push(answer_message(&response.output));
     let id = response.id.clone();
     let response = serde_json::to_value(response).expect("wire types serialise");
-    state
-        .responses
-        .insert(id, StoredResponse { response, messages });
+    store.insert(id, StoredResponse { response, messages });
 }
 
 /// A response that was kept.
 async fn retrieve(
-    State(state): State<SharedState>,
+    State(store): State<Arc<ResponseStore>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let stored = state.responses.get(&id).ok_or_else(|| unknown(&id))?;
+    let stored = store.get(&id).ok_or_else(|| unknown(&id))?;
     Ok(Json(stored.response.clone()))
 }
 
 /// Deletes a response that was kept.
 async fn delete(
-    State(state): State<SharedState>,
+    State(store): State<Arc<ResponseStore>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    match state.responses.delete(&id) {
+    match store.delete(&id) {
         true => Ok(Json(
             json!({"id": id, "object": "response", "deleted": true}),
         )),

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::answer::ResponseBuilder;
 use super::wire::ResponseObject;
-use crate::generation::GenerationEvent;
 use crate::sse::{EventEncoder, Frames};
+use matou_llm::generation::GenerationEvent;
 
 /// Called with the response once it has ended, unless it failed.
 pub(super) type OnEnd = Box<dyn FnOnce(&ResponseObject) + Send>;

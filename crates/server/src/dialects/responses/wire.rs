@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::dialects::openai::wire::ChatTokenLogprob;
-use crate::dialects::union::TextOr;
+use crate::dialects::shared::union::TextOr;
+use crate::dialects::shared::wire::ChatTokenLogprob;
 
 /// `POST /v1/responses`, without the fields that it shares with chat completions.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct ResponsesRequest {
+pub(crate) struct ResponsesRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// What to answer: text, or a list of items.
@@ -51,7 +51,7 @@ pub struct ResponsesRequest {
 
 /// An item of the input; which fields it has depends on its type.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct InputItem {
+pub(crate) struct InputItem {
     /// `message` (or nothing), `function_call`, `function_call_output` or `reasoning`.
     #[serde(rename = "type")]
     pub kind: Option<String>,
@@ -73,7 +73,7 @@ pub struct InputItem {
 
 /// A part of an item's content.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct InputPart {
+pub(crate) struct InputPart {
     /// `input_text`, `output_text`, `reasoning_text` or `refusal`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -86,7 +86,7 @@ pub struct InputPart {
 /// A function that may be called.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = ResponseTool)]
-pub struct Tool {
+pub(crate) struct Tool {
     /// `function`; the other types run on OpenAI's servers.
     #[serde(rename = "type")]
     pub kind: Option<String>,
@@ -103,7 +103,7 @@ pub struct Tool {
 
 /// The form of the answer.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct TextConfig {
+pub(crate) struct TextConfig {
     /// The grammar that it follows.
     pub format: Option<TextFormat>,
     /// How much is said: `medium`.
@@ -112,7 +112,7 @@ pub struct TextConfig {
 
 /// A grammar of the answer.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct TextFormat {
+pub(crate) struct TextFormat {
     /// `text`, `json_object` or `json_schema`.
     #[serde(rename = "type")]
     pub kind: Option<String>,
@@ -122,7 +122,7 @@ pub struct TextFormat {
 
 /// How long a reasoning model thinks.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct ReasoningConfig {
+pub(crate) struct ReasoningConfig {
     /// In OpenAI's words.
     pub effort: Option<String>,
     /// Whether to sum up what was thought; the sum is then all of it.
@@ -131,8 +131,7 @@ pub struct ReasoningConfig {
 
 /// The fields that a response repeats as they came.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[expect(missing_docs, reason = "documented where the server obeys them")]
-pub struct EchoedFields {
+pub(crate) struct EchoedFields {
     pub instructions: Option<Value>,
     pub metadata: Option<Value>,
     pub reasoning: Option<Value>,
@@ -144,7 +143,7 @@ pub struct EchoedFields {
 
 /// A response.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ResponseObject {
+pub(crate) struct ResponseObject {
     /// Its id.
     pub id: String,
     /// `response`.
@@ -211,7 +210,7 @@ pub struct ResponseObject {
 /// An item of the output.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum OutputItem {
+pub(crate) enum OutputItem {
     /// What the model thought.
     Reasoning {
         /// The item's id.
@@ -254,7 +253,7 @@ pub enum OutputItem {
 
 /// A part of what was thought.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct TextPart {
+pub(crate) struct TextPart {
     /// `reasoning_text` or `summary_text`.
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -264,7 +263,7 @@ pub struct TextPart {
 
 /// A part of what was said.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct OutputText {
+pub(crate) struct OutputText {
     /// `output_text`.
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -280,7 +279,7 @@ pub struct OutputText {
 /// Token counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ResponseUsage)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Tokens of the prompt.
     pub input_tokens: usize,
     /// How much of it was not computed again.
@@ -295,14 +294,14 @@ pub struct Usage {
 
 /// Details of the prompt's token count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct InputTokensDetails {
+pub(crate) struct InputTokensDetails {
     /// Tokens found in the prefix cache.
     pub cached_tokens: usize,
 }
 
 /// Details of the answer's token count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct OutputTokensDetails {
+pub(crate) struct OutputTokensDetails {
     /// Tokens that the text of the reasoning is.
     pub reasoning_tokens: usize,
 }

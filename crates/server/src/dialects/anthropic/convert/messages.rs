@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::dialects::anthropic::wire::{Block, Message, TextBlock};
-use crate::dialects::fields::{missing, required};
-use crate::dialects::union::TextOr;
+use crate::dialects::shared::fields::{missing, required};
+use crate::dialects::shared::union::TextOr;
 use crate::error::ApiError;
 
 /// All messages, the system's first. Turns of the same role are one turn, as at Anthropic: many

@@ -7,13 +7,12 @@ use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value};
 
 use super::wire::{MessagesRequest, OutputConfig, Thinking, Tool, ToolChoice};
-use crate::dialects::fields::{in_range, missing, real, stop_strings};
+use crate::dialects::shared::fields::{in_range, missing, real, stop_strings};
 use crate::error::ApiError;
-use crate::functions::{Function, FunctionChoice, tool_use};
-use crate::request::{
-    ChatCall, ChatRequest, GenerationOptions, OutputGrammar, Reasoning, ResponseOptions,
-    TextOptions,
+use matou_llm::request::{
+    ChatCall, ChatRequest, GenerationOptions, OutputGrammar, Reasoning, TextOptions,
 };
+use matou_llm::tools::functions::{Function, FunctionChoice, tool_use};
 
 /// Where the budget is.
 const BUDGET: &str = "thinking.budget_tokens";
@@ -35,7 +34,7 @@ const DEFAULT_EFFORT: &str = "high";
 /// # Errors
 ///
 /// Names the first field that cannot be honoured, and why.
-pub fn messages_call(
+pub(crate) fn messages_call(
     wire: MessagesRequest,
     defaults: &SamplingParams,
 ) -> Result<ChatCall, ApiError> {
@@ -63,11 +62,6 @@ pub fn messages_call(
         .as_ref()
         .map(output_grammar)
         .transpose()?;
-    let response = ResponseOptions {
-        stream: wire.stream.unwrap_or(false),
-        include_usage: true,
-        timings: false,
-    };
     let model = wire.model.clone();
     let request = messages_request(wire)?;
     Ok(ChatCall {
@@ -84,7 +78,6 @@ pub fn messages_call(
         request,
         output: output.flatten(),
         thinking_budget: budget.map(|budget| (BUDGET, budget)),
-        response,
     })
 }
 
@@ -93,7 +86,7 @@ pub fn messages_call(
 /// # Errors
 ///
 /// Names the message that cannot be used, and why.
-pub fn messages_request(wire: MessagesRequest) -> Result<ChatRequest, ApiError> {
+pub(crate) fn messages_request(wire: MessagesRequest) -> Result<ChatRequest, ApiError> {
     let reasoning = reasoning(&wire)?;
     let functions = functions(wire.tools.as_deref().unwrap_or_default())?;
     let (choice, parallel) = choice(wire.tool_choice.as_ref())?;

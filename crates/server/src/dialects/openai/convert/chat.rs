@@ -1,33 +1,32 @@
 //! `POST /v1/chat/completions` to a [`ChatRequest`].
 
 use matou_engine::SamplingParams;
+use matou_llm::request::{ChatCall, ChatRequest, ToolUse};
+use matou_llm::tools::functions::{FunctionChoice, tool_use};
 use serde_json::{Map, Value, json};
 
-use super::tools::tool_use;
-use super::{
-    count, generation_options, in_range, logprobs, output_grammar, prompt_logprobs,
-    response_options,
-};
 use crate::dialects::openai::wire::{
-    ChatCompletionRequest, ChatMessage, ContentPart, FunctionCall, SharedFields, ToolCall,
+    ChatCompletionRequest, ChatMessage, ContentPart, FunctionCall, ToolCall,
 };
-use crate::dialects::union::TextOr;
+use crate::dialects::shared::convert::{
+    ResponseOptions, allowed, functions, generation_options, not_understood, output_grammar,
+    prompt_logprobs, reasoning_effort, response_options, word_choice,
+};
+use crate::dialects::shared::fields::{count, in_range, logprobs};
+use crate::dialects::shared::union::TextOr;
+use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
-use crate::request::{ChatCall, ChatRequest, Reasoning};
-
-/// How long OpenAI lets a model think.
-const REASONING_EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 /// Checks and converts a chat completion request.
 ///
 /// # Errors
 ///
 /// Names the first parameter that cannot be honoured, and why.
-pub fn chat_call(
+pub(crate) fn chat_call(
     wire: ChatCompletionRequest,
     shared: &SharedFields,
     defaults: &SamplingParams,
-) -> Result<ChatCall, ApiError> {
+) -> Result<(ChatCall, ResponseOptions), ApiError> {
     let response = response_options(&shared.delivery)?;
     let mut options = generation_options(shared, defaults)?;
     options.sampling.max_tokens = max_tokens(&wire)?.or(defaults.max_tokens);
@@ -38,14 +37,14 @@ pub fn chat_call(
     let model = wire.model.clone();
     let request = chat_request(wire)?;
     options.text.continues_prompt = request.continue_final_message;
-    Ok(ChatCall {
+    let call = ChatCall {
         model,
         request,
         options,
         output,
         thinking_budget: budget.map(|budget| ("thinking_token_budget", budget)),
-        response,
-    })
+    };
+    Ok((call, response))
 }
 
 /// The conversation of a request, without how to answer it.
@@ -53,7 +52,7 @@ pub fn chat_call(
 /// # Errors
 ///
 /// Names the message that cannot be used, and why.
-pub fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, ApiError> {
+pub(crate) fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, ApiError> {
     let continue_final_message = wire.continue_final_message.unwrap_or(false);
     let add_generation_prompt = wire
         .add_generation_prompt
@@ -63,7 +62,7 @@ pub fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, ApiError
         return Err(ApiError::invalid("continue_final_message", message));
     }
     Ok(ChatRequest {
-        tools: tool_use(&wire)?,
+        tools: offered_tools(&wire)?,
         messages: messages(wire.messages)?,
         add_generation_prompt,
         continue_final_message,
@@ -72,22 +71,24 @@ pub fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, ApiError
     })
 }
 
-/// How long the model is to think.
-pub(crate) fn reasoning_effort(effort: Option<&str>) -> Result<Option<Reasoning>, ApiError> {
-    match effort {
-        None => Ok(None),
-        Some("none") => Ok(Some(Reasoning::Off)),
-        Some(effort) if REASONING_EFFORTS.contains(&effort) => {
-            Ok(Some(Reasoning::Effort(effort.to_owned())))
-        }
-        Some(effort) => {
-            let message = format!(
-                "`reasoning_effort` must be one of {}, got \"{effort}\".",
-                REASONING_EFFORTS.join(", ")
-            );
-            Err(ApiError::invalid("reasoning_effort", message))
-        }
-    }
+/// The tools that the model may or must call, if there are any.
+fn offered_tools(wire: &ChatCompletionRequest) -> Result<Option<ToolUse>, ApiError> {
+    let functions = functions(wire.tools.as_deref().unwrap_or_default())?;
+    let choice = choice(wire.tool_choice.as_ref())?;
+    let parallel = wire.parallel_tool_calls.unwrap_or(true);
+    Ok(tool_use(functions, choice, parallel)?)
+}
+
+fn choice(choice: Option<&Value>) -> Result<FunctionChoice, ApiError> {
+    let name = |value: &Value| value["function"]["name"].as_str().map(str::to_owned);
+    let understood = match choice {
+        None => Some(FunctionChoice::Auto),
+        Some(Value::String(word)) => word_choice(word),
+        Some(value) if value["type"] == "function" => name(value).map(FunctionChoice::Named),
+        Some(value) if value["type"] == "allowed_tools" => allowed(&value["allowed_tools"], name),
+        Some(_) => None,
+    };
+    understood.ok_or_else(not_understood)
 }
 
 fn max_tokens(wire: &ChatCompletionRequest) -> Result<Option<usize>, ApiError> {

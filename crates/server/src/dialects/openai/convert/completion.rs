@@ -1,21 +1,22 @@
 //! `POST /v1/completions` to prompts and options.
 
 use matou_engine::SamplingParams;
+use matou_llm::request::{GenerationOptions, OutputGrammar, PromptInput};
 
-use super::{
-    MAX_N, MAX_TOP_LOGPROBS, count, generation_options, in_range, output_grammar, prompt_logprobs,
-    response_options, token_ids,
+use crate::dialects::openai::wire::{CompletionRequest, Prompt, PromptElement};
+use crate::dialects::shared::convert::{
+    MAX_N, ResponseOptions, generation_options, output_grammar, prompt_logprobs, response_options,
 };
-use crate::dialects::openai::wire::{CompletionRequest, Prompt, PromptElement, SharedFields};
+use crate::dialects::shared::fields::{MAX_TOP_LOGPROBS, count, in_range, token_ids};
+use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
-use crate::request::{GenerationOptions, OutputGrammar, PromptInput, ResponseOptions};
 
 /// Most tokens of a completion that does not say, as at OpenAI.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
 /// A text completion that is asked for, checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CompletionCall {
+pub(crate) struct CompletionCall {
     /// The model that was named.
     pub model: Option<String>,
     /// What to continue.
@@ -41,7 +42,7 @@ pub struct CompletionCall {
 /// # Errors
 ///
 /// Names the first parameter that cannot be honoured, and why.
-pub fn completion_call(
+pub(crate) fn completion_call(
     wire: CompletionRequest,
     shared: &SharedFields,
     defaults: &SamplingParams,

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::JsonBody;
-use crate::dialects::openai::wire::SharedFields;
-use crate::request::{ChatCall, PromptInput};
+use crate::dialects::shared::convert::generation_options;
+use crate::dialects::shared::wire::SharedFields;
 
 fn body(json: &Value) -> JsonBody {
     JsonBody(Bytes::from(json.to_string()))

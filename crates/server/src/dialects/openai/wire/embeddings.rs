@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::PromptElement;
-use crate::dialects::union::TextOr;
+use crate::dialects::shared::union::TextOr;
 
 /// `POST /v1/embeddings`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub struct EmbeddingsRequest {
+pub(crate) struct EmbeddingsRequest {
     /// Name of the model; the served one if missing.
     pub model: Option<String>,
     /// One text or several, as text or as token ids.
@@ -23,7 +23,7 @@ pub struct EmbeddingsRequest {
 
 /// Embeddings, in the order of their texts.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct EmbeddingList {
+pub(crate) struct EmbeddingList {
     /// `list`.
     pub object: &'static str,
     /// One a text.
@@ -36,7 +36,7 @@ pub struct EmbeddingList {
 
 /// The embedding of a text.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Embedding {
+pub(crate) struct Embedding {
     /// `embedding`.
     pub object: &'static str,
     /// Which text.
@@ -48,7 +48,7 @@ pub struct Embedding {
 /// The numbers of an embedding.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(untagged)]
-pub enum EmbeddingVector {
+pub(crate) enum EmbeddingVector {
     /// As they are.
     Floats(Vec<f32>),
     /// As little-endian 32-bit floats in base64.
@@ -57,7 +57,7 @@ pub enum EmbeddingVector {
 
 /// Token counts of embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct EmbeddingUsage {
+pub(crate) struct EmbeddingUsage {
     /// Tokens of all texts.
     pub prompt_tokens: usize,
     /// The same: nothing is generated.

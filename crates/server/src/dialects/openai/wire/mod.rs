@@ -8,11 +8,7 @@
 mod embeddings;
 mod request;
 mod response;
-mod structured;
-mod tools;
 
-pub use embeddings::*;
-pub use request::*;
-pub use response::*;
-pub use structured::*;
-pub use tools::*;
+pub(crate) use embeddings::*;
+pub(crate) use request::*;
+pub(crate) use response::*;

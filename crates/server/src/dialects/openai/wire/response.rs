@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::dialects::shared::wire::ChatLogprobs;
+
 /// The fields that open every completion and every chunk of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Header {
+pub(crate) struct Header {
     /// The answer's id, the same in all its chunks.
     pub id: String,
     /// `chat.completion`, `chat.completion.chunk` or `text_completion`.
@@ -22,7 +24,7 @@ pub struct Header {
 
 /// A whole chat completion.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ChatCompletion {
+pub(crate) struct ChatCompletion {
     /// What every answer opens with.
     #[serde(flatten)]
     pub header: Header,
@@ -43,11 +45,11 @@ pub struct ChatCompletion {
 
 /// One entry a token of the prompt: that token and the likeliest at its place, by token id; null for
 /// the first token, which nothing predicts.
-pub type PromptLogprobs = Vec<Option<BTreeMap<String, PromptLogprob>>>;
+pub(crate) type PromptLogprobs = Vec<Option<BTreeMap<String, PromptLogprob>>>;
 
 /// A token at a place of the prompt, as vLLM describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct PromptLogprob {
+pub(crate) struct PromptLogprob {
     /// Natural logarithm of its probability, at least -9999.
     pub logprob: f32,
     /// Its place among all tokens, the likeliest one's being 1.
@@ -58,7 +60,7 @@ pub struct PromptLogprob {
 
 /// How long an answer took, as llama.cpp tells it: times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
-pub struct TimingsReport {
+pub(crate) struct TimingsReport {
     /// Tokens of the prompt that were found in the prefix cache.
     pub cache_n: usize,
     /// Tokens of the prompt that were computed.
@@ -77,7 +79,7 @@ pub struct TimingsReport {
 
 /// One answer of a chat completion.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ChatChoice {
+pub(crate) struct ChatChoice {
     /// Which of `n`.
     pub index: usize,
     /// The answer.
@@ -90,7 +92,7 @@ pub struct ChatChoice {
 
 /// The assistant's message.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct AssistantMessage {
+pub(crate) struct AssistantMessage {
     /// `assistant`.
     pub role: &'static str,
     /// What the model thought before it answered, if it marks that.
@@ -107,7 +109,7 @@ pub struct AssistantMessage {
 
 /// A chunk of a streamed chat completion.
 #[derive(Debug, Clone, Serialize)]
-pub struct ChatCompletionChunk<'a> {
+pub(crate) struct ChatCompletionChunk<'a> {
     /// What every answer opens with.
     #[serde(flatten)]
     pub header: &'a Header,
@@ -123,7 +125,7 @@ pub struct ChatCompletionChunk<'a> {
 
 /// One answer's news in a chunk.
 #[derive(Debug, Clone, Serialize)]
-pub struct ChatChunkChoice {
+pub(crate) struct ChatChunkChoice {
     /// Which of `n`.
     pub index: usize,
     /// What is new.
@@ -136,7 +138,7 @@ pub struct ChatChunkChoice {
 
 /// What a chunk adds to a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Delta {
+pub(crate) struct Delta {
     /// `assistant`, in an answer's first chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<&'static str>,
@@ -153,7 +155,7 @@ pub struct Delta {
 
 /// A call that the assistant makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ToolCallMessage {
+pub(crate) struct ToolCallMessage {
     /// Names the call; the tool's answer repeats it.
     pub id: String,
     /// `function`.
@@ -165,7 +167,7 @@ pub struct ToolCallMessage {
 
 /// The function of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FunctionCallMessage {
+pub(crate) struct FunctionCallMessage {
     /// Name of the function.
     pub name: String,
     /// JSON text of an object.
@@ -174,7 +176,7 @@ pub struct FunctionCallMessage {
 
 /// What a chunk adds to a call: id, type and name come first, then the arguments in fragments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ToolCallDelta {
+pub(crate) struct ToolCallDelta {
     /// Which call of the answer.
     pub index: usize,
     /// Names the call.
@@ -189,7 +191,7 @@ pub struct ToolCallDelta {
 
 /// What a chunk adds to the function of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FunctionCallDelta {
+pub(crate) struct FunctionCallDelta {
     /// Name of the function.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -197,39 +199,9 @@ pub struct FunctionCallDelta {
     pub arguments: String,
 }
 
-/// Log-probabilities of a chat answer.
-#[derive(Debug, Clone, Default, Serialize, ToSchema)]
-pub struct ChatLogprobs {
-    /// One entry a token.
-    pub content: Vec<ChatTokenLogprob>,
-    /// Always null.
-    pub refusal: Option<Vec<ChatTokenLogprob>>,
-}
-
-/// A token of a chat answer and the likeliest others at its place.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ChatTokenLogprob {
-    /// The token that was chosen.
-    #[serde(flatten)]
-    pub token: ChatToken,
-    /// Best first.
-    pub top_logprobs: Vec<ChatToken>,
-}
-
-/// A token and its log-probability.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ChatToken {
-    /// The token's text, lossy if it is part of a character.
-    pub token: String,
-    /// Natural logarithm of its probability before sampling, at least -9999.
-    pub logprob: f32,
-    /// The token's exact bytes.
-    pub bytes: Vec<u8>,
-}
-
 /// A whole text completion, or a chunk of one: they look the same.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Completion<'a> {
+pub(crate) struct Completion<'a> {
     /// What every answer opens with.
     #[serde(flatten)]
     #[schema(value_type = Header)]
@@ -247,7 +219,7 @@ pub struct Completion<'a> {
 
 /// One answer of a text completion, or its news.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct CompletionChoice {
+pub(crate) struct CompletionChoice {
     /// Prompt number times `n`, plus which of `n`.
     pub index: usize,
     /// The text.
@@ -264,7 +236,7 @@ pub struct CompletionChoice {
 
 /// Log-probabilities of a text completion: parallel lists, one entry a token.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
-pub struct CompletionLogprobs {
+pub(crate) struct CompletionLogprobs {
     /// Each token's text, or `bytes:\x..` for a part of a character.
     pub tokens: Vec<String>,
     /// Null for the first token of a prompt, which nothing predicts.
@@ -277,7 +249,7 @@ pub struct CompletionLogprobs {
 
 impl CompletionLogprobs {
     /// Adds what follows.
-    pub fn append(&mut self, mut next: Self) {
+    pub(crate) fn append(&mut self, mut next: Self) {
         self.tokens.append(&mut next.tokens);
         self.token_logprobs.append(&mut next.token_logprobs);
         self.top_logprobs.append(&mut next.top_logprobs);
@@ -287,7 +259,7 @@ impl CompletionLogprobs {
 
 /// Token counts of one HTTP request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Tokens of the prompts, each prompt counted once whatever `n` is.
     pub prompt_tokens: usize,
     /// Generated tokens of all answers, end-of-text tokens included.
@@ -300,14 +272,14 @@ pub struct Usage {
 
 /// Details of the prompt's token count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct PromptTokensDetails {
+pub(crate) struct PromptTokensDetails {
     /// Tokens found in the prefix cache.
     pub cached_tokens: usize,
 }
 
 /// `GET /v1/models`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ModelList {
+pub(crate) struct ModelList {
     /// `list`.
     pub object: &'static str,
     /// One entry for each name that is served.
@@ -316,7 +288,7 @@ pub struct ModelList {
 
 /// A served model.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Model {
+pub(crate) struct Model {
     /// Its name.
     pub id: String,
     /// `model`.
@@ -331,7 +303,7 @@ pub struct Model {
 
 /// `POST /tokenize`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct TokenizeResponse {
+pub(crate) struct TokenizeResponse {
     /// Number of tokens.
     pub count: usize,
     /// Largest number of tokens of prompt and answer together.
@@ -344,7 +316,7 @@ pub struct TokenizeResponse {
 
 /// `POST /detokenize`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct DetokenizeResponse {
+pub(crate) struct DetokenizeResponse {
     /// The text.
     pub prompt: String,
 }

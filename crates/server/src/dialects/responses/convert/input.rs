@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::dialects::fields::{missing, required};
 use crate::dialects::responses::wire::{InputItem, InputPart, OutputItem};
-use crate::dialects::union::TextOr;
+use crate::dialects::shared::fields::{missing, required};
+use crate::dialects::shared::union::TextOr;
 use crate::error::ApiError;
 
 /// The messages that the input is. What the assistant thought, said and called in a row is one

@@ -7,16 +7,16 @@ use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value, json};
 
 use super::wire::{ResponsesRequest, TextConfig, Tool};
-use crate::dialects::fields::{MAX_TOP_LOGPROBS, in_range, missing};
-use crate::dialects::openai::convert::{
+use crate::dialects::shared::convert::{
     allowed, generation_options, not_understood, output_grammar, reasoning_effort,
     response_options, word_choice,
 };
-use crate::dialects::openai::wire::SharedFields;
+use crate::dialects::shared::fields::{MAX_TOP_LOGPROBS, in_range, missing};
+use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
-use crate::functions::{Function, FunctionChoice, tool_use};
-use crate::request::{ChatCall, ChatRequest, OutputGrammar};
 pub(super) use input::answer_message;
+use matou_llm::request::{ChatCall, ChatRequest, OutputGrammar};
+use matou_llm::tools::functions::{Function, FunctionChoice, tool_use};
 
 /// What `include` may ask for.
 const LOGPROBS: &str = "message.output_text.logprobs";
@@ -24,9 +24,11 @@ const ENCRYPTED: &str = "reasoning.encrypted_content";
 
 /// A response that is asked for, checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ResponsesCall {
+pub(crate) struct ResponsesCall {
     /// The conversation and how to answer it.
     pub chat: ChatCall,
+    /// Whether the response is streamed.
+    pub stream: bool,
     /// The conversation without the instructions: what the next response will follow.
     pub history: Vec<Value>,
     /// How the response is told.
@@ -35,7 +37,7 @@ pub struct ResponsesCall {
 
 /// How a response is told beyond its text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ResponseFormat {
+pub(crate) struct ResponseFormat {
     /// Whether it is kept.
     pub store: bool,
     /// Whether log-probabilities were asked for.
@@ -51,7 +53,7 @@ pub struct ResponseFormat {
 /// # Errors
 ///
 /// Names the first field that cannot be honoured, and why.
-pub fn responses_call(
+pub(crate) fn responses_call(
     wire: ResponsesRequest,
     mut shared: SharedFields,
     previous: &[Value],
@@ -98,8 +100,8 @@ pub fn responses_call(
             options,
             output,
             thinking_budget: None,
-            response,
         },
+        stream: response.stream,
         history,
         format: ResponseFormat {
             store: wire.store.unwrap_or(true),

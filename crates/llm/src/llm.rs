@@ -1,0 +1,192 @@
+//! A model that takes text and gives text: one [`Llm`] is one model that is served, under one name or
+//! several. Requests are made ready for it by [`crate::prepare`] and come out of it as
+//! [`TextGeneration`]s; a process may hold several.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use matou_chat::{ChatTemplate, Tokenizer};
+use matou_engine::{EngineHandle, GenerationRequest, SamplingParams, SubmitError};
+
+use crate::constraint::Constraints;
+use crate::error::LlmError;
+use crate::generation::TextGeneration;
+use crate::request::GenerationOptions;
+
+/// A running model with the text side that belongs to it.
+pub struct Llm {
+    engine: EngineHandle,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<Arc<ChatTemplate>>,
+    card: ModelCard,
+    constraints: Constraints,
+}
+
+/// What clients are told about a model, and what holds for requests that say nothing else.
+#[derive(Debug, Clone)]
+pub struct ModelCard {
+    /// The names it is served under, one at least; answers carry the first.
+    pub names: Vec<String>,
+    /// Unix time at which it was loaded, in seconds.
+    pub created: u64,
+    /// Changes when the model or the build changes, and with it what a seed gives.
+    pub fingerprint: String,
+    /// What requests get that do not say how to sample.
+    pub default_sampling: SamplingParams,
+    /// The tokens that end an answer.
+    pub eos_token_ids: Vec<u32>,
+}
+
+impl Llm {
+    /// The model behind `engine`. Without a `template` it only continues texts.
+    pub fn new(
+        engine: EngineHandle,
+        tokenizer: Arc<Tokenizer>,
+        template: Option<Arc<ChatTemplate>>,
+        card: ModelCard,
+    ) -> Self {
+        let constraints = Constraints::new(
+            Arc::clone(&tokenizer),
+            engine.model_info().vocab_size,
+            card.eos_token_ids.clone(),
+        );
+        Self {
+            engine,
+            tokenizer,
+            template,
+            card,
+            constraints,
+        }
+    }
+
+    /// What computes.
+    pub fn engine(&self) -> &EngineHandle {
+        &self.engine
+    }
+
+    /// Text to tokens and back.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// How a conversation becomes a prompt, where the model knows what a conversation is.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_deref()
+    }
+
+    /// What clients are told about the model.
+    pub fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// The name that answers carry.
+    pub fn name(&self) -> &str {
+        &self.card.names[0]
+    }
+
+    /// Longest context, prompt and answer together, in tokens.
+    pub fn max_model_len(&self) -> usize {
+        self.engine.config().max_model_len
+    }
+
+    /// What holds answers to grammars and budgets.
+    pub(crate) fn constraints(&self) -> &Constraints {
+        &self.constraints
+    }
+
+    /// Checks that `model` is a name of this model. A request that names none gets what there is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ModelNotFound`](crate::ErrorKind::ModelNotFound), naming what is served.
+    pub fn check_model(&self, model: Option<&str>) -> Result<(), LlmError> {
+        match model {
+            Some(name)
+                if !name.is_empty() && !self.card.names.iter().any(|served| served == name) =>
+            {
+                Err(LlmError::model_not_found(name, &self.card.names))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Hands one prompt to the engine. Its answers are numbered from `first_index`; `prompt_param` is
+    /// the field of the request that the prompt came from.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not accept it.
+    pub fn submit(
+        &self,
+        request_id: String,
+        prompt_token_ids: Vec<u32>,
+        options: &GenerationOptions,
+        first_index: usize,
+        prompt_param: &str,
+    ) -> Result<TextGeneration, LlmError> {
+        let params = SamplingParams {
+            eos_token_ids: self.card.eos_token_ids.clone(),
+            ..options.sampling.clone()
+        };
+        let request = GenerationRequest {
+            request_id,
+            prompt_token_ids: prompt_token_ids.clone(),
+            params,
+            n: options.n,
+            priority: options.priority,
+        };
+        let generation = self
+            .engine
+            .submit(request)
+            .map_err(|error| self.refusal(error, prompt_param))?;
+        Ok(TextGeneration::new(
+            generation,
+            Arc::clone(&self.tokenizer),
+            prompt_token_ids,
+            options,
+            first_index,
+        ))
+    }
+
+    /// What is said where as many requests wait as may.
+    pub fn queue_full(&self) -> LlmError {
+        let max_queue_len = self.engine.config().max_queue_len;
+        self.refusal(SubmitError::QueueFull { max_queue_len }, "")
+    }
+
+    /// Why the engine does not accept a request.
+    pub(crate) fn refusal(&self, error: SubmitError, prompt_param: &str) -> LlmError {
+        let message = sentence(&error.to_string());
+        match error {
+            SubmitError::QueueFull { .. } => LlmError::overloaded(message, self.retry_after()),
+            SubmitError::ContextLengthExceeded { .. } | SubmitError::KvCacheTooSmall { .. } => {
+                LlmError::context_length_exceeded(prompt_param, message)
+            }
+            SubmitError::EmptyPrompt | SubmitError::TokenOutOfRange { .. } => {
+                LlmError::invalid(prompt_param, message)
+            }
+            SubmitError::InvalidParam { param, message } => {
+                LlmError::invalid(param, format!("`{param}` {message}."))
+            }
+            SubmitError::ShuttingDown => LlmError::shutting_down(),
+        }
+    }
+
+    /// When a place in a full queue is likely to be free: by the time that requests have taken so
+    /// far, as many at once as may run.
+    fn retry_after(&self) -> Duration {
+        let stats = self.engine.stats();
+        let finished = stats.e2e_latency.count().max(1) as f64;
+        let seconds = stats.e2e_latency.sum / finished / self.engine.config().max_num_seqs as f64;
+        Duration::from_secs_f64(seconds.clamp(1.0, 60.0).ceil())
+    }
+}
+
+/// An error message of a lower layer as a sentence.
+fn sentence(message: &str) -> String {
+    let mut characters = message.chars();
+    let first = characters
+        .next()
+        .map(|first| first.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), characters.as_str())
+}

@@ -1,0 +1,73 @@
+//! Why a model cannot be opened.
+
+use std::path::PathBuf;
+
+use matou_chat::{TemplateError, TokenizerError};
+use matou_engine::EngineError;
+use matou_hub::{CatalogueError, HubError};
+use matou_model::ModelError;
+use thiserror::Error;
+
+use super::fit::DoesNotFit;
+use super::kv_plan::KvPlanError;
+
+/// A model that cannot be opened, in words for people.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// A catalogue is wrong.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The files are not there and cannot be fetched.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The weights or their config cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The tokenizer or the template cannot be used.
+    #[error("cannot use the tokenizer of {}", path.display())]
+    Text {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: TextError,
+    },
+    /// The model does not fit into memory.
+    #[error(transparent)]
+    DoesNotFit(#[from] DoesNotFit),
+    /// There is no room for a KV cache.
+    #[error(transparent)]
+    KvPlan(#[from] KvPlanError),
+    /// The files are made for measuring only.
+    #[error(
+        "{name} has no tokenizer, so it can neither chat nor be served: use `matou bench` to measure it"
+    )]
+    NoTokenizer {
+        /// The model.
+        name: String,
+    },
+    /// The engine does not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Loading has panicked: a fault of ours.
+    #[error("loading the model failed: {0}")]
+    Panicked(String),
+}
+
+/// What is wrong with the text side of a model.
+#[derive(Debug, Error)]
+pub enum TextError {
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The chat template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A file that tells the end tokens.
+    #[error("cannot read {}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+}

@@ -1,0 +1,152 @@
+//! From the name of a model to one that is ready to run.
+//!
+//! The hub finds files, the model crate makes a [`LanguageModel`](matou_model::LanguageModel) of them,
+//! the chat crate a tokenizer and a template. None of them knows the others; here they meet.
+
+mod error;
+mod fit;
+mod kv_plan;
+mod loaded;
+mod memory;
+mod options;
+mod text;
+
+use matou_engine::SamplingParams;
+use matou_hub::{Catalogue, HubOptions, ModelFiles};
+use matou_model::{DeviceChoice, GgufFile, LoadOptions, ModelSummary, Quantization, WeightFiles};
+use tracing::info;
+
+pub use error::{OpenError, TextError};
+pub use fit::{DoesNotFit, Memory};
+pub use kv_plan::KvPlanError;
+pub use loaded::LoadedModel;
+pub use memory::human_bytes;
+pub use options::OpenOptions;
+pub use text::TextSide;
+
+/// Tokens that there must be room for, where nobody says how long contexts are to be.
+const SHORTEST_CONTEXT: usize = 512;
+
+/// Finds, fetches, verifies and loads the model that `name` stands for: a name of the catalogue, a
+/// path, or `hf:owner/repo[/file][@revision]`; the catalogue's default if `None`.
+///
+/// # Errors
+///
+/// When there is no such model, or it cannot be fetched, read or held in memory.
+pub async fn open(name: Option<&str>, options: &OpenOptions) -> Result<LoadedModel, OpenError> {
+    let files = find(name, options, &HubOptions::from_env()?).await?;
+    let options = options.clone();
+    let loading = tokio::task::spawn_blocking(move || load(files, &options));
+    match loading.await {
+        Ok(loaded) => loaded,
+        Err(error) => Err(OpenError::Panicked(error.to_string())),
+    }
+}
+
+/// Finds the files of a model, and fetches them if need be.
+///
+/// # Errors
+///
+/// When there is no such model, or its files can be had from none of its sources.
+pub async fn find(
+    name: Option<&str>,
+    options: &OpenOptions,
+    hub: &HubOptions,
+) -> Result<ModelFiles, OpenError> {
+    let catalogue = Catalogue::load(options.catalogue.as_deref())?;
+    let model = catalogue.reference(name)?;
+    Ok(matou_hub::resolve(&model, &catalogue, hub).await?)
+}
+
+/// What the model crate calls these files.
+pub fn weight_files(files: &ModelFiles) -> WeightFiles {
+    if files.is_gguf {
+        WeightFiles::Gguf(files.weights.clone())
+    } else {
+        WeightFiles::HuggingFace(files.weights.clone())
+    }
+}
+
+/// The tokenizer and the template of a model.
+///
+/// # Errors
+///
+/// When they cannot be used.
+pub fn text_side(files: &ModelFiles) -> Result<TextSide, OpenError> {
+    let text = if files.is_gguf {
+        TextSide::from_gguf(&GgufFile::open(&files.weights)?)
+    } else {
+        TextSide::from_folder(&files.weights)
+    };
+    text.map_err(|source| OpenError::Text {
+        path: files.weights.clone(),
+        source,
+    })
+}
+
+/// Loads a model from its files, if it fits into memory.
+///
+/// # Errors
+///
+/// When the files cannot be read, or the model does not fit.
+pub fn load(files: ModelFiles, options: &OpenOptions) -> Result<LoadedModel, OpenError> {
+    let weights = weight_files(&files);
+    let text = text_side(&files)?;
+    let load_options = options.load_options();
+    check_fit(&weights, &load_options, options)?;
+    let model = matou_model::load(&weights, &load_options)?;
+    Ok(LoadedModel {
+        name: files.name,
+        model,
+        text,
+        default_sampling: SamplingParams {
+            temperature: files.defaults.temperature.unwrap_or(1.0),
+            top_p: files.defaults.top_p.unwrap_or(1.0),
+            top_k: files.defaults.top_k,
+            min_p: files.defaults.min_p.unwrap_or(0.0),
+            repetition_penalty: files.defaults.repetition_penalty.unwrap_or(1.0),
+            ..SamplingParams::default()
+        },
+        context_length: files.context_length,
+    })
+}
+
+/// Says what memory a model will take, and refuses it where that is more than there is. On a GPU, the
+/// memory is another.
+fn check_fit(
+    weights: &WeightFiles,
+    load: &LoadOptions,
+    options: &OpenOptions,
+) -> Result<(), OpenError> {
+    if !matches!(options.device, DeviceChoice::Auto | DeviceChoice::Cpu) {
+        return Ok(());
+    }
+    let summary = ModelSummary::read(weights, load)?;
+    // Without a length of its own, a context is made as long as memory allows.
+    let tokens = options.max_model_len.unwrap_or(SHORTEST_CONTEXT);
+    let tokens = tokens.min(summary.max_position_embeddings);
+    let quantized = Quantization::names().filter_map(|name| {
+        let quantize = name.parse().ok();
+        let load = LoadOptions {
+            quantize,
+            ..options.load_options()
+        };
+        let summary = ModelSummary::read(weights, &load).ok()?;
+        Some((name.to_owned(), summary.weight_bytes))
+    });
+    // The names begin with the coarsest.
+    let needs = fit::check(
+        &summary,
+        options.kv_cache_dtype,
+        tokens,
+        memory::free_memory(),
+        quantized.rev(),
+    )?;
+    info!(
+        "memory: {} for weights, {} for the keys and values of {tokens} tokens, about {} to work in",
+        human_bytes(needs.weights),
+        human_bytes(needs.kv_cache),
+        human_bytes(needs.working)
+    );
+    Ok(())
+}

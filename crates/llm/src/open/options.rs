@@ -1,0 +1,47 @@
+//! How a model is opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use matou_model::{DeviceChoice, Dtype, KvCacheDtype, LoadOptions, Progress, Quantization};
+
+/// How a model is found, loaded and given memory.
+#[derive(Clone, Default)]
+pub struct OpenOptions {
+    /// A catalogue that is added to the built-in one.
+    pub catalogue: Option<PathBuf>,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// Element type of weights that are not quantised.
+    pub dtype: Dtype,
+    /// What unquantised weights are packed into as they load.
+    pub quantize: Option<Quantization>,
+    /// Threads that compute; the physical cores that this process may use if `None`.
+    pub threads: Option<usize>,
+    /// Longest context, prompt and answer together, in tokens; the model's own, or what memory has
+    /// room for, if `None`.
+    pub max_model_len: Option<usize>,
+    /// Type of the KV cache.
+    pub kv_cache_dtype: KvCacheDtype,
+    /// Bytes of the KV cache; chosen from what is free if `None`.
+    pub kv_cache_memory: Option<u64>,
+    /// Called as weights load, with the bytes so far and the bytes in all.
+    pub progress: Option<Arc<Progress>>,
+}
+
+impl OpenOptions {
+    /// What the loader of weights has to know.
+    pub fn load_options(&self) -> LoadOptions {
+        let progress = self.progress.clone();
+        LoadOptions {
+            device: self.device,
+            dtype: self.dtype,
+            quantize: self.quantize,
+            context_length: self.max_model_len,
+            threads: self.threads.or_else(super::memory::physical_cores),
+            progress: progress
+                .map(|tell| -> Box<Progress> { Box::new(move |done, total| tell(done, total)) }),
+            ..LoadOptions::default()
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Texts and token ids that go to the model as they are, or with a gap that the answer fills.
+
+use futures_util::StreamExt;
+use futures_util::stream::select_all;
+
+use super::PreparedPrompt;
+use crate::error::LlmError;
+use crate::gap::{gap_ends, tokenize_gap};
+use crate::generation::EventStream;
+use crate::llm::Llm;
+use crate::message::MessageFormat;
+use crate::prompt::{resolve_sampling, tokenize_input};
+use crate::request::{GenerationOptions, OutputGrammar, PromptInput};
+
+/// Prompts that are ready for the engine, all answered in the same way.
+#[derive(Debug)]
+pub struct RawPrompts {
+    /// The token ids of each.
+    pub prompts: Vec<Vec<u32>>,
+    /// How to answer them, with the grammar compiled.
+    pub options: GenerationOptions,
+}
+
+/// Tokenises `prompts`, each with the text after its gap if there is a `suffix`, and compiles the
+/// grammar of their answers.
+///
+/// # Errors
+///
+/// When the vocabulary cannot express a text, when the model fills no gaps, or when the grammar
+/// cannot be enforced.
+pub fn raw(
+    llm: &Llm,
+    prompts: &[PromptInput],
+    suffix: Option<&str>,
+    mut options: GenerationOptions,
+    output: Option<&OutputGrammar>,
+) -> Result<RawPrompts, LlmError> {
+    let tokenizer = llm.tokenizer();
+    let tokens = |input| match suffix {
+        Some(suffix) => tokenize_gap(tokenizer, input, suffix),
+        None => tokenize_input(tokenizer, input),
+    };
+    let prompts = prompts.iter().map(tokens).collect::<Result<_, _>>()?;
+    if suffix.is_some() {
+        options.sampling.stop_token_ids.extend(gap_ends(tokenizer));
+    }
+    options.sampling = resolve_sampling(tokenizer, &options)?;
+    if let Some(output) = output {
+        options.sampling.constraint = Some(llm.constraints().output(output, None)?);
+    }
+    Ok(RawPrompts { prompts, options })
+}
+
+impl RawPrompts {
+    /// The first prompt alone.
+    pub fn into_first(mut self) -> PreparedPrompt {
+        PreparedPrompt {
+            prompt_token_ids: self.prompts.swap_remove(0),
+            options: self.options,
+            format: MessageFormat::default(),
+        }
+    }
+
+    /// Hands all prompts to the engine; their events come as they happen. If one is refused, those
+    /// before it are dropped and with them cancelled. `param` is the field that they came from.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not accept one.
+    pub fn start(self, llm: &Llm, request_id: &str, param: &str) -> Result<EventStream, LlmError> {
+        let Self { prompts, options } = self;
+        let mut streams = Vec::with_capacity(prompts.len());
+        for (i, prompt_token_ids) in prompts.into_iter().enumerate() {
+            let name = format!("{request_id}-{i}");
+            let first_index = i * options.n;
+            let generation = llm.submit(name, prompt_token_ids, &options, first_index, param)?;
+            streams.push(generation.into_stream());
+        }
+        Ok(select_all(streams).boxed())
+    }
+}

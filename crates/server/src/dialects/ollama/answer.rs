@@ -1,0 +1,124 @@
+//! `POST /api/chat` and `POST /api/generate`.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use futures_util::StreamExt;
+use matou_llm::Llm;
+use matou_llm::message::MessageFormat;
+use matou_llm::prepare::{self, PreparedPrompt};
+
+use super::convert::{AskedFor, Defaults, chat_call, generate_call};
+use super::names::check_model;
+use super::stream::{Kind, LineEncoder};
+use super::wire::{ChatFields, CommonFields, GenerateFields};
+use crate::body::JsonBody;
+use crate::dialects::shared::time::rfc3339;
+use crate::error::ApiError;
+use crate::request_id::RequestId;
+use crate::serving::Serving;
+
+/// Answers a conversation.
+pub(super) async fn chat(
+    State(serving): State<Serving>,
+    Extension(request_id): Extension<RequestId>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    answer(serving, request_id, body, Kind::Chat).await
+}
+
+/// Answers a prompt, or continues it.
+pub(super) async fn generate(
+    State(serving): State<Serving>,
+    Extension(request_id): Extension<RequestId>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    answer(serving, request_id, body, Kind::Generate).await
+}
+
+/// A request that is ready for the engine, or one that needs none.
+struct Prepared {
+    model: String,
+    prompt: Option<PreparedPrompt>,
+    stream: bool,
+}
+
+async fn answer(
+    serving: Serving,
+    request_id: RequestId,
+    body: JsonBody,
+    kind: Kind,
+) -> Result<Response, ApiError> {
+    let Prepared {
+        model,
+        prompt,
+        stream,
+    } = serving
+        .compute(move |llm| prepare(llm, &body, kind))
+        .await?;
+    let created_at = rfc3339(serving.now());
+    let Some(prompt) = prompt else {
+        let encoder = LineEncoder::new(kind, model, created_at, false, &MessageFormat::default());
+        return Ok(Json(encoder.loaded()).into_response());
+    };
+    let logprobs = prompt.options.sampling.logprobs.is_some();
+    let encoder = LineEncoder::new(kind, model, created_at, logprobs, &prompt.format);
+    let param = match kind {
+        Kind::Chat => "messages",
+        Kind::Generate => "prompt",
+    };
+    let events = serving.start(prompt, &request_id, param)?;
+    if stream {
+        return serving.stream(events, encoder).await;
+    }
+    Ok(Json(encoder.whole(events.collect().await)?).into_response())
+}
+
+fn prepare(llm: &Llm, body: &JsonBody, kind: Kind) -> Result<Prepared, ApiError> {
+    let defaults = Defaults {
+        sampling: &llm.card().default_sampling,
+        max_model_len: llm.max_model_len(),
+    };
+    let (model, stream, asked_for) = match kind {
+        Kind::Chat => {
+            let (mut common, chat): (CommonFields, ChatFields) = body.read()?;
+            check_model(llm, common.model.as_deref())?;
+            let (model, stream) = (common.model.take(), common.stream);
+            (model, stream, chat_call(common, chat, defaults)?)
+        }
+        Kind::Generate => {
+            let (mut common, generate): (CommonFields, GenerateFields) = body.read()?;
+            check_model(llm, common.model.as_deref())?;
+            let (model, stream) = (common.model.take(), common.stream);
+            (model, stream, generate_call(common, generate, defaults)?)
+        }
+    };
+    let prompt = match asked_for {
+        AskedFor::Load => None,
+        AskedFor::Chat(call) => Some(
+            prepare::chat(llm, *call)
+                .map_err(|error| ApiError::from(error).renamed("reasoning_effort", "think"))?,
+        ),
+        AskedFor::Raw {
+            prompt,
+            suffix,
+            call,
+        } => {
+            let output = call.output.as_ref();
+            let prompts = prepare::raw(
+                llm,
+                &[prompt],
+                suffix.as_deref(),
+                call.options.clone(),
+                output,
+            )?;
+            Some(prompts.into_first())
+        }
+    };
+    Ok(Prepared {
+        // Clients look for the name that they sent.
+        model: model.unwrap_or_else(|| llm.name().to_owned()),
+        prompt,
+        stream: stream.unwrap_or(true),
+    })
+}

@@ -1,0 +1,21 @@
+//! What every answer opens with.
+
+use super::wire::Header;
+use crate::request_id::RequestId;
+use crate::serving::Serving;
+
+/// The header of an answer: its id is the request's, under the prefix of its kind.
+pub(super) fn header(
+    serving: &Serving,
+    prefix: &str,
+    object: &'static str,
+    request_id: &RequestId,
+) -> Header {
+    Header {
+        id: format!("{prefix}-{request_id}"),
+        object,
+        created: serving.now(),
+        model: serving.llm.name().to_owned(),
+        system_fingerprint: serving.llm.card().fingerprint.clone(),
+    }
+}
