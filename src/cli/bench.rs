@@ -17,7 +17,7 @@ use matou_llm::open::open;
 use matou_model::{BLOCK_SIZE, ForwardBatch, LanguageModel};
 use serde::Serialize;
 
-use super::{ModelArgs, positive};
+use super::options::{ModelArgs, positive};
 
 /// Options of `matou bench`.
 #[derive(Debug, Args)]

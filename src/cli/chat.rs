@@ -10,7 +10,7 @@ use clap::Args;
 use matou_hub::HubOptions;
 use serde_json::{Value, json};
 
-use super::ModelArgs;
+use super::options::ModelArgs;
 use super::session::{SamplingArgs, Session, stream};
 use super::terminal::{Display, Terminal, print, remark};
 use command::{Command, HELP, describe_sampling};

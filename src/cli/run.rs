@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
 
-use super::ModelOptions;
+use super::options::ModelOptions;
 use super::session::{Answer, SamplingArgs, Session, stream};
 use super::terminal::{Terminal, print};
 

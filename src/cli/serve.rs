@@ -9,7 +9,7 @@ use matou_engine::EngineConfig;
 use matou_server::{Access, AppState, Limits};
 use tokio::net::TcpListener;
 
-use super::{ModelArgs, positive};
+use super::options::{ModelArgs, positive};
 use matou_llm::open::human_bytes;
 use matou_llm::open::{self, LoadedModel};
 

@@ -12,8 +12,8 @@ use matou_llm::request::{ChatCall, GenerationOptions, PromptInput, TextOptions};
 use matou_llm::{Llm, open, prepare};
 use serde_json::Value;
 
+use super::options::{ModelOptions, positive};
 use super::terminal::{Display, Spinner};
-use super::{ModelOptions, positive};
 
 /// A prompt that is read faster than this needs no spinner.
 const SPINNER_AFTER: Duration = Duration::from_millis(200);

@@ -10,7 +10,7 @@ use matou_chat::tools::ToolFormat;
 use matou_hub::HubOptions;
 use matou_model::{KvCacheDtype, ModelSummary};
 
-use super::ModelArgs;
+use super::options::ModelArgs;
 use matou_llm::open::Memory;
 use matou_llm::open::human_bytes;
 use matou_llm::open::{self, TextSide};

@@ -2,12 +2,15 @@
 
 use axum::body::Bytes;
 use matou_engine::{MirostatParams, SamplingParams};
+use matou_llm::request::{ChatCall, GenerationOptions, PromptInput, TextOptions};
 use serde_json::{Value, json};
 
+use super::completion::CompletionCall;
 use super::*;
-use crate::JsonBody;
-use crate::dialects::shared::convert::generation_options;
+use crate::body::JsonBody;
+use crate::dialects::shared::convert::ResponseOptions;
 use crate::dialects::shared::wire::SharedFields;
+use crate::error::ApiError;
 
 fn body(json: &Value) -> JsonBody {
     JsonBody(Bytes::from(json.to_string()))
@@ -15,6 +18,10 @@ fn body(json: &Value) -> JsonBody {
 
 /// A chat request with `fields` beside a message.
 fn chat_with(fields: Value) -> Result<ChatCall, ApiError> {
+    Ok(chat_and_response_with(fields)?.0)
+}
+
+fn chat_and_response_with(fields: Value) -> Result<(ChatCall, ResponseOptions), ApiError> {
     let mut request = json!({"messages": [{"role": "user", "content": "hi"}]});
     let Value::Object(fields) = fields else {
         panic!("fields are an object")
@@ -39,7 +46,7 @@ fn assert_refused<T: std::fmt::Debug>(result: Result<T, ApiError>, param: &str, 
 
 #[test]
 fn every_parameter_of_a_chat_request_is_carried_over() {
-    let call = chat_with(
+    let (call, response) = chat_and_response_with(
         serde_json::from_str(
             r#"{
         "model": "m", "temperature": 0.5, "top_p": 0.25, "max_completion_tokens": 7,
@@ -62,7 +69,7 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
     .unwrap();
     assert_eq!(call.model.as_deref(), Some("m"));
     assert_eq!(
-        call.response,
+        response,
         ResponseOptions {
             stream: true,
             include_usage: true,
@@ -166,8 +173,8 @@ fn silence_means_the_models_own_sampling() {
     };
     let request = body(&json!({"messages": [{"role": "user", "content": "hi"}], "top_k": 5}));
     let (wire, shared): (_, SharedFields) = request.read().unwrap();
-    let call = chat_call(wire, &shared, &defaults);
-    let sampling = call.unwrap().options.sampling;
+    let (call, _) = chat_call(wire, &shared, &defaults).unwrap();
+    let sampling = call.options.sampling;
     assert_eq!((sampling.temperature, sampling.top_k), (0.25, Some(5)));
 }
 

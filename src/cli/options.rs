@@ -1,0 +1,191 @@
+//! The options that commands share: which model, and how it runs.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use matou_llm::open::OpenOptions;
+use matou_model::{DeviceChoice, KvCacheDtype, Quantization};
+
+use super::progress;
+
+/// Which model, and how it runs.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// Catalogue name, path, or `hf:owner/repo[/file][@revision]`.
+    #[arg(value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// How it runs.
+    #[command(flatten)]
+    pub options: ModelOptions,
+}
+
+/// How a model is found and run. Shared by every command that loads one.
+#[derive(Debug, Clone, Args)]
+pub struct ModelOptions {
+    /// A catalogue of your own, in the format of models.toml, added to the built-in one.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MATOU_MODELS",
+        help_heading = "Model"
+    )]
+    pub models: Option<PathBuf>,
+
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t = Device::Auto, help_heading = "Model")]
+    pub device: Device,
+
+    /// Type of unquantised weights; auto keeps the file's own.
+    #[arg(long, value_enum, default_value_t = Dtype::Auto, help_heading = "Model")]
+    pub dtype: Dtype,
+
+    /// Pack unquantised weights as they load: q8_0, q6_k, q5_k_m, q4_k_m, q4_0 and others.
+    #[arg(long, value_name = "FORMAT", help_heading = "Model")]
+    pub quantize: Option<Quantization>,
+
+    /// Threads that compute [default: physical cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Model")]
+    pub threads: Option<u16>,
+
+    /// Longest context, prompt and answer together [default: the model's own].
+    #[arg(long, value_name = "TOKENS", value_parser = positive, help_heading = "Model")]
+    pub max_model_len: Option<usize>,
+
+    /// Type of the KV cache: f32 is exact, f16 half of that, q8 a quarter (on the CPU only).
+    #[arg(long, value_enum, default_value_t = KvDtype::F16, help_heading = "Model")]
+    pub kv_cache_dtype: KvDtype,
+
+    /// Memory for the KV cache, such as 512MiB or 4GiB [default: chosen from what is free].
+    #[arg(long, value_name = "SIZE", value_parser = byte_size, help_heading = "Model")]
+    pub kv_cache_memory: Option<u64>,
+}
+
+impl ModelOptions {
+    /// The same in the words of the library, with a progress bar for those who watch.
+    pub fn to_open(&self) -> OpenOptions {
+        OpenOptions {
+            catalogue: self.models.clone(),
+            device: self.device.into(),
+            dtype: self.dtype.into(),
+            quantize: self.quantize,
+            threads: self.threads.map(usize::from),
+            max_model_len: self.max_model_len,
+            kv_cache_dtype: self.kv_cache_dtype.into(),
+            kv_cache_memory: self.kv_cache_memory,
+            progress: progress::bar(),
+        }
+    }
+}
+
+/// A device by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// A GPU this build supports and finds, else the CPU.
+    Auto,
+    /// The processor, with matou's own kernels.
+    Cpu,
+    /// An NVIDIA GPU (needs a build with `--features cuda`).
+    Cuda,
+    /// An Apple GPU (needs a build with `--features metal`).
+    Metal,
+}
+
+impl From<Device> for DeviceChoice {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Auto => Self::Auto,
+            Device::Cpu => Self::Cpu,
+            Device::Cuda => Self::Cuda,
+            Device::Metal => Self::Metal,
+        }
+    }
+}
+
+/// Type of unquantised weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    Auto,
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<Dtype> for matou_model::Dtype {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::Auto => Self::Auto,
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Type of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KvDtype {
+    F32,
+    F16,
+    Q8,
+}
+
+impl From<KvDtype> for KvCacheDtype {
+    fn from(dtype: KvDtype) -> Self {
+        match dtype {
+            KvDtype::F32 => Self::F32,
+            KvDtype::F16 => Self::F16,
+            KvDtype::Q8 => Self::Q8,
+        }
+    }
+}
+
+/// A whole number of at least 1.
+pub(super) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(n) => Ok(n),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A size in bytes, with an optional unit: `512MiB`, `4GiB`, `2G`, `1000000`.
+fn byte_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1_u64 << 30,
+        "t" | "tib" => 1_u64 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        other => return Err(format!("unknown unit {other:?}: use KiB, MiB, GiB or TiB")),
+    };
+    let value: f64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| format!("{digits:?} is not a number"))?;
+    let bytes = value * unit as f64;
+    if !(1.0..=(1_u64 << 50) as f64).contains(&bytes) {
+        return Err("must be between 1 byte and 1 PiB".to_owned());
+    }
+    Ok(bytes as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_and_without_units() {
+        assert_eq!(byte_size("512MiB"), Ok(512 << 20));
+        assert_eq!(byte_size("1.5g"), Ok(3 << 29));
+        assert_eq!(byte_size("4096"), Ok(4096));
+        assert!(byte_size("4 parsecs").is_err());
+        assert!(byte_size("-1G").is_err());
+        assert!(byte_size("").is_err());
+        assert!(byte_size("999999T").is_err());
+    }
+}
