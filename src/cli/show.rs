@@ -8,7 +8,7 @@ use clap::Args;
 use matou_chat::reasoning::ReasoningFormat;
 use matou_chat::tools::ToolFormat;
 use matou_hub::HubOptions;
-use matou_model::{KvCacheDtype, ModelSummary};
+use matou_model::{Checkpoint, KvCacheDtype, ModelSummary};
 
 use super::ModelArgs;
 use crate::fit::Memory;
@@ -31,8 +31,8 @@ pub async fn run(args: ShowArgs) -> Result<()> {
     let options = args.model.options;
     let name = args.model.model.as_deref();
     let files = load::find(name, &options, &HubOptions::from_env()?).await?;
-    let weights = load::weight_files(&files);
-    let summary = ModelSummary::read(&weights, &load::load_options(&options))?;
+    let checkpoint = Checkpoint::open(&load::weight_files(&files))?;
+    let summary = checkpoint.summary(&load::load_options(&options))?;
     let mut text = format!("{}  {}\n", files.name, files.weights.display());
     describe_model(&mut text, &summary);
     match load::text_side(&files) {
@@ -121,7 +121,7 @@ fn describe_text(text: &mut String, summary: &ModelSummary, side: &TextSide) {
         line(text, "begins with", &named(bos));
     }
     let mut ends: Vec<u32> = Vec::new();
-    for id in side.eos_token_ids.iter().chain(&summary.eos_token_ids) {
+    for id in &side.eos_token_ids {
         if !ends.contains(id) {
             ends.push(*id);
         }

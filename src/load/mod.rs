@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use matou_engine::{EngineConfig, SamplingParams};
 use matou_hub::{Catalogue, HubOptions, ModelFiles};
-use matou_model::{GgufFile, LanguageModel, LoadOptions, ModelSummary, Quantization, WeightFiles};
+use matou_model::{Checkpoint, GgufFile, LanguageModel, LoadOptions, Quantization, WeightFiles};
 use tracing::{info, warn};
 
 pub use text::TextSide;
@@ -97,14 +97,14 @@ pub fn load_options(options: &ModelOptions) -> LoadOptions {
 
 /// Loads a model from its files, if it fits into memory.
 pub fn load(files: ModelFiles, options: &ModelOptions) -> Result<LoadedModel> {
-    let weights = weight_files(&files);
     let text = text_side(&files)?;
+    let checkpoint = Checkpoint::open(&weight_files(&files))?;
     let load_options = LoadOptions {
         progress: progress(),
         ..load_options(options)
     };
-    check_fit(&weights, &load_options, options)?;
-    let model = matou_model::load(&weights, &load_options)?;
+    check_fit(&checkpoint, &load_options, options)?;
+    let model = checkpoint.load(&load_options)?;
     Ok(LoadedModel {
         name: files.name,
         model,
@@ -186,11 +186,11 @@ impl LoadedModel {
 
 /// Says what memory a model will take, and refuses it where that is more than there is. On a GPU, the
 /// memory is another.
-fn check_fit(weights: &WeightFiles, load: &LoadOptions, options: &ModelOptions) -> Result<()> {
+fn check_fit(checkpoint: &Checkpoint, load: &LoadOptions, options: &ModelOptions) -> Result<()> {
     if !matches!(options.device, Device::Auto | Device::Cpu) {
         return Ok(());
     }
-    let summary = ModelSummary::read(weights, load)?;
+    let summary = checkpoint.summary(load)?;
     // Without a length of its own, a context is made as long as memory allows.
     let tokens = options.max_model_len.unwrap_or(SHORTEST_CONTEXT);
     let tokens = tokens.min(summary.max_position_embeddings);
@@ -200,7 +200,7 @@ fn check_fit(weights: &WeightFiles, load: &LoadOptions, options: &ModelOptions) 
             quantize,
             ..load_options(options)
         };
-        let summary = ModelSummary::read(weights, &load).ok()?;
+        let summary = checkpoint.summary(&load).ok()?;
         Some((name.to_owned(), summary.weight_bytes))
     });
     let dtype = options.kv_cache_dtype.into();

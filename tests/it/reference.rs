@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use matou::load::TextSide;
 use matou_chat::{SpecialTokens, TemplateRequest};
 use matou_model::{
-    BLOCK_SIZE, ForwardBatch, GgufFile, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
+    BLOCK_SIZE, Checkpoint, ForwardBatch, GgufFile, KvCacheDtype, LanguageModel, LoadOptions,
+    WeightFiles,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -45,7 +46,8 @@ struct Sequence {
 impl Sequence {
     fn new(max_tokens: usize, kv_cache: KvCacheDtype) -> Self {
         let weights = WeightFiles::Gguf(default_model().to_owned());
-        let mut model = matou_model::load(&weights, &LoadOptions::default()).unwrap();
+        let checkpoint = Checkpoint::open(&weights).unwrap();
+        let mut model = checkpoint.load(&LoadOptions::default()).unwrap();
         let blocks = max_tokens.div_ceil(BLOCK_SIZE);
         model.allocate_kv_cache(blocks, kv_cache).unwrap();
         Self {

@@ -14,7 +14,6 @@ use half::{bf16, f16};
 use matou_kernels::{Format, dequantize};
 
 use crate::config::ModelConfig;
-use crate::load::{Dtype, LoadOptions};
 use crate::weights::TensorView;
 
 /// Weights that one task converts at a time, which bounds the memory between the formats.
@@ -89,15 +88,15 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(options: &LoadOptions, config: &ModelConfig) -> Self {
+    /// `dense` is the element type of what is not quantised; as stored if `None`.
+    pub(crate) fn new(
+        dense: Option<Format>,
+        quantization: Option<Quantization>,
+        config: &ModelConfig,
+    ) -> Self {
         Self {
-            dense: match options.dtype {
-                Dtype::Auto => None,
-                Dtype::F32 => Some(Format::F32),
-                Dtype::F16 => Some(Format::F16),
-                Dtype::Bf16 => Some(Format::Bf16),
-            },
-            quantization: options.quantize,
+            dense,
+            quantization,
             layers: config.num_hidden_layers,
             tied: config.tie_word_embeddings,
         }
