@@ -35,7 +35,7 @@ pub async fn run(args: ShowArgs) -> Result<()> {
     let summary = checkpoint.summary(&load::load_options(&options))?;
     let mut text = format!("{}  {}\n", files.name, files.weights.display());
     describe_model(&mut text, &summary);
-    match load::text_side(&files) {
+    match load::text_side(&checkpoint) {
         Ok(side) => describe_text(&mut text, &summary, &side),
         Err(error) => line(
             &mut text,

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use matou_chat::GenerationConfig;
 use matou_engine::{EngineConfig, SamplingParams};
-use matou_hub::{Catalogue, HubOptions, ModelFiles};
-use matou_model::{Checkpoint, GgufFile, LanguageModel, LoadOptions, Quantization, WeightFiles};
+use matou_hub::{Catalogue, HubOptions, ModelFiles, SamplingDefaults};
+use matou_model::{Checkpoint, LanguageModel, LoadOptions, Quantization, WeightFiles};
 use tracing::{info, warn};
 
 pub use text::TextSide;
@@ -74,13 +75,11 @@ pub fn weight_files(files: &ModelFiles) -> WeightFiles {
 }
 
 /// The tokenizer and the template of a model.
-pub fn text_side(files: &ModelFiles) -> Result<TextSide> {
-    let text = if files.is_gguf {
-        TextSide::from_gguf(&GgufFile::open(&files.weights)?)
-    } else {
-        TextSide::from_folder(&files.weights)
-    };
-    text.with_context(|| format!("cannot use the tokenizer of {}", files.weights.display()))
+pub fn text_side(checkpoint: &Checkpoint) -> Result<TextSide> {
+    text::read(checkpoint).with_context(|| {
+        let (WeightFiles::Gguf(path) | WeightFiles::HuggingFace(path)) = checkpoint.files();
+        format!("cannot use the tokenizer of {}", path.display())
+    })
 }
 
 /// How the weights are loaded.
@@ -97,28 +96,53 @@ pub fn load_options(options: &ModelOptions) -> LoadOptions {
 
 /// Loads a model from its files, if it fits into memory.
 pub fn load(files: ModelFiles, options: &ModelOptions) -> Result<LoadedModel> {
-    let text = text_side(&files)?;
     let checkpoint = Checkpoint::open(&weight_files(&files))?;
+    let text = text_side(&checkpoint)?;
     let load_options = LoadOptions {
         progress: progress(),
         ..load_options(options)
     };
     check_fit(&checkpoint, &load_options, options)?;
     let model = checkpoint.load(&load_options)?;
+    let default_sampling = default_sampling(files.defaults.as_ref(), &text.generation);
     Ok(LoadedModel {
         name: files.name,
         model,
         text,
-        default_sampling: SamplingParams {
-            temperature: files.defaults.temperature.unwrap_or(1.0),
-            top_p: files.defaults.top_p.unwrap_or(1.0),
-            top_k: files.defaults.top_k,
-            min_p: files.defaults.min_p.unwrap_or(0.0),
-            repetition_penalty: files.defaults.repetition_penalty.unwrap_or(1.0),
-            ..SamplingParams::default()
-        },
+        default_sampling,
         context_length: files.context_length,
     })
+}
+
+/// Sampling of requests that do not say how: as the catalogue has it, or else as the model's makers.
+fn default_sampling(
+    catalogue: Option<&SamplingDefaults>,
+    makers: &GenerationConfig,
+) -> SamplingParams {
+    let (temperature, top_p, top_k, min_p, repetition_penalty) = match catalogue {
+        Some(entry) => (
+            entry.temperature,
+            entry.top_p,
+            entry.top_k,
+            entry.min_p,
+            entry.repetition_penalty,
+        ),
+        None => (
+            makers.temperature,
+            makers.top_p,
+            makers.top_k,
+            makers.min_p,
+            makers.repetition_penalty,
+        ),
+    };
+    SamplingParams {
+        temperature: temperature.unwrap_or(1.0),
+        top_p: top_p.unwrap_or(1.0),
+        top_k,
+        min_p: min_p.unwrap_or(0.0),
+        repetition_penalty: repetition_penalty.unwrap_or(1.0),
+        ..SamplingParams::default()
+    }
 }
 
 impl LoadedModel {

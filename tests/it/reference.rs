@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use matou::load::TextSide;
+use matou::load::{TextSide, text_side as text_of};
 use matou_chat::{SpecialTokens, TemplateRequest};
 use matou_model::{
-    BLOCK_SIZE, Checkpoint, ForwardBatch, GgufFile, KvCacheDtype, LanguageModel, LoadOptions,
-    WeightFiles,
+    BLOCK_SIZE, Checkpoint, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -33,7 +32,8 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 fn text_side() -> TextSide {
-    TextSide::from_gguf(&GgufFile::open(default_model()).unwrap()).unwrap()
+    let weights = WeightFiles::Gguf(default_model().to_owned());
+    text_of(&Checkpoint::open(&weights).unwrap()).unwrap()
 }
 
 /// One sequence on the real model.
