@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::language_model::LanguageModel;
 use crate::load_options::LoadOptions;
 use crate::loader::Loader;
-use crate::quantize::Target;
+use crate::quantize::TargetFormats;
 use crate::registry;
 use crate::summary::ModelSummary;
 use crate::weights::{
@@ -134,8 +134,8 @@ impl fmt::Debug for Checkpoint {
     }
 }
 
-fn target(options: &LoadOptions, config: &ModelConfig) -> Target {
-    Target::new(options.dtype.weight_format(), options.quantize, config)
+fn target(options: &LoadOptions, config: &ModelConfig) -> TargetFormats {
+    TargetFormats::new(options.dtype.weight_format(), options.quantize, config)
 }
 
 /// What is known of a model once its files are open.

@@ -78,7 +78,7 @@ impl FromStr for Quantization {
 
 /// What the matrices of a model become.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub(crate) struct TargetFormats {
     /// Element type of what is not quantised; as stored if `None`.
     dense: Option<Format>,
     quantization: Option<Quantization>,
@@ -87,7 +87,7 @@ pub(crate) struct Target {
     tied: bool,
 }
 
-impl Target {
+impl TargetFormats {
     /// `dense` is the element type of what is not quantised; as stored if `None`.
     pub(crate) fn new(
         dense: Option<Format>,

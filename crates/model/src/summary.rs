@@ -8,7 +8,7 @@ use crate::config::{ModelConfig, RopeScaling};
 use crate::decoder::kernel_type;
 use crate::error::{ModelError, Result};
 use crate::language_model::KvCacheDtype;
-use crate::quantize::Target;
+use crate::quantize::TargetFormats;
 use crate::weights::TensorSource;
 
 /// A model as its files describe it, before any weight is read.
@@ -54,7 +54,7 @@ impl ModelSummary {
     pub(crate) fn new(
         config: &ModelConfig,
         source: &dyn TensorSource,
-        target: &Target,
+        target: &TargetFormats,
     ) -> Result<Self> {
         let mut summary = Self::of_config(config);
         summary.file_bytes = source.total_bytes();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::huggingface::RawConfig;
+use super::huggingface::RawHuggingFaceConfig;
 use super::json_file::read_json;
 use super::model_config::ModelConfig;
 use crate::error::{ModelError, Result, invalid_config};
@@ -45,7 +45,7 @@ impl FolderConfig {
 
     /// The config, and how the weights were quantised.
     pub(crate) fn into_config(self) -> Result<(ModelConfig, Option<Method>)> {
-        let raw: RawConfig =
+        let raw: RawHuggingFaceConfig =
             serde_json::from_value(self.text).map_err(|error| ModelError::InvalidFile {
                 path: self.path.clone(),
                 message: error.to_string(),

@@ -11,7 +11,7 @@ use crate::error::{Result, invalid_config};
 
 /// The fields that matter, as written. `None` stands for both missing and `null`.
 #[derive(Deserialize)]
-pub(super) struct RawConfig {
+pub(super) struct RawHuggingFaceConfig {
     architectures: Option<Vec<String>>,
     vocab_size: Option<usize>,
     hidden_size: Option<usize>,
@@ -52,7 +52,7 @@ pub(super) struct RawConfig {
     final_logit_softcapping: Option<f32>,
 }
 
-impl RawConfig {
+impl RawHuggingFaceConfig {
     pub(super) fn into_config(self, path: &Path) -> Result<ModelConfig> {
         let required = |field: &str, value: Option<usize>| {
             value.ok_or_else(|| invalid_config(path, field, "is missing".to_owned()))
@@ -212,7 +212,7 @@ mod tests {
             config.extend(fields);
         }
         let path = Path::new("config.json");
-        let raw: RawConfig = serde_json::from_value(config).unwrap();
+        let raw: RawHuggingFaceConfig = serde_json::from_value(config).unwrap();
         raw.into_config(path).unwrap().validate(path).unwrap()
     }
 

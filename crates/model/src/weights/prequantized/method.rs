@@ -33,7 +33,7 @@ const PER_WORD: usize = 8;
 
 /// `quantization_config`, of which each method fills other fields.
 #[derive(Deserialize)]
-struct RawConfig {
+struct RawQuantizationConfig {
     quant_method: Option<String>,
     bits: Option<u32>,
     w_bit: Option<u32>,
@@ -62,7 +62,7 @@ impl Method {
             field: "quantization_config".to_owned(),
             message,
         };
-        let raw: RawConfig =
+        let raw: RawQuantizationConfig =
             serde_json::from_value(field.clone()).map_err(|error| refused(error.to_string()))?;
         let bits = raw.bits.or(raw.w_bit).unwrap_or(4);
         let method = raw.quant_method.as_deref().unwrap_or_default();
