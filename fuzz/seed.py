@@ -61,11 +61,10 @@ for folder in sorted((FIXTURES / "prequantized").iterdir()):
         put("config", folder.name, b"\0" + config)
 for folder in sorted((FIXTURES / "checkpoints").iterdir()):
     put("config", folder.name, b"\0" + (folder / "config.json").read_bytes())
-put("config", "generation", b"\1" + b'{"eos_token_id": [2, 5]}')
 params = {"dim": 64, "n_layers": 1, "head_dim": 16, "hidden_dim": 128, "n_heads": 4, "n_kv_heads": 4, "norm_eps": 1e-5,
           "vocab_size": 128, "rope_theta": 1e6, "sliding_window": [16, None], "moe": {"num_experts": 2, "num_experts_per_tok": 1},
           "yarn": {"factor": 2, "original_max_position_embeddings": 32, "beta": 32, "alpha": 1, "apply_scale": False}}
-put("config", "params", b"\2" + json.dumps(params).encode())
+put("config", "params", b"\1" + json.dumps(params).encode())
 put("tokenizer", "json", b"\0" + (FIXTURES / "checkpoints/llama2/tokenizer.json").read_bytes())
 tekken = json.loads((FIXTURES / "mistral/tekken-v3/tekken.json").read_text())
 tekken["vocab"] = tekken["vocab"][:300]
@@ -76,5 +75,8 @@ put("tokenizer", "model", b"\2" + model)
 special = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_bos_token": True, "tokenizer_class": "LlamaTokenizer"}
 put("tokenizer", "config", b"\3" + json.dumps(special | {"chat_template": "{{ messages[0].content }}"}).encode())
 put("tokenizer", "special", b"\4" + json.dumps(special).encode())
+generation = {"eos_token_id": [2, 5], "do_sample": True, "temperature": 0.6}
+put("tokenizer", "generation", b"\6" + json.dumps(generation).encode())
+put("tokenizer", "ends", b"\7" + json.dumps({"text_config": {"eos_token_id": 7}}).encode())
 for path in sorted((FIXTURES / "templates").glob("*.jinja")):
     put("tokenizer", path.stem, b"\5" + path.read_bytes())

@@ -19,13 +19,15 @@ fuzz_target!(
         let Some((choice, data)) = data.split_first() else {
             return;
         };
-        let files: &[(&str, &[u8])] = match choice % 7 {
+        let files: &[(&str, &[u8])] = match choice % 9 {
             0 => &[("tokenizer.json", data)],
             1 => &[("tekken.json", data)],
             2 => &[("tokenizer.model.v3", data)],
             3 => &[("tokenizer.json", TOKENIZER), ("tokenizer_config.json", data)],
             4 => &[("tokenizer.json", TOKENIZER), ("special_tokens_map.json", data)],
             5 => &[("tokenizer.json", TOKENIZER), ("chat_template.jinja", data)],
+            6 => &[("tokenizer.json", TOKENIZER), ("generation_config.json", data)],
+            7 => &[("tokenizer.json", TOKENIZER), ("config.json", data)],
             _ => &[("tokenizer.json", TOKENIZER), ("chat_template.json", data)],
         };
         matou_fuzz::fill(&FOLDER, files);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use matou_model::{DeviceChoice, LoadOptions, ModelSummary, WeightFiles};
+use matou_model::{Checkpoint, DeviceChoice, LoadOptions, WeightFiles};
 
 /// A folder of this process, in memory where TMPDIR names a file system in memory.
 pub fn folder() -> PathBuf {
@@ -39,11 +39,15 @@ pub fn read(weights: &WeightFiles) {
         threads: Some(1),
         ..LoadOptions::default()
     };
-    if let Ok(summary) = ModelSummary::read(weights, &options)
+    let Ok(checkpoint) = Checkpoint::open(weights) else {
+        return;
+    };
+    let _ = checkpoint.text();
+    if let Ok(summary) = checkpoint.summary(&options)
         && summary.weight_bytes < 16 << 20
         && summary.num_layers < 64
     {
-        let _ = matou_model::load(weights, &options);
+        let _ = checkpoint.load(&options);
     }
 }
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use matou_hub::{Catalogue, CatalogueEntry, HubOptions, on_disk};
+use matou_llm::open::human_bytes;
 
 use super::pull::size;
-use matou_llm::open::human_bytes;
 
 /// Options of `matou list`.
 #[derive(Debug, Args)]

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use matou_hub::{Catalogue, HubOptions};
-
 use matou_llm::open::human_bytes;
 
 /// Options of `matou pull`.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use matou_engine::EngineConfig;
+use matou_llm::open::human_bytes;
+use matou_llm::open::{self, LoadedModel};
 use matou_server::{Access, AppState, Limits};
 use tokio::net::TcpListener;
 
 use super::options::{ModelArgs, positive};
-use matou_llm::open::human_bytes;
-use matou_llm::open::{self, LoadedModel};
 
 /// Options of `matou serve`, in vLLM's vocabulary.
 #[derive(Debug, Args)]

@@ -5,15 +5,14 @@ use std::io::Write as _;
 
 use anyhow::Result;
 use clap::Args;
+use matou_chat::TextSide;
 use matou_chat::reasoning::ReasoningFormat;
 use matou_chat::tools::ToolFormat;
 use matou_hub::HubOptions;
-use matou_model::{KvCacheDtype, ModelSummary};
+use matou_llm::open::{self, Memory, human_bytes};
+use matou_model::{Checkpoint, KvCacheDtype, ModelSummary};
 
 use super::options::ModelArgs;
-use matou_llm::open::Memory;
-use matou_llm::open::human_bytes;
-use matou_llm::open::{self, TextSide};
 
 /// Contexts whose memory is shown, as far as the model reaches.
 const CONTEXTS: [usize; 5] = [2_048, 8_192, 32_768, 131_072, 524_288];
@@ -32,11 +31,16 @@ pub(super) async fn run(args: ShowArgs) -> Result<()> {
     let open_options = options.to_open();
     let name = args.model.model.as_deref();
     let files = open::find(name, &open_options, &HubOptions::from_env()?).await?;
-    let weights = open::weight_files(&files);
-    let summary = ModelSummary::read(&weights, &open_options.load_options())?;
-    let mut text = format!("{}  {}\n", files.name, files.weights.display());
+    let checkpoint = Checkpoint::open(&open::weight_files(&files))?;
+    let summary = checkpoint.summary(&open_options.load_options())?;
+    let mut text = format!(
+        "{}  {}
+",
+        files.name,
+        files.weights.display()
+    );
     describe_model(&mut text, &summary);
-    match open::text_side(&files) {
+    match open::text_side(&checkpoint) {
         Ok(side) => describe_text(&mut text, &summary, &side),
         Err(error) => line(
             &mut text,
@@ -122,7 +126,7 @@ fn describe_text(text: &mut String, summary: &ModelSummary, side: &TextSide) {
         line(text, "begins with", &named(bos));
     }
     let mut ends: Vec<u32> = Vec::new();
-    for id in side.eos_token_ids.iter().chain(&summary.eos_token_ids) {
+    for id in &side.eos_token_ids {
         if !ends.contains(id) {
             ends.push(*id);
         }

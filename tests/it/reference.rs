@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use matou_chat::{SpecialTokens, TemplateRequest};
-use matou_llm::open::TextSide;
+use matou_chat::{SpecialTokens, TemplateRequest, TextSide};
+use matou_llm::open;
 use matou_model::{
-    BLOCK_SIZE, ForwardBatch, GgufFile, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
+    BLOCK_SIZE, Checkpoint, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -32,7 +32,8 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 fn text_side() -> TextSide {
-    TextSide::from_gguf(&GgufFile::open(default_model()).unwrap()).unwrap()
+    let weights = WeightFiles::Gguf(default_model().to_owned());
+    open::text_side(&Checkpoint::open(&weights).unwrap()).unwrap()
 }
 
 /// One sequence on the real model.
@@ -45,7 +46,8 @@ struct Sequence {
 impl Sequence {
     fn new(max_tokens: usize, kv_cache: KvCacheDtype) -> Self {
         let weights = WeightFiles::Gguf(default_model().to_owned());
-        let mut model = matou_model::load(&weights, &LoadOptions::default()).unwrap();
+        let checkpoint = Checkpoint::open(&weights).unwrap();
+        let mut model = checkpoint.load(&LoadOptions::default()).unwrap();
         let blocks = max_tokens.div_ceil(BLOCK_SIZE);
         model.allocate_kv_cache(blocks, kv_cache).unwrap();
         Self {

@@ -12,15 +12,17 @@
 //! character, never the beginning of a stop string.
 
 mod detokenizer;
+mod prompt;
 pub mod reasoning;
 mod stop;
 mod template;
+mod text_side;
 mod tokenizer;
 pub mod tools;
 
 pub use detokenizer::Detokenizer;
+pub use prompt::{RenderedPrompt, TemplateTokens};
 pub use stop::{StopResult, StopStrings};
-pub use template::{
-    ChatTemplate, RenderedPrompt, TemplateError, TemplateRequest, TemplateSource, TemplateTokens,
-};
-pub use tokenizer::{GgufVocab, SpecialTokens, Tokenizer, TokenizerError};
+pub use template::{ChatTemplate, TemplateError, TemplateRequest, TemplateSource};
+pub use text_side::{TextError, TextSide};
+pub use tokenizer::{GenerationConfig, GgufVocab, SpecialTokens, Tokenizer, TokenizerError};

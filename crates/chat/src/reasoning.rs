@@ -55,7 +55,7 @@ pub enum ReasoningEvent {
 /// Splits an answer as it is generated. How it arrives in pieces changes nothing.
 pub struct ReasoningSplitter {
     format: ReasoningFormat,
-    part: Part,
+    part: ReasoningPart,
     /// What may be the beginning of a tag.
     held: String,
     /// Blank space that is dropped if a tag follows.
@@ -66,7 +66,7 @@ pub struct ReasoningSplitter {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum ReasoningPart {
     /// Before anything that isn't blank: an opener may follow.
     Beginning,
     Reasoning,
@@ -82,8 +82,8 @@ impl ReasoningSplitter {
         Self {
             format,
             part: match starts_inside {
-                true => Part::Reasoning,
-                false => Part::Beginning,
+                true => ReasoningPart::Reasoning,
+                false => ReasoningPart::Beginning,
             },
             held: String::new(),
             blank: String::new(),
@@ -106,8 +106,8 @@ impl ReasoningSplitter {
         for character in std::mem::take(&mut self.held).chars() {
             self.emit(character);
         }
-        if self.part == Part::Beginning {
-            self.part = Part::Plain;
+        if self.part == ReasoningPart::Beginning {
+            self.part = ReasoningPart::Plain;
             let blank = std::mem::take(&mut self.blank);
             self.write(&blank);
         }
@@ -135,13 +135,13 @@ impl ReasoningSplitter {
     /// The tags that mean something here.
     fn tags(&self) -> Vec<&'static str> {
         match self.part {
-            Part::Beginning => vec![self.format.opener()],
+            ReasoningPart::Beginning => vec![self.format.opener()],
             // A model may repeat the opener that the template wrote.
-            Part::Reasoning if !self.has_begun => {
+            ReasoningPart::Reasoning if !self.has_begun => {
                 vec![self.format.opener(), self.format.closer()]
             }
-            Part::Reasoning => vec![self.format.closer()],
-            Part::Answer | Part::Plain => Vec::new(),
+            ReasoningPart::Reasoning => vec![self.format.closer()],
+            ReasoningPart::Answer | ReasoningPart::Plain => Vec::new(),
         }
     }
 
@@ -150,22 +150,22 @@ impl ReasoningSplitter {
         self.blank.clear();
         self.has_begun = false;
         self.part = match tag == self.format.opener() {
-            true => Part::Reasoning,
-            false => Part::Answer,
+            true => ReasoningPart::Reasoning,
+            false => ReasoningPart::Answer,
         };
     }
 
     /// Writes a character that is no part of a tag, blank space only once something follows.
     fn emit(&mut self, character: char) {
-        if character.is_whitespace() && self.part != Part::Plain && self.holds_blank() {
+        if character.is_whitespace() && self.part != ReasoningPart::Plain && self.holds_blank() {
             self.blank.push(character);
             return;
         }
-        if self.part == Part::Beginning {
-            self.part = Part::Plain;
+        if self.part == ReasoningPart::Beginning {
+            self.part = ReasoningPart::Plain;
         }
         let blank = std::mem::take(&mut self.blank);
-        if self.has_begun || self.part == Part::Plain {
+        if self.has_begun || self.part == ReasoningPart::Plain {
             self.write(&blank);
         }
         self.has_begun = true;
@@ -173,14 +173,14 @@ impl ReasoningSplitter {
     }
 
     fn holds_blank(&self) -> bool {
-        self.part != Part::Answer || !self.has_begun
+        self.part != ReasoningPart::Answer || !self.has_begun
     }
 
     fn write(&mut self, text: &str) {
         if text.is_empty() {
             return;
         }
-        let is_reasoning = self.part == Part::Reasoning;
+        let is_reasoning = self.part == ReasoningPart::Reasoning;
         match self.events.last_mut() {
             Some(ReasoningEvent::Reasoning(last)) if is_reasoning => last.push_str(text),
             Some(ReasoningEvent::Content(last)) if !is_reasoning => last.push_str(text),

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use matou_engine::sampling::{Context, Sampler, SamplingParams, Workspace};
+use matou_engine::sampling::{Sampler, SamplingParams, SequenceTokens, Workspace};
 
 const VOCAB_SIZE: usize = 128_256;
 
@@ -33,7 +33,7 @@ fn sampling(criterion: &mut Criterion) {
     let logits = logits();
     // A conversation of 2,000 tokens, some 500 different ones.
     let token_ids: Vec<u32> = (0..2000u32).map(|i| i * i % 503 * 250).collect();
-    let context = Context {
+    let context = SequenceTokens {
         token_ids: &token_ids,
         num_prompt_tokens: 1500,
     };

@@ -12,7 +12,7 @@ use std::time::Instant;
 use matou_model::{BLOCK_SIZE, LanguageModel};
 
 use crate::config::{EngineConfig, EngineError};
-use crate::handle::{Command, EngineHandle, Shared};
+use crate::handle::{EngineCommand, EngineHandle, Shared};
 use crate::kv_cache_manager::{KvCacheManager, blocks_needed};
 use crate::lifecycle::Requests;
 use crate::model_runner::ModelRunner;
@@ -69,7 +69,7 @@ impl EngineThread {
 /// What the thread owns.
 struct EngineLoop {
     shared: Arc<Shared>,
-    commands: Receiver<Command>,
+    commands: Receiver<EngineCommand>,
     scheduler: Scheduler,
     requests: Requests,
     runner: ModelRunner,
@@ -82,7 +82,7 @@ impl EngineLoop {
     fn new(
         model: Box<dyn LanguageModel>,
         shared: Arc<Shared>,
-        commands: Receiver<Command>,
+        commands: Receiver<EngineCommand>,
     ) -> Self {
         let (config, info) = (shared.config(), model.info());
         let limits = SchedulerConfig {
@@ -175,11 +175,11 @@ impl EngineLoop {
                 self.commands.try_recv()
             };
             match command {
-                Ok(Command::Submit(submission)) => {
+                Ok(EngineCommand::Submit(submission)) => {
                     self.requests
                         .admit(*submission, &mut self.scheduler, self.max_len);
                 }
-                Ok(Command::Shutdown) => self.closing = true,
+                Ok(EngineCommand::Shutdown) => self.closing = true,
                 Err(_) => return !idle,
             }
         }

@@ -1,10 +1,10 @@
 //! The async side of an engine: admission, and the stream of a request's events.
 //!
 //! ```text
-//!  EngineHandle ──Command──► engine thread ──EngineEvent──► Generation
-//!   (cloneable)    unbounded channel, but        one unbounded channel a request,
-//!                  a request needs one of        bounded by its max_tokens: the
-//!                  max_queue_len tickets         thread never waits for a client
+//!  EngineHandle ──EngineCommand──► engine thread ──EngineEvent──► Generation
+//!   (cloneable)    unbounded channel, but              one unbounded channel a request,
+//!                  a request needs one of              bounded by its max_tokens: the
+//!                  max_queue_len tickets               thread never waits for a client
 //! ```
 //!
 //! Only requests that can be computed get through: what is wrong with one is found here, on the
@@ -22,9 +22,9 @@ use thiserror::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::config::EngineConfig;
+use crate::error::{GenerationError, InvalidParam};
 use crate::kv_cache_manager::blocks_needed;
-use crate::request::{EngineEvent, GenerationError, GenerationRequest};
-use crate::sampling::InvalidParam;
+use crate::request::{EngineEvent, GenerationRequest};
 use crate::stats::EngineStats;
 
 /// Most answers one request may ask for.
@@ -95,7 +95,7 @@ impl From<InvalidParam> for SubmitError {
 }
 
 /// What a handle tells the engine thread.
-pub(crate) enum Command {
+pub(crate) enum EngineCommand {
     Submit(Box<Submission>),
     /// Accept nothing more, and end when all requests have.
     Shutdown,
@@ -177,11 +177,11 @@ impl Shared {
 #[derive(Clone)]
 pub struct EngineHandle {
     shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<EngineCommand>,
 }
 
 impl EngineHandle {
-    pub(crate) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, commands: mpsc::Sender<EngineCommand>) -> Self {
         Self { shared, commands }
     }
 
@@ -210,7 +210,7 @@ impl EngineHandle {
             submitted: Instant::now(),
         };
         self.commands
-            .send(Command::Submit(Box::new(submission)))
+            .send(EngineCommand::Submit(Box::new(submission)))
             .map_err(|_| SubmitError::ShuttingDown)?;
         Ok(generation)
     }
@@ -219,7 +219,7 @@ impl EngineHandle {
     pub fn shutdown(&self) {
         self.shared.stop_accepting();
         // An engine that is gone already needs no telling.
-        let _ = self.commands.send(Command::Shutdown);
+        let _ = self.commands.send(EngineCommand::Shutdown);
     }
 
     /// The limits the engine runs under.

@@ -23,6 +23,7 @@ mod block_pool;
 mod config;
 mod embedding;
 mod engine;
+mod error;
 mod handle;
 mod kv_cache_manager;
 mod lifecycle;
@@ -36,10 +37,11 @@ pub mod stats;
 
 pub use config::{EngineConfig, EngineError};
 pub use engine::{Engine, EngineThread};
+pub use error::{GenerationError, InvalidParam};
 pub use handle::{EngineHandle, Generation, MAX_N, SubmitError};
-pub use request::{EngineEvent, FinishReason, GenerationError, GenerationRequest, TokenLogprobs};
+pub use request::{EngineEvent, FinishReason, GenerationRequest};
 pub use sampling::{
-    ConstraintFactory, InvalidParam, MirostatParams, OutputConstraint, SamplingParams,
-    TokenConstraint,
+    ConstraintFactory, MirostatParams, OutputConstraint, SamplingParams, TokenConstraint,
+    TokenLogprobs,
 };
 pub use stats::{EngineStats, Histogram};

@@ -16,9 +16,11 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::embedding::EmbeddingSum;
+use crate::error::GenerationError;
 use crate::handle::{QueueTicket, StopFlags, Submission};
 use crate::model_runner::{Samplers, SequenceOutput};
-use crate::request::{EngineEvent, FinishReason, GenerationError, TokenLogprobs};
+use crate::request::{EngineEvent, FinishReason};
+use crate::sampling::TokenLogprobs;
 use crate::sampling::{Sampled, Sampler, SamplingParams};
 use crate::scheduler::{Scheduler, Step};
 use crate::sequence::{NewSequence, SequenceId};

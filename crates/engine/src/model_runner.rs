@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use matou_model::{ForwardBatch, LanguageModel, Logits, ModelError};
 
-use crate::request::{GenerationError, TokenLogprobs};
-use crate::sampling::{Context, Sampled, Sampler, Workspace};
+use crate::error::GenerationError;
+use crate::sampling::{Sampled, Sampler, SequenceTokens, TokenLogprobs, Workspace};
 use crate::scheduler::{ScheduledSequence, Scheduler, Step};
 use crate::sequence::{Sequence, SequenceId};
 
@@ -108,7 +108,7 @@ impl ModelRunner {
                 row += 1;
             }
             let sampled = scheduled.is_last_chunk.then(|| {
-                let context = Context {
+                let context = SequenceTokens {
                     token_ids: &sequence.token_ids,
                     num_prompt_tokens: sequence.num_prompt_tokens,
                 };

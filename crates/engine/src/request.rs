@@ -1,8 +1,7 @@
 //! What goes into the engine and what comes out of it.
 
-use thiserror::Error;
-
-use crate::sampling::{InvalidParam, SamplingParams};
+use crate::error::GenerationError;
+use crate::sampling::{SamplingParams, TokenLogprobs};
 
 /// One prompt to be continued `n` times.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,18 +64,6 @@ pub enum EngineEvent {
     },
 }
 
-/// Log-probabilities of one position, of the model's own distribution: before temperature,
-/// penalties and all other samplers.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct TokenLogprobs {
-    /// Natural logarithm of the token's probability.
-    pub logprob: f32,
-    /// The token's place among all tokens, the most likely one's being 1.
-    pub rank: usize,
-    /// The most likely tokens with theirs, best first.
-    pub top: Vec<(u32, f32)>,
-}
-
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FinishReason {
@@ -101,32 +88,5 @@ impl FinishReason {
             Self::Length => "length",
             Self::Aborted => "abort",
         }
-    }
-}
-
-/// Why an accepted request could not be answered.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum GenerationError {
-    /// The step that computed the request failed, or panicked.
-    #[error("the model failed while computing this request: {0}")]
-    Forward(String),
-    /// No token can be chosen, and not because of the request: the logits are not finite.
-    #[error("no token can be sampled: {0}")]
-    Sampling(String),
-    /// The request itself excludes every token.
-    #[error("no token is left: {0}")]
-    Contradiction(InvalidParam),
-    /// The request's grammar cannot be followed any further.
-    #[error("{0}")]
-    Grammar(String),
-    /// The engine ended before the request did.
-    #[error("the engine stopped before the request was complete")]
-    EngineStopped,
-}
-
-impl GenerationError {
-    /// Whether the request could not have been answered by any model.
-    pub fn is_of_the_request(&self) -> bool {
-        matches!(self, Self::Contradiction(_) | Self::Grammar(_))
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use matou_chat::{GgufVocab, SpecialTokens, Tokenizer};
 use matou_grammar::{Compiler, Grammar, GrammarSpec, Vocabulary, VocabularyToken};
-use matou_model::{GgufFile, GgufValue};
+use matou_model::GgufFile;
 use serde_json::json;
 
 fn main() {
@@ -142,33 +142,6 @@ fn vocabulary(tokenizer: &Tokenizer) -> Vocabulary {
 fn tokenizer(name: &str) -> Tokenizer {
     let path = matou_testkit::fixtures_dir().join("vocab").join(name);
     let file = GgufFile::open(&path).expect("the vocabulary is there");
-    let get = |key: &str| file.metadata().get(&format!("tokenizer.ggml.{key}"));
-    let id = |key: &str| get(key)?.as_u64().map(|id| id as u32);
-    let strings = |key: &str| {
-        let values = get(key).and_then(GgufValue::as_strings);
-        values.unwrap_or_default().to_vec()
-    };
-    let string = |key: &str| get(key).and_then(GgufValue::as_str).map(str::to_owned);
-    let types = get("token_type").and_then(GgufValue::to_i64s);
-    Tokenizer::from_gguf(GgufVocab {
-        model: string("model").expect("a model"),
-        pre: string("pre"),
-        tokens: strings("tokens"),
-        scores: Vec::new(),
-        token_types: types
-            .unwrap_or_default()
-            .into_iter()
-            .map(|kind| kind as i32)
-            .collect(),
-        merges: strings("merges"),
-        bos_token_id: id("bos_token_id"),
-        eos_token_id: id("eos_token_id"),
-        eot_token_id: id("eot_token_id"),
-        eom_token_id: id("eom_token_id"),
-        unknown_token_id: id("unknown_token_id"),
-        add_bos_token: None,
-        add_eos_token: None,
-        add_space_prefix: None,
-    })
-    .expect("a tokenizer")
+    let vocab = GgufVocab::take_from(&mut file.metadata().to_json("tokenizer."));
+    Tokenizer::from_gguf(vocab.expect("a vocabulary")).expect("a tokenizer")
 }

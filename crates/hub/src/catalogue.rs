@@ -3,14 +3,15 @@
 //! `models.toml` at the top of the repository is built in, and explains the format. A user's own
 //! file of the same form adds to it.
 
+mod entry;
 mod parse;
 
 use std::path::{Path, PathBuf};
 
-use crate::error::HubError;
+pub use entry::{CatalogueEntry, PypiSource, SamplingDefaults, Source};
+
+use crate::error::{CatalogueError, HubError};
 use crate::model_ref::{HubRef, ModelRef};
-use crate::verify::Sha256;
-use serde::Deserialize;
 
 const BUILTIN: &str = include_str!("../../../models.toml");
 
@@ -19,97 +20,6 @@ const BUILTIN: &str = include_str!("../../../models.toml");
 pub struct Catalogue {
     entries: Vec<CatalogueEntry>,
     default: Option<String>,
-}
-
-/// A model that has a name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CatalogueEntry {
-    /// What to type, and what the server calls the model.
-    pub name: String,
-    /// Other names for it.
-    pub aliases: Vec<String>,
-    /// One line for people.
-    pub description: String,
-    /// The model line, for example "Llama 3.2".
-    pub family: String,
-    /// Its size, for example "3B".
-    pub parameters: String,
-    /// SPDX identifier or name of the licence.
-    pub licence: String,
-    /// Longest context in tokens that the model was made for.
-    pub context_length: usize,
-    /// Size of the download in GB (10⁹ bytes), for people.
-    pub size_gb: f64,
-    /// Sampling parameters for requests that set none.
-    pub sampling: SamplingDefaults,
-    /// Digest of the file, whichever source it comes from.
-    pub sha256: Option<Sha256>,
-    /// Where the file is to be had, in the order to try.
-    pub sources: Vec<Source>,
-}
-
-/// Sampling parameters that a model's makers recommend. `None` leaves the choice to the server.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SamplingDefaults {
-    /// Softmax temperature.
-    pub temperature: Option<f32>,
-    /// Nucleus sampling: smallest set of tokens with this probability mass.
-    pub top_p: Option<f32>,
-    /// Number of most probable tokens to choose from.
-    pub top_k: Option<usize>,
-    /// Least probability, relative to the most probable token's.
-    pub min_p: Option<f32>,
-    /// Divisor of the logits of tokens that have occurred.
-    pub repetition_penalty: Option<f32>,
-}
-
-/// Where a model's file is to be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A repository of the model hub.
-    Hub(HubRef),
-    /// A file inside the wheel of a Python package.
-    Pypi(PypiSource),
-}
-
-/// A file inside the wheel of a Python package.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PypiSource {
-    /// The package.
-    pub package: String,
-    /// Its version.
-    pub version: String,
-    /// Path of the file inside the wheel.
-    pub member: String,
-}
-
-/// A catalogue file that cannot be read or is wrong.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogueError {
-    /// The file cannot be read.
-    #[error("cannot read the catalogue {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is wrong.
-    #[error("{file}:{line}: {}{problem}\n  | {excerpt}",
-        entry.as_ref().map(|name| format!("model `{name}`: ")).unwrap_or_default())]
-    Invalid {
-        /// The file.
-        file: String,
-        /// Line of the problem, from 1.
-        line: usize,
-        /// The entry in which it is.
-        entry: Option<String>,
-        /// What is wrong, naming the field.
-        problem: String,
-        /// The line's text.
-        excerpt: String,
-    },
 }
 
 impl Catalogue {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::catalogue::CatalogueError;
 use crate::verify::Sha256;
 
 /// Why a model could not be resolved to files.
@@ -49,6 +48,34 @@ pub enum HubError {
         "no home folder is known, so there is nowhere to keep models: set HOME (or HF_HOME and XDG_CACHE_HOME)"
     )]
     NoHome,
+}
+
+/// A catalogue file that cannot be read or is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// The file cannot be read.
+    #[error("cannot read the catalogue {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is wrong.
+    #[error("{file}:{line}: {}{problem}\n  | {excerpt}",
+        entry.as_ref().map(|name| format!("model `{name}`: ")).unwrap_or_default())]
+    Invalid {
+        /// The file.
+        file: String,
+        /// Line of the problem, from 1.
+        line: usize,
+        /// The entry in which it is.
+        entry: Option<String>,
+        /// What is wrong, naming the field.
+        problem: String,
+        /// The line's text.
+        excerpt: String,
+    },
 }
 
 fn hint(suggestions: &[String]) -> String {

@@ -22,10 +22,8 @@ mod remote;
 mod resolve;
 mod verify;
 
-pub use catalogue::{
-    Catalogue, CatalogueEntry, CatalogueError, PypiSource, SamplingDefaults, Source,
-};
-pub use error::{HubError, SourceError, Unavailable};
+pub use catalogue::{Catalogue, CatalogueEntry, PypiSource, SamplingDefaults, Source};
+pub use error::{CatalogueError, HubError, SourceError, Unavailable};
 pub use model_ref::{HubRef, ModelRef};
 pub use options::{HubOptions, ProgressMode};
 pub use resolve::{ModelFiles, on_disk, resolve};

@@ -23,9 +23,9 @@ pub struct ModelFiles {
     pub weights: PathBuf,
     /// Which of the two.
     pub is_gguf: bool,
-    /// Sampling parameters for requests that set none: the catalogue's, or those in
-    /// `generation_config.json`.
-    pub defaults: SamplingDefaults,
+    /// Sampling parameters for requests that set none, if the model is one of the catalogue's. What
+    /// the files themselves say is for whoever reads them.
+    pub defaults: Option<SamplingDefaults>,
     /// Longest context that the model was made for, if the catalogue says.
     pub context_length: Option<usize>,
 }
@@ -55,7 +55,7 @@ pub async fn resolve(
                 .await
                 .map_err(|attempts| unavailable(model, attempts))?;
             Ok(ModelFiles {
-                defaults: entry.sampling.clone(),
+                defaults: Some(entry.sampling.clone()),
                 context_length: Some(entry.context_length),
                 ..ModelFiles::new(entry.name.clone(), weights)
             })
@@ -73,17 +73,11 @@ pub fn on_disk(entry: &CatalogueEntry, options: &HubOptions) -> Option<PathBuf> 
 
 impl ModelFiles {
     fn new(name: String, weights: PathBuf) -> Self {
-        let is_gguf = !weights.is_dir();
-        let defaults = if is_gguf {
-            SamplingDefaults::default()
-        } else {
-            generation_config(&weights)
-        };
         Self {
             name,
+            is_gguf: !weights.is_dir(),
             weights,
-            is_gguf,
-            defaults,
+            defaults: None,
             context_length: None,
         }
     }
@@ -342,31 +336,4 @@ fn has_all_shards(folder: &Path) -> bool {
             .values()
             .all(|file| folder.join(file).exists())
     })
-}
-
-/// Sampling parameters of a folder in Hugging Face layout. They only apply if `do_sample` is set:
-/// else the model's makers mean greedy decoding and the numbers are leftovers.
-fn generation_config(folder: &Path) -> SamplingDefaults {
-    #[derive(Deserialize, Default)]
-    struct GenerationConfig {
-        #[serde(default)]
-        do_sample: bool,
-        temperature: Option<f32>,
-        top_p: Option<f32>,
-        top_k: Option<usize>,
-        min_p: Option<f32>,
-        repetition_penalty: Option<f32>,
-    }
-    let text = std::fs::read(folder.join("generation_config.json")).unwrap_or_default();
-    let config: GenerationConfig = serde_json::from_slice(&text).unwrap_or_default();
-    if !config.do_sample {
-        return SamplingDefaults::default();
-    }
-    SamplingDefaults {
-        temperature: config.temperature,
-        top_p: config.top_p,
-        top_k: config.top_k,
-        min_p: config.min_p,
-        repetition_penalty: config.repetition_penalty,
-    }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -94,3 +94,12 @@ pub enum ModelError {
 
 /// Results of this crate.
 pub(crate) type Result<T> = std::result::Result<T, ModelError>;
+
+/// A field of a config that is missing or out of range.
+pub(crate) fn invalid_config(path: &Path, field: &str, message: String) -> ModelError {
+    ModelError::InvalidConfig {
+        path: path.to_owned(),
+        field: field.to_owned(),
+        message,
+    }
+}

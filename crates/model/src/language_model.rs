@@ -37,10 +37,6 @@ pub struct ModelInfo {
     pub weight_bytes: u64,
     /// Format of the weights, such as `Q4_1` or `bf16`.
     pub quantization: String,
-    /// Token that begins a text, if the model has one.
-    pub bos_token_id: Option<u32>,
-    /// Tokens that end a generation.
-    pub eos_token_ids: Vec<u32>,
 }
 
 /// A decoder that runs ragged batches over a paged KV cache which it owns.

@@ -1,17 +1,19 @@
 //! Weights, layers and model families on candle tensors.
 //!
 //! ```text
-//! load ── weights/ (GGUF, safetensors) ── config/ ── registry ── families/
-//!   │                                                               │
-//!   └──────────────── decoder ── layers/ ── attention/ ─────────────┘
+//! checkpoint ── weights/ (GGUF, safetensors) ── config/ ── registry ── families/
+//!   │                                                                     │
+//!   └──────────────── decoder ── layers/ ── attention/ ───────────────────┘
 //!                        │         │            │
 //!                        └── compute: matou's kernels, or candle on any device
 //! ```
 //!
-//! [`load()`] gives a [`LanguageModel`]: a [`ForwardBatch`] in, [`Logits`] out. Every family is the
-//! same decoder with particulars of its own, so all of them run ragged batches over the paged cache.
+//! A [`Checkpoint`] is opened once and gives a [`LanguageModel`]: a [`ForwardBatch`] in, [`Logits`]
+//! out. Every family is the same decoder with particulars of its own, so all of them run ragged
+//! batches over the paged cache.
 
 mod attention;
+mod checkpoint;
 mod compute;
 mod config;
 mod cost;
@@ -21,7 +23,7 @@ mod families;
 mod forward_batch;
 mod language_model;
 mod layers;
-mod load;
+mod load_options;
 mod loader;
 mod quantize;
 mod registry;
@@ -29,11 +31,12 @@ mod summary;
 mod validate;
 mod weights;
 
+pub use checkpoint::{Checkpoint, TextFiles, WeightFiles};
 pub use cost::{Roofs, TokenCost, WeightCost};
 pub use error::ModelError;
 pub use forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
 pub use language_model::{KvCacheDtype, LanguageModel, ModelInfo};
-pub use load::{DeviceChoice, Dtype, LoadOptions, WeightFiles, load};
+pub use load_options::{DeviceChoice, Dtype, LoadOptions};
 pub use loader::Progress;
 pub use quantize::Quantization;
 pub use summary::ModelSummary;

@@ -9,7 +9,7 @@ use matou_kernels::{PackedMatrix, dequantize};
 
 use crate::compute::Compute;
 use crate::error::{ModelError, Result};
-use crate::quantize::{Target, convert};
+use crate::quantize::{TargetFormats, convert};
 use crate::weights::{TensorSource, TensorView};
 
 /// Called with the bytes loaded so far and the bytes in all.
@@ -20,7 +20,7 @@ pub(crate) struct Loader<'a> {
     source: &'a dyn TensorSource,
     compute: Compute,
     /// What matrices are converted to.
-    target: Target,
+    target: TargetFormats,
     progress: Option<&'a Progress>,
     /// Bytes of all tensors in the files.
     total_bytes: u64,
@@ -54,7 +54,7 @@ impl<'a> Loader<'a> {
     pub(crate) fn new(
         source: &'a dyn TensorSource,
         compute: Compute,
-        target: Target,
+        target: TargetFormats,
         progress: Option<&'a Progress>,
     ) -> Self {
         Self {

@@ -14,7 +14,6 @@ use half::{bf16, f16};
 use matou_kernels::{Format, dequantize};
 
 use crate::config::ModelConfig;
-use crate::load::{Dtype, LoadOptions};
 use crate::weights::TensorView;
 
 /// Weights that one task converts at a time, which bounds the memory between the formats.
@@ -79,7 +78,7 @@ impl FromStr for Quantization {
 
 /// What the matrices of a model become.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub(crate) struct TargetFormats {
     /// Element type of what is not quantised; as stored if `None`.
     dense: Option<Format>,
     quantization: Option<Quantization>,
@@ -88,16 +87,16 @@ pub(crate) struct Target {
     tied: bool,
 }
 
-impl Target {
-    pub(crate) fn new(options: &LoadOptions, config: &ModelConfig) -> Self {
+impl TargetFormats {
+    /// `dense` is the element type of what is not quantised; as stored if `None`.
+    pub(crate) fn new(
+        dense: Option<Format>,
+        quantization: Option<Quantization>,
+        config: &ModelConfig,
+    ) -> Self {
         Self {
-            dense: match options.dtype {
-                Dtype::Auto => None,
-                Dtype::F32 => Some(Format::F32),
-                Dtype::F16 => Some(Format::F16),
-                Dtype::Bf16 => Some(Format::Bf16),
-            },
-            quantization: options.quantize,
+            dense,
+            quantization,
             layers: config.num_hidden_layers,
             tied: config.tie_word_embeddings,
         }

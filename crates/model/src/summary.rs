@@ -8,9 +8,8 @@ use crate::config::{ModelConfig, RopeScaling};
 use crate::decoder::kernel_type;
 use crate::error::{ModelError, Result};
 use crate::language_model::KvCacheDtype;
-use crate::load::{LoadOptions, WeightFiles, open};
-use crate::quantize::Target;
-use crate::registry;
+use crate::quantize::TargetFormats;
+use crate::weights::TensorSource;
 
 /// A model as its files describe it, before any weight is read.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,22 +47,16 @@ pub struct ModelSummary {
     pub sliding_window: Option<(usize, usize)>,
     /// How positions are encoded, in words.
     pub rope: String,
-    /// Token that begins a text.
-    pub bos_token_id: Option<u32>,
-    /// Tokens that end a generation, as the weights' config states them.
-    pub eos_token_ids: Vec<u32>,
 }
 
 impl ModelSummary {
-    /// Reads the headers of a model.
-    ///
-    /// # Errors
-    /// As [`load`](crate::load()), for what headers and configs can be wrong in.
-    pub fn read(weights: &WeightFiles, options: &LoadOptions) -> Result<Self> {
-        let (config, source) = open(weights, options)?;
-        registry::architecture(&config)?;
-        let target = Target::new(options, &config);
-        let mut summary = Self::new(&config);
+    /// What tensors as their headers describe them, converted to `target`, will take.
+    pub(crate) fn new(
+        config: &ModelConfig,
+        source: &dyn TensorSource,
+        target: &TargetFormats,
+    ) -> Result<Self> {
+        let mut summary = Self::of_config(config);
         summary.file_bytes = source.total_bytes();
         let mut formats: BTreeMap<&str, u64> = BTreeMap::new();
         let weights = source.tensors()?.into_iter();
@@ -105,7 +98,7 @@ impl ModelSummary {
         layer.saturating_mul(self.num_layers)
     }
 
-    fn new(config: &ModelConfig) -> Self {
+    fn of_config(config: &ModelConfig) -> Self {
         let layers = 0..config.num_hidden_layers;
         let sliding = layers.filter(|&layer| config.layer_window(layer).is_some());
         let sliding = sliding.count();
@@ -128,8 +121,6 @@ impl ModelSummary {
             max_position_embeddings: config.max_position_embeddings,
             sliding_window: window.map(|window| (window, sliding)),
             rope: rope_in_words(config),
-            bos_token_id: config.bos_token_id,
-            eos_token_ids: config.eos_token_ids.clone(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::messages::text_part;
+use super::parts::text_part;
 
 /// The shapes a template handles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ pub(super) struct Style {
 
 /// Writes `value`.
 pub(super) fn to_string(value: &Value, style: &Style) -> String {
-    let mut writer = Writer {
+    let mut writer = JsonWriter {
         output: String::new(),
         item_separator: match (&style.separators, style.indent) {
             (Some([item, _]), _) => item,
@@ -35,14 +35,14 @@ pub(super) fn to_string(value: &Value, style: &Style) -> String {
     writer.output
 }
 
-struct Writer<'a> {
+struct JsonWriter<'a> {
     output: String,
     item_separator: &'a str,
     key_separator: &'a str,
     style: &'a Style,
 }
 
-impl Writer<'_> {
+impl JsonWriter<'_> {
     fn value(&mut self, value: &Value, level: usize) {
         match value {
             Value::Null => self.output.push_str("null"),

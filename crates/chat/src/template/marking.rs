@@ -21,44 +21,13 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::TemplateError;
+use super::error::TemplateError;
 
 const FIRST_NONCHARACTER: u32 = 0xFDD0;
 const LAST_NONCHARACTER: u32 = 0xFDEF;
 
 /// Texts that templates look for inside messages and that are left whole, so that they are found.
 const LEFT_WHOLE: &[&str] = &["<think>", "</think>", "<tool_call>", "<tool_response>"];
-
-/// A rendered prompt, which still knows what in it was written by a user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RenderedPrompt {
-    marked: String,
-    marker: Option<char>,
-}
-
-impl RenderedPrompt {
-    pub(super) fn new(marked: String, marker: Option<char>) -> Self {
-        Self { marked, marker }
-    }
-
-    /// The prompt as the model reads it.
-    pub fn text(&self) -> String {
-        match self.marker {
-            Some(marker) => self.marked.replace(marker, ""),
-            None => self.marked.clone(),
-        }
-    }
-
-    /// The prompt with its marks.
-    pub(crate) fn marked_text(&self) -> &str {
-        &self.marked
-    }
-
-    /// The character that is a mark wherever it occurs, if there are marks.
-    pub(crate) fn marker(&self) -> Option<char> {
-        self.marker
-    }
-}
 
 /// Knows how control tokens begin.
 #[derive(Debug)]

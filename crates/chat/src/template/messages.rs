@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::TemplateError;
 use super::capabilities::Capabilities;
+use super::error::TemplateError;
+use super::parts::{part_text, text_part};
 
 /// A copy of `messages` with content and tool-call arguments as the template wants them.
 pub(super) fn normalise(
@@ -68,19 +69,6 @@ fn normalise_content(
         *content = json!([text_part(text)]);
     }
     Ok(())
-}
-
-/// The text of a content part, in any of the spellings of OpenAI's APIs.
-fn part_text(part: &Value) -> Option<&str> {
-    match part["type"].as_str() {
-        Some("text" | "input_text" | "output_text") => part["text"].as_str(),
-        Some("refusal") => part["refusal"].as_str(),
-        _ => part.as_str(),
-    }
-}
-
-pub(super) fn text_part(text: &str) -> Value {
-    json!({"type": "text", "text": text})
 }
 
 /// OpenAI sends arguments as JSON text; most templates want the object.

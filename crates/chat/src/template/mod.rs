@@ -9,10 +9,13 @@
 
 mod capabilities;
 mod environment;
+mod error;
+mod folder;
 mod json;
 mod marking;
 mod messages;
 mod mistral;
+mod parts;
 mod source;
 
 use std::sync::Arc;
@@ -22,69 +25,17 @@ use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
 use capabilities::Capabilities;
+pub use error::TemplateError;
 use marking::Marking;
-pub use marking::RenderedPrompt;
+use source::DEFAULT;
 pub use source::TemplateSource;
+
+use crate::prompt::{RenderedPrompt, TemplateTokens};
 
 /// ChatML, the most common format of models that come without a template.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' \
     + message['content'] + '<|im_end|>\n' }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-
-/// What a template has to know of the tokenizer; see [`Tokenizer::template_tokens`].
-///
-/// [`Tokenizer::template_tokens`]: crate::Tokenizer::template_tokens
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TemplateTokens {
-    /// The variable `bos_token`.
-    pub bos_token: String,
-    /// The variable `eos_token`.
-    pub eos_token: String,
-    /// The texts of all control tokens, which messages must not smuggle in.
-    pub control_tokens: Vec<String>,
-}
-
-/// Why a template cannot be used, or not with these messages.
-#[derive(Debug, thiserror::Error)]
-pub enum TemplateError {
-    /// The template is not valid Jinja, or there is none called `default`.
-    #[error("invalid chat template: {message}")]
-    Invalid {
-        /// What is wrong, and where.
-        message: String,
-    },
-    /// A file that may hold a template could not be read.
-    #[error("cannot read the chat template {path}: {message}")]
-    Read {
-        /// The file.
-        path: String,
-        /// Why not.
-        message: String,
-    },
-    /// The template itself refused the messages, in these words (`raise_exception`).
-    #[error("{0}")]
-    Raised(String),
-    /// The messages cannot be rendered with this template or any other.
-    #[error("{message}")]
-    Request {
-        /// What is wrong.
-        message: String,
-        /// The field, such as `messages[2].content`.
-        param: String,
-    },
-    /// The template failed on these messages: it used what is not there, or what does not exist.
-    #[error("the chat template failed: {message}")]
-    Failed {
-        /// What went wrong, and where.
-        message: String,
-    },
-    /// The template took more steps or wrote more text than any real one needs.
-    #[error("the chat template did not come to an end: {message}")]
-    Runaway {
-        /// Which bound it met.
-        message: String,
-    },
-}
 
 /// What to render.
 #[derive(Debug, Clone, Copy)]
@@ -112,8 +63,6 @@ pub struct ChatTemplate {
     source: String,
 }
 
-/// The name of the template that is used unless another fits better.
-const DEFAULT: &str = "default";
 /// The name of the template for requests with tools, where a model has one.
 const TOOL_USE: &str = "tool_use";
 

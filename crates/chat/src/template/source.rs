@@ -1,11 +1,11 @@
-//! Where a model's templates are found.
+//! One template of a model, or several with names.
 
-use std::io::ErrorKind;
-use std::path::Path;
+use serde_json::{Map, Value};
 
-use serde_json::Value;
+use super::error::TemplateError;
 
-use super::{DEFAULT, TemplateError};
+/// The name of the template that is used unless another fits better.
+pub(super) const DEFAULT: &str = "default";
 
 /// One template, or several with names (`default`, `tool_use`, …).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,31 +56,21 @@ impl TemplateSource {
         }
     }
 
-    /// The template of a folder in Hugging Face layout, if it has one: `chat_template.jinja`,
-    /// `chat_template.json` or the field in `tokenizer_config.json`, in this order; and where there
-    /// is none, the format of Mistral's tokenizer if it has one of these.
-    ///
-    /// # Errors
-    /// [`TemplateError::Read`] when one of them exists and cannot be read.
-    pub fn from_folder(folder: &Path) -> Result<Option<Self>, TemplateError> {
-        if let Some(template) = read(&folder.join("chat_template.jinja"))? {
-            return Ok(Some(template.into()));
-        }
-        for file in ["chat_template.json", "tokenizer_config.json"] {
-            let path = folder.join(file);
-            let Some(text) = read(&path)? else {
-                continue;
-            };
-            let config: Value =
-                serde_json::from_str(&text).map_err(|error| TemplateError::Read {
-                    path: path.display().to_string(),
-                    message: error.to_string(),
-                })?;
-            if let Some(source) = Self::from_json(&config["chat_template"]) {
-                return Ok(Some(source));
-            }
-        }
-        super::mistral::of_folder(folder)
+    /// The template or templates in the metadata of a GGUF file under `tokenizer.`, given as JSON:
+    /// `tokenizer.chat_template`, and with names `tokenizer.chat_template.NAME`.
+    pub fn from_metadata(metadata: &Map<String, Value>) -> Option<Self> {
+        const KEY: &str = "tokenizer.chat_template";
+        let templates: Vec<_> = metadata
+            .iter()
+            .filter_map(|(key, value)| {
+                let name = match key.strip_prefix(KEY)? {
+                    "" => DEFAULT,
+                    named => named.strip_prefix('.')?,
+                };
+                Some((name.to_owned(), value.as_str()?.to_owned()))
+            })
+            .collect();
+        (!templates.is_empty()).then(|| Self::named(templates))
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
@@ -104,17 +94,5 @@ impl TemplateSource {
         Err(TemplateError::Invalid {
             message: format!("none of the templates {names:?} is called \"{DEFAULT}\""),
         })
-    }
-}
-
-/// A text file, `None` if it does not exist.
-fn read(path: &Path) -> Result<Option<String>, TemplateError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(TemplateError::Read {
-            path: path.display().to_string(),
-            message: error.to_string(),
-        }),
     }
 }

@@ -5,7 +5,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use tokenizers::normalizer::Range;
 use tokenizers::{AddedToken, NormalizedString, Token};
 
-use super::TokenizerError;
+use super::error::TokenizerError;
 
 /// A set of added tokens. Of several that match at one place, the longest is taken.
 #[derive(Debug, Default)]

@@ -7,70 +7,13 @@ use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
 use tokenizers::{AddedToken, ModelWrapper};
 
 use super::added_tokens::AddedTokens;
+use super::end_tokens::{EndTokens, is_end_of_turn};
+use super::error::TokenizerError;
+use super::gguf_vocab::{BYTE, GgufVocab, invalid};
 use super::pre_tokenizers::PreTokenizer;
 use super::sentencepiece::SentencePiece;
-use super::vocabulary::{Spelling, TokenKind, Vocabulary, byte_token};
-use super::{Model, Tokenizer, TokenizerError};
-
-/// The tokenizer metadata of a GGUF file (`tokenizer.ggml.*`), as plain data.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct GgufVocab {
-    /// `model`: `gpt2` (byte-level BPE) or `llama` (SentencePiece).
-    pub model: String,
-    /// `pre`: the name of the pre-tokenizer of a `gpt2` vocabulary.
-    pub pre: Option<String>,
-    /// `tokens`: the text of every token, by id.
-    pub tokens: Vec<String>,
-    /// `scores`: the score of every token, of `llama` vocabularies.
-    pub scores: Vec<f32>,
-    /// `token_type`: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte. May be
-    /// empty: then all are normal.
-    pub token_types: Vec<i32>,
-    /// `merges`: pairs separated by a space, best first, of `gpt2` vocabularies.
-    pub merges: Vec<String>,
-    /// `bos_token_id`: begins a text.
-    pub bos_token_id: Option<u32>,
-    /// `eos_token_id`: ends a text.
-    pub eos_token_id: Option<u32>,
-    /// `eot_token_id`: ends a turn of a chat.
-    pub eot_token_id: Option<u32>,
-    /// `eom_token_id`: ends a message that awaits a tool's answer.
-    pub eom_token_id: Option<u32>,
-    /// `unknown_token_id`: stands for what has no token.
-    pub unknown_token_id: Option<u32>,
-    /// `add_bos_token`: whether a text begins with BOS. `None`: what the kind of vocabulary does.
-    pub add_bos_token: Option<bool>,
-    /// `add_eos_token`: whether a text ends with EOS.
-    pub add_eos_token: Option<bool>,
-    /// `add_space_prefix`: whether a space is put before a text, of `llama` vocabularies.
-    pub add_space_prefix: Option<bool>,
-}
-
-pub(super) const NORMAL: i32 = 1;
-const UNKNOWN: i32 = 2;
-pub(super) const CONTROL: i32 = 3;
-pub(super) const USER_DEFINED: i32 = 4;
-const BYTE: i32 = 6;
-
-/// Control tokens that end a turn, whether the model's files say so or not: they often name only
-/// the end of the text. After the list in llama.cpp.
-const END_OF_TURN: &[&str] = &[
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|eom_id|>",
-    "<EOT>",
-    "_<EOT>",
-    "<｜end▁of▁sentence｜>",
-];
-
-/// Whether the control token `text` is known to end a turn.
-pub(super) fn is_end_of_turn(text: &str) -> bool {
-    END_OF_TURN.contains(&text)
-}
+use super::token_table::{Spelling, TokenKind, TokenTable, byte_token};
+use super::{PieceModel, Tokenizer};
 
 impl Tokenizer {
     /// A tokenizer from the vocabulary of a GGUF file. A pre-tokenizer that is not known is
@@ -90,52 +33,10 @@ impl Tokenizer {
 }
 
 impl GgufVocab {
-    /// Checks lengths and ids, so that nothing below has to.
-    fn validate(&self) -> Result<(), TokenizerError> {
-        let count = self.tokens.len();
-        if count == 0 {
-            return Err(invalid("tokenizer.ggml.tokens is empty"));
-        }
-        let lengths = [
-            ("scores", self.scores.len()),
-            ("token_type", self.token_types.len()),
-        ];
-        for (key, length) in lengths {
-            if length != 0 && length != count {
-                return Err(invalid(format!(
-                    "tokenizer.ggml.{key} has {length} entries for {count} tokens"
-                )));
-            }
-        }
-        let ids = [
-            ("bos_token_id", self.bos_token_id),
-            ("eos_token_id", self.eos_token_id),
-            ("eot_token_id", self.eot_token_id),
-            ("eom_token_id", self.eom_token_id),
-            ("unknown_token_id", self.unknown_token_id),
-        ];
-        for (key, id) in ids {
-            if let Some(id) = id.filter(|&id| id as usize >= count) {
-                return Err(invalid(format!(
-                    "tokenizer.ggml.{key} is {id}, but there are {count} tokens"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn kind(&self, id: usize) -> TokenKind {
-        match self.token_types.get(id) {
-            Some(&CONTROL | &UNKNOWN) => TokenKind::Control,
-            Some(&USER_DEFINED) => TokenKind::UserDefined,
-            _ => TokenKind::Normal,
-        }
-    }
-
-    fn vocabulary(&self, spelling: Spelling) -> Vocabulary {
+    fn vocabulary(&self, spelling: Spelling) -> TokenTable {
         let texts = self.tokens.iter().map(String::as_str);
         let kinds = (0..self.tokens.len()).map(|id| self.kind(id));
-        Vocabulary::new(texts.zip(kinds), spelling)
+        TokenTable::new(texts.zip(kinds), spelling)
     }
 
     fn added_tokens(&self, wanted: TokenKind) -> Result<AddedTokens, TokenizerError> {
@@ -149,26 +50,20 @@ impl GgufVocab {
         )
     }
 
-    /// The end-of-text token first, then every token that ends a turn.
-    fn eos_token_ids(&self) -> Vec<u32> {
-        let named = [self.eos_token_id, self.eot_token_id, self.eom_token_id];
+    /// The end of text, and the tokens that end a turn.
+    fn end_tokens(&self) -> EndTokens {
+        let named = [self.eot_token_id, self.eom_token_id];
         let known = (0..).zip(&self.tokens).filter_map(|(id, text)| {
             let ends = self.kind(id as usize) == TokenKind::Control && is_end_of_turn(text);
             ends.then_some(id)
         });
-        let mut ids: Vec<u32> = Vec::new();
-        for id in named.into_iter().flatten().chain(known) {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-        ids
+        EndTokens::new(self.eos_token_id, named.into_iter().flatten().chain(known))
     }
 
     /// The parts that both kinds of vocabulary have in common.
     fn tokenizer(
         &self,
-        model: Model,
+        model: PieceModel,
         spelling: Spelling,
         adds_bos: bool,
     ) -> Result<Tokenizer, TokenizerError> {
@@ -184,7 +79,7 @@ impl GgufVocab {
             prefix: when(self.add_bos_token.unwrap_or(adds_bos), self.bos_token_id),
             suffix: when(self.add_eos_token.unwrap_or(false), self.eos_token_id),
             bos_token_id: self.bos_token_id,
-            eos_token_ids: self.eos_token_ids(),
+            end_tokens: self.end_tokens(),
             adds_space_prefix: false,
         })
     }
@@ -222,7 +117,7 @@ fn byte_level(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
     let steps = pre_tokenizer
         .build()
         .map_err(|error| invalid(format!("pre-tokenizer {name}: {error}")))?;
-    let model = Model::HuggingFace(Box::new(ModelWrapper::BPE(model)));
+    let model = PieceModel::HuggingFace(Box::new(ModelWrapper::BPE(model)));
     Ok(Tokenizer {
         normalizer: pre_tokenizer.normalizer(),
         pre_tokenizer: Some(steps),
@@ -273,7 +168,7 @@ fn sentencepiece(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
             _ => {}
         }
     }
-    let model = Model::SentencePiece(SentencePiece {
+    let model = PieceModel::SentencePiece(SentencePiece {
         pieces,
         byte_tokens,
         unknown_token: vocab.unknown_token_id,
@@ -296,11 +191,4 @@ fn sentencepiece_normalizer(add_space_prefix: bool) -> Result<NormalizerWrapper,
         steps.insert(0, NormalizerWrapper::Prepend(prefix));
     }
     Ok(NormalizerWrapper::Sequence(Sequence::new(steps)))
-}
-
-fn invalid(message: impl Into<String>) -> TokenizerError {
-    TokenizerError::Invalid {
-        origin: "GGUF vocabulary".to_owned(),
-        message: message.into(),
-    }
 }

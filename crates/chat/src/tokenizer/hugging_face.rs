@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::{AddedToken, Encoding, Normalizer as _, PostProcessor as _, Token};
 
 use super::added_tokens::AddedTokens;
-use super::gguf::is_end_of_turn;
+use super::end_tokens::{EndTokens, TokenIds, is_end_of_turn};
+use super::error::TokenizerError;
+use super::files::{MAX_VOCAB_SIZE, read, read_json};
+use super::generation_config::GenerationConfig;
 use super::sentencepiece_model::sentencepiece_file;
 use super::tekken::TEKKEN_FILE;
-use super::vocabulary::{Spelling, TokenKind, Vocabulary};
-use super::{Model, Tokenizer, TokenizerError};
-
-/// Largest vocabulary accepted; the largest published ones have about 2^18 tokens. Ids in a file
-/// are bounded by this before anything is allocated for them.
-pub(super) const MAX_VOCAB_SIZE: usize = 1 << 22;
+use super::token_table::{Spelling, TokenKind, TokenTable};
+use super::{PieceModel, Tokenizer};
 
 impl Tokenizer {
     /// A tokenizer from a `tokenizer.json` alone. That file does not say which tokens are BOS and
@@ -43,12 +43,21 @@ impl Tokenizer {
     }
 
     /// A tokenizer from a model's folder: `tokenizer.json`, or where there is none `tekken.json`, or
-    /// else `tokenizer.model`; with BOS and EOS from `tokenizer_config.json`,
-    /// `special_tokens_map.json`, `generation_config.json` and `config.json`, as far as these exist.
+    /// else `tokenizer.model`; with BOS from `tokenizer_config.json` or `special_tokens_map.json`, and
+    /// with the end tokens that these, `generation_config.json` and `config.json` state, as far as
+    /// they exist.
     ///
     /// # Errors
     /// As [`Tokenizer::from_file`], for any of the files.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
+        Self::with_generation_config(folder, &GenerationConfig::from_folder(folder)?)
+    }
+
+    /// The same with a `generation_config.json` that has been read already.
+    pub(crate) fn with_generation_config(
+        folder: &Path,
+        generation: &GenerationConfig,
+    ) -> Result<Self, TokenizerError> {
         let config = read_json(&folder.join("tokenizer_config.json"))?;
         let mut tokenizer = Self::main_file(folder, &config)?;
         let tokens_map = read_json(&folder.join("special_tokens_map.json"))?;
@@ -57,11 +66,12 @@ impl Tokenizer {
             named(&config).or_else(|| named(&tokens_map))
         };
         let (bos, eos) = (named("bos_token"), named("eos_token"));
-        let mut eos: Vec<u32> = eos.into_iter().collect();
-        for file in ["generation_config.json", "config.json"] {
-            eos.extend(token_ids(&read_json(&folder.join(file))?["eos_token_id"]));
-        }
-        tokenizer.add_eos_tokens(eos);
+        let listed = [
+            &generation.eos_token_ids[..],
+            &end_tokens_of_config(folder)?,
+        ]
+        .concat();
+        tokenizer.end_tokens = tokenizer.end_tokens.with_files(eos, listed);
         tokenizer.bos_token_id = bos.or(tokenizer.bos_token_id);
         tokenizer.apply_add_bos_token(&config);
         Ok(tokenizer)
@@ -91,16 +101,6 @@ impl Tokenizer {
         }
     }
 
-    /// Puts `ids` before the end-of-turn tokens that are known already.
-    fn add_eos_tokens(&mut self, ids: Vec<u32>) {
-        let known = std::mem::take(&mut self.eos_token_ids);
-        for id in ids.into_iter().chain(known) {
-            if !self.eos_token_ids.contains(&id) {
-                self.eos_token_ids.push(id);
-            }
-        }
-    }
-
     /// `add_bos_token`, which the Llama classes of transformers put above the post-processor in
     /// `tokenizer.json`; other classes ignore it.
     fn apply_add_bos_token(&mut self, config: &Value) {
@@ -118,7 +118,7 @@ impl Tokenizer {
 
 /// Takes the parts of the parsed file into a pipeline of ours.
 fn from_parsed(parsed: &tokenizers::Tokenizer) -> Result<Tokenizer, String> {
-    let decoder = Decoder::of(parsed.get_decoder())?;
+    let decoder = DecodingRules::of(parsed.get_decoder())?;
     let added = parsed.get_added_tokens_decoder();
     let mut control = Vec::new();
     let mut user_defined = Vec::new();
@@ -138,11 +138,11 @@ fn from_parsed(parsed: &tokenizers::Tokenizer) -> Result<Tokenizer, String> {
         }
     }
     let vocabulary = vocabulary(parsed, decoder.spelling)?;
-    let eos_token_ids = (0..)
+    let of_turns = (0..)
         .take(vocabulary.len())
         .filter(|&id| vocabulary.is_control(id))
-        .filter(|&id| vocabulary.text(id).is_some_and(is_end_of_turn))
-        .collect();
+        .filter(|&id| vocabulary.text(id).is_some_and(is_end_of_turn));
+    let end_tokens = EndTokens::new(None, of_turns);
     let (prefix, suffix) = surroundings(parsed)?;
     let set = |tokens| AddedTokens::new(tokens).map_err(|error| error.to_string());
     Ok(Tokenizer {
@@ -152,11 +152,11 @@ fn from_parsed(parsed: &tokenizers::Tokenizer) -> Result<Tokenizer, String> {
         user_defined_normalized: set(user_defined_normalized)?,
         normalizer: parsed.get_normalizer().cloned(),
         pre_tokenizer: parsed.get_pre_tokenizer().cloned(),
-        model: Model::HuggingFace(Box::new(parsed.get_model().clone())),
+        model: PieceModel::HuggingFace(Box::new(parsed.get_model().clone())),
         bos_token_id: prefix.first().copied(),
         prefix,
         suffix,
-        eos_token_ids,
+        end_tokens,
         adds_space_prefix: decoder.strips_space,
     })
 }
@@ -173,7 +173,7 @@ fn normalized(parsed: &tokenizers::Tokenizer, text: &str) -> Result<String, Stri
 }
 
 /// All tokens, with the added ones in the place of their ids.
-fn vocabulary(parsed: &tokenizers::Tokenizer, spelling: Spelling) -> Result<Vocabulary, String> {
+fn vocabulary(parsed: &tokenizers::Tokenizer, spelling: Spelling) -> Result<TokenTable, String> {
     let model_tokens = parsed.get_vocab(false);
     let added = parsed.get_added_tokens_decoder();
     let ids = model_tokens.values().chain(added.keys());
@@ -196,7 +196,7 @@ fn vocabulary(parsed: &tokenizers::Tokenizer, spelling: Spelling) -> Result<Voca
         };
         tokens[id as usize] = (&token.content, kind);
     }
-    Ok(Vocabulary::new(tokens, spelling))
+    Ok(TokenTable::new(tokens, spelling))
 }
 
 /// What the post-processor puts before and after a text, found by letting it process a text of
@@ -216,13 +216,13 @@ fn surroundings(parsed: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), 
 }
 
 /// What has to be known of the `decoder` in a `tokenizer.json`.
-struct Decoder {
+struct DecodingRules {
     spelling: Spelling,
     /// A space at the very beginning of a text is no part of it.
     strips_space: bool,
 }
 
-impl Decoder {
+impl DecodingRules {
     fn of(decoder: Option<&DecoderWrapper>) -> Result<Self, String> {
         let mut found = Self {
             spelling: Spelling::Literal,
@@ -285,39 +285,26 @@ fn added_tokens(listed: &Value, config: &Value) -> Vec<(u32, String, bool)> {
         .collect()
 }
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    std::fs::read(path).map_err(|source| TokenizerError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// A JSON file, `null` where there is none.
-fn read_json(path: &Path) -> Result<Value, TokenizerError> {
-    match read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| TokenizerError::Invalid {
-            origin: path.display().to_string(),
-            message: error.to_string(),
-        }),
-        Err(TokenizerError::Read { source, .. })
-            if source.kind() == std::io::ErrorKind::NotFound =>
-        {
-            Ok(Value::Null)
-        }
-        Err(error) => Err(error),
-    }
+/// The end tokens that `config.json` states; those of its text part, for a model that also sees and
+/// states none for the whole.
+fn end_tokens_of_config(folder: &Path) -> Result<Vec<u32>, TokenizerError> {
+    let path = folder.join("config.json");
+    let config = read_json(&path)?;
+    let fields = [
+        &config["eos_token_id"],
+        &config["text_config"]["eos_token_id"],
+    ];
+    let Some(stated) = fields.into_iter().find(|field| !field.is_null()) else {
+        return Ok(Vec::new());
+    };
+    let ids = TokenIds::deserialize(stated).map_err(|error| TokenizerError::Invalid {
+        origin: path.display().to_string(),
+        message: error.to_string(),
+    })?;
+    Ok(ids.into_vec())
 }
 
 /// A token in a config: its text, or an object with its `content`.
 fn token_text(token: &Value) -> Option<&str> {
     token.as_str().or_else(|| token["content"].as_str())
-}
-
-/// A token id or a list of them.
-fn token_ids(ids: &Value) -> Vec<u32> {
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match ids {
-        Value::Array(ids) => ids.iter().filter_map(id).collect(),
-        other => id(other).into_iter().collect(),
-    }
 }

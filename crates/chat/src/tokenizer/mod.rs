@@ -17,15 +17,18 @@
 //! so a token in a stream costs a slice.
 
 mod added_tokens;
+mod end_tokens;
+mod error;
+mod files;
+mod generation_config;
 mod gguf;
+mod gguf_vocab;
 mod hugging_face;
 mod pre_tokenizers;
 mod sentencepiece;
 mod sentencepiece_model;
 mod tekken;
-mod vocabulary;
-
-use std::path::PathBuf;
+mod token_table;
 
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -34,50 +37,17 @@ use tokenizers::{
     PreTokenizer as _, Token,
 };
 
-pub use gguf::GgufVocab;
+pub use error::TokenizerError;
+pub use generation_config::GenerationConfig;
+pub use gguf_vocab::GgufVocab;
 pub(crate) use sentencepiece_model::versioned_file;
 pub(crate) use tekken::{TEKKEN_FILE, version as tekken_version};
 
-use crate::template::{RenderedPrompt, TemplateTokens};
+use crate::prompt::{RenderedPrompt, TemplateTokens};
 use added_tokens::AddedTokens;
+use end_tokens::EndTokens;
 use sentencepiece::SentencePiece;
-use vocabulary::Vocabulary;
-
-/// Why a tokenizer cannot be built or used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenizerError {
-    /// A file of the tokenizer could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// A file or a vocabulary does not hold what it should.
-    #[error("{origin}: {message}")]
-    Invalid {
-        /// The file, or `GGUF vocabulary`.
-        origin: String,
-        /// What is wrong, and where.
-        message: String,
-    },
-    /// `tokenizer.ggml.model` names a kind of vocabulary that is not implemented.
-    #[error(
-        "tokenizer.ggml.model is \"{model}\"; known are \"gpt2\" (byte-level BPE) and \
-         \"llama\" (SentencePiece)"
-    )]
-    UnsupportedModel {
-        /// The value found.
-        model: String,
-    },
-    /// The vocabulary cannot express a text.
-    #[error("cannot tokenise the text: {message}")]
-    Encode {
-        /// What the model or a regular expression said.
-        message: String,
-    },
-}
+use token_table::TokenTable;
 
 /// Whether the text of a control token, such as `<|im_end|>`, stands for that token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,24 +61,24 @@ pub enum SpecialTokens {
 /// A model's tokenizer. Shared between threads; all methods take `&self`.
 #[derive(Debug)]
 pub struct Tokenizer {
-    vocabulary: Vocabulary,
+    vocabulary: TokenTable,
     control: AddedTokens,
     user_defined: AddedTokens,
     user_defined_normalized: AddedTokens,
     normalizer: Option<NormalizerWrapper>,
     pre_tokenizer: Option<PreTokenizerWrapper>,
-    model: Model,
+    model: PieceModel,
     /// What the model expects before and after a text of its own: often BOS and nothing.
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     bos_token_id: Option<u32>,
-    eos_token_ids: Vec<u32>,
+    end_tokens: EndTokens,
     adds_space_prefix: bool,
 }
 
 /// What turns a pre-tokenised piece of text into ids.
 #[derive(Debug)]
-enum Model {
+enum PieceModel {
     HuggingFace(Box<ModelWrapper>),
     SentencePiece(SentencePiece),
 }
@@ -257,9 +227,11 @@ impl Tokenizer {
         self.bos_token_id
     }
 
-    /// The tokens that end a text or a turn. The model's own end-of-text token comes first.
+    /// The tokens that end an answer, each once: the tokenizer's own end-of-text token first, then
+    /// what `generation_config.json` and `config.json` state, where the tokenizer came with a
+    /// folder, then the tokens that are known to end a turn.
     pub fn eos_token_ids(&self) -> &[u32] {
-        &self.eos_token_ids
+        self.end_tokens.ids()
     }
 
     /// Whether a text begins with a space of SentencePiece's that was not in it.
@@ -276,17 +248,17 @@ impl Tokenizer {
         };
         TemplateTokens {
             bos_token: text(self.bos_token_id),
-            eos_token: text(self.eos_token_ids.first().copied()),
+            eos_token: text(self.eos_token_ids().first().copied()),
             control_tokens: self.control.texts().map(str::to_owned).collect(),
         }
     }
 }
 
-impl Model {
+impl PieceModel {
     fn tokenize(&self, text: &str) -> tokenizers::Result<Vec<Token>> {
         match self {
-            Model::HuggingFace(model) => model.tokenize(text),
-            Model::SentencePiece(model) => model.tokenize(text),
+            PieceModel::HuggingFace(model) => model.tokenize(text),
+            PieceModel::SentencePiece(model) => model.tokenize(text),
         }
     }
 }

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 use tokenizers::AddedToken;
 
+use super::Tokenizer;
 use super::added_tokens::AddedTokens;
-use super::gguf::{CONTROL, GgufVocab, NORMAL, USER_DEFINED};
-use super::hugging_face::{MAX_VOCAB_SIZE, read};
-use super::{Tokenizer, TokenizerError};
+use super::error::TokenizerError;
+use super::files::{MAX_VOCAB_SIZE, read};
+use super::gguf_vocab::{CONTROL, GgufVocab, NORMAL, USER_DEFINED};
 
 /// `ModelProto`.
 #[derive(Message)]

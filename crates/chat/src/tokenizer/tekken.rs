@@ -17,12 +17,13 @@ use serde::Deserialize;
 use tokenizers::AddedToken;
 
 use super::added_tokens::AddedTokens;
-use super::gguf::is_end_of_turn;
-use super::hugging_face::{MAX_VOCAB_SIZE, read};
+use super::end_tokens::{EndTokens, is_end_of_turn};
+use super::error::TokenizerError;
+use super::files::{MAX_VOCAB_SIZE, read};
 use super::pre_tokenizers;
 use super::sentencepiece::SentencePiece;
-use super::vocabulary::{Spelling, TokenKind, Vocabulary, byte_level_characters, byte_level_text};
-use super::{Model, Tokenizer, TokenizerError};
+use super::token_table::{Spelling, TokenKind, TokenTable, byte_level_characters, byte_level_text};
+use super::{PieceModel, Tokenizer};
 
 /// What the file is called.
 pub(crate) const TEKKEN_FILE: &str = "tekken.json";
@@ -59,38 +60,38 @@ const SPECIAL_TOKENS: [&str; 20] = [
 /// The fields that matter.
 #[derive(Deserialize)]
 struct TekkenFile {
-    config: Config,
-    vocab: Vec<Token>,
-    special_tokens: Option<Vec<SpecialToken>>,
+    config: TekkenConfig,
+    vocab: Vec<TekkenToken>,
+    special_tokens: Option<Vec<TekkenSpecialToken>>,
 }
 
 #[derive(Deserialize)]
-struct Config {
+struct TekkenConfig {
     pattern: String,
     default_vocab_size: usize,
     default_num_special_tokens: usize,
 }
 
 #[derive(Deserialize)]
-struct Token {
+struct TekkenToken {
     rank: usize,
     token_bytes: String,
 }
 
 #[derive(Deserialize)]
-struct SpecialToken {
+struct TekkenSpecialToken {
     rank: usize,
     token_str: String,
 }
 
 /// The version of a `tekken.json`, which decides how chats are written.
 #[derive(Deserialize)]
-struct Versioned {
-    config: Version,
+struct VersionedFile {
+    config: TekkenVersion,
 }
 
 #[derive(Deserialize)]
-struct Version {
+struct TekkenVersion {
     version: Option<String>,
 }
 
@@ -110,7 +111,7 @@ impl Tokenizer {
 
 /// The version that a `tekken.json` states, such as 7.
 pub(crate) fn version(path: &Path) -> Result<Option<u32>, TokenizerError> {
-    let file: Versioned =
+    let file: VersionedFile =
         serde_json::from_slice(&read(path)?).map_err(|error| invalid(path, error.to_string()))?;
     let stated = file.config.version.unwrap_or_default();
     Ok(stated
@@ -131,11 +132,9 @@ impl TekkenFile {
                     .map(|text| (text.as_str(), TokenKind::Normal)),
             )
             .collect();
-        let vocabulary = Vocabulary::new(spelled, Spelling::ByteLevel);
-        let ends = (0..)
-            .zip(&special)
-            .filter(|(id, text)| *id == EOS || is_end_of_turn(text));
-        let eos_token_ids = ends.map(|(id, _)| id).collect();
+        let vocabulary = TokenTable::new(spelled, Spelling::ByteLevel);
+        let of_turns = (0..).zip(&special).filter(|(_, text)| is_end_of_turn(text));
+        let end_tokens = EndTokens::new(Some(EOS), of_turns.map(|(id, _)| id));
         let control = (0..).zip(&special);
         let control = control.map(|(id, text)| (id, AddedToken::from(text.as_str(), true)));
         let control = AddedTokens::new(control.collect()).map_err(|error| error.to_string())?;
@@ -157,7 +156,7 @@ impl TekkenFile {
                 pre_tokenizers::cut_at(&[&self.config.pattern])
                     .map_err(|error| format!("config.pattern: {error}"))?,
             ),
-            model: Model::SentencePiece(SentencePiece {
+            model: PieceModel::SentencePiece(SentencePiece {
                 pieces,
                 byte_tokens: HashMap::new(),
                 unknown_token: None,
@@ -166,7 +165,7 @@ impl TekkenFile {
             prefix: vec![BOS],
             suffix: Vec::new(),
             bos_token_id: Some(BOS),
-            eos_token_ids,
+            end_tokens,
             adds_space_prefix: false,
         })
     }
@@ -209,7 +208,7 @@ impl TekkenFile {
             ));
         };
         let alphabet = byte_level_characters();
-        let decode = |(rank, token): (usize, &Token)| {
+        let decode = |(rank, token): (usize, &TekkenToken)| {
             if token.rank != rank {
                 return Err(format!("vocab[{rank}] has rank {}", token.rank));
             }

@@ -41,7 +41,7 @@ impl ToolFormat {
             None if text.is_empty() => String::new(),
             None => quote(text),
         };
-        let mut writer = Writer {
+        let mut writer = GrammarWriter {
             lines: Vec::new(),
             schemas: Vec::new(),
         };
@@ -130,12 +130,12 @@ impl ToolFormat {
     }
 }
 
-struct Writer {
+struct GrammarWriter {
     lines: Vec<String>,
     schemas: Vec<(String, Value)>,
 }
 
-impl Writer {
+impl GrammarWriter {
     /// The rule `call_N` of one tool, without what encloses calls. `args` is Mistral's marker.
     fn call(&mut self, format: ToolFormat, index: usize, tool: &Tool, args: &str) {
         let arguments = format!("arguments_{index}");

@@ -5,16 +5,16 @@
 pub(super) struct JsonScanner {
     /// The open containers; true for an object.
     open: Vec<bool>,
-    state: State,
+    state: ScannerState,
 }
 
 /// The text is not JSON.
 #[derive(Debug)]
-pub(super) struct Invalid;
+pub(super) struct InvalidJson;
 
 /// What a character meant to a [`JsonScanner`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum JsonProgress {
     /// It belongs to the value, which goes on.
     More,
     /// It is the value's last.
@@ -24,7 +24,7 @@ pub(super) enum Progress {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ScannerState {
     Value,
     /// After `[`: a value or `]`.
     FirstItem,
@@ -66,17 +66,21 @@ impl JsonScanner {
     pub(super) fn new() -> Self {
         Self {
             open: Vec::new(),
-            state: State::Value,
+            state: ScannerState::Value,
         }
     }
 
     /// Takes the next character and appends it to `text`. Control characters inside of strings,
     /// which models write although JSON wants them escaped, are appended as escapes.
-    pub(super) fn push(&mut self, character: char, text: &mut String) -> Result<Progress, Invalid> {
-        let in_text = matches!(self.state, State::Text { .. });
+    pub(super) fn push(
+        &mut self,
+        character: char,
+        text: &mut String,
+    ) -> Result<JsonProgress, InvalidJson> {
+        let in_text = matches!(self.state, ScannerState::Text { .. });
         let progress = self.step(character)?;
         match character {
-            _ if progress == Progress::CompleteBefore => {}
+            _ if progress == JsonProgress::CompleteBefore => {}
             '\n' if in_text => text.push_str("\\n"),
             '\r' if in_text => text.push_str("\\r"),
             '\t' if in_text => text.push_str("\\t"),
@@ -86,106 +90,108 @@ impl JsonScanner {
         Ok(progress)
     }
 
-    fn step(&mut self, character: char) -> Result<Progress, Invalid> {
+    fn step(&mut self, character: char) -> Result<JsonProgress, InvalidJson> {
         let is_blank = matches!(character, ' ' | '\n' | '\r' | '\t');
         self.state = match self.state {
-            State::Value
-            | State::FirstItem
-            | State::FirstKey
-            | State::Key
-            | State::Colon
-            | State::Next
+            ScannerState::Value
+            | ScannerState::FirstItem
+            | ScannerState::FirstKey
+            | ScannerState::Key
+            | ScannerState::Colon
+            | ScannerState::Next
                 if is_blank =>
             {
-                return Ok(Progress::More);
+                return Ok(JsonProgress::More);
             }
-            State::FirstItem if character == ']' => return self.close(),
-            State::Value | State::FirstItem => self.begin(character)?,
-            State::FirstKey if character == '}' => return self.close(),
-            State::FirstKey | State::Key if character == '"' => State::Text { is_key: true },
-            State::Colon if character == ':' => State::Value,
-            State::Next => match (character, self.open.last()) {
-                (',', Some(true)) => State::Key,
-                (',', Some(false)) => State::Value,
+            ScannerState::FirstItem if character == ']' => return self.close(),
+            ScannerState::Value | ScannerState::FirstItem => self.begin(character)?,
+            ScannerState::FirstKey if character == '}' => return self.close(),
+            ScannerState::FirstKey | ScannerState::Key if character == '"' => {
+                ScannerState::Text { is_key: true }
+            }
+            ScannerState::Colon if character == ':' => ScannerState::Value,
+            ScannerState::Next => match (character, self.open.last()) {
+                (',', Some(true)) => ScannerState::Key,
+                (',', Some(false)) => ScannerState::Value,
                 ('}', Some(true)) | (']', Some(false)) => return self.close(),
-                _ => return Err(Invalid),
+                _ => return Err(InvalidJson),
             },
-            State::Text { is_key } => match character {
-                '"' if is_key => State::Colon,
+            ScannerState::Text { is_key } => match character {
+                '"' if is_key => ScannerState::Colon,
                 '"' => return self.end_of_value(),
-                '\\' => State::Escape { is_key },
-                _ => State::Text { is_key },
+                '\\' => ScannerState::Escape { is_key },
+                _ => ScannerState::Text { is_key },
             },
-            State::Escape { is_key } => match character {
-                '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' => State::Text { is_key },
-                'u' => State::Unicode {
+            ScannerState::Escape { is_key } => match character {
+                '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' => ScannerState::Text { is_key },
+                'u' => ScannerState::Unicode {
                     is_key,
                     digits_left: 4,
                 },
-                _ => return Err(Invalid),
+                _ => return Err(InvalidJson),
             },
-            State::Unicode {
+            ScannerState::Unicode {
                 is_key,
                 digits_left,
             } if character.is_ascii_hexdigit() => match digits_left {
-                1 => State::Text { is_key },
-                _ => State::Unicode {
+                1 => ScannerState::Text { is_key },
+                _ => ScannerState::Unicode {
                     is_key,
                     digits_left: digits_left - 1,
                 },
             },
-            State::Number(number) => match number.next(character) {
-                Some(number) => State::Number(number),
-                None if !number.may_end() => return Err(Invalid),
+            ScannerState::Number(number) => match number.next(character) {
+                Some(number) => ScannerState::Number(number),
+                None if !number.may_end() => return Err(InvalidJson),
                 None => {
                     return match self.end_of_value()? {
-                        Progress::Complete => Ok(Progress::CompleteBefore),
+                        JsonProgress::Complete => Ok(JsonProgress::CompleteBefore),
                         _ => self.step(character),
                     };
                 }
             },
-            State::Word(rest) => match rest.strip_prefix(character) {
+            ScannerState::Word(rest) => match rest.strip_prefix(character) {
                 Some("") => return self.end_of_value(),
-                Some(rest) => State::Word(rest),
-                None => return Err(Invalid),
+                Some(rest) => ScannerState::Word(rest),
+                None => return Err(InvalidJson),
             },
-            _ => return Err(Invalid),
+            _ => return Err(InvalidJson),
         };
-        Ok(Progress::More)
+        Ok(JsonProgress::More)
     }
 
-    fn begin(&mut self, character: char) -> Result<State, Invalid> {
+    fn begin(&mut self, character: char) -> Result<ScannerState, InvalidJson> {
         Ok(match character {
             '{' => {
                 self.open.push(true);
-                State::FirstKey
+                ScannerState::FirstKey
             }
             '[' => {
                 self.open.push(false);
-                State::FirstItem
+                ScannerState::FirstItem
             }
-            '"' => State::Text { is_key: false },
-            '-' => State::Number(Number::Sign),
-            '0' => State::Number(Number::Zero),
-            '1'..='9' => State::Number(Number::Integer),
-            't' => State::Word("rue"),
-            'f' => State::Word("alse"),
-            'n' => State::Word("ull"),
-            _ => return Err(Invalid),
+            '"' => ScannerState::Text { is_key: false },
+            '-' => ScannerState::Number(Number::Sign),
+            '0' => ScannerState::Number(Number::Zero),
+            '1'..='9' => ScannerState::Number(Number::Integer),
+            't' => ScannerState::Word("rue"),
+            'f' => ScannerState::Word("alse"),
+            'n' => ScannerState::Word("ull"),
+            _ => return Err(InvalidJson),
         })
     }
 
-    fn close(&mut self) -> Result<Progress, Invalid> {
+    fn close(&mut self) -> Result<JsonProgress, InvalidJson> {
         self.open.pop();
         self.end_of_value()
     }
 
-    fn end_of_value(&mut self) -> Result<Progress, Invalid> {
-        self.state = State::Next;
+    fn end_of_value(&mut self) -> Result<JsonProgress, InvalidJson> {
+        self.state = ScannerState::Next;
         Ok(if self.open.is_empty() {
-            Progress::Complete
+            JsonProgress::Complete
         } else {
-            Progress::More
+            JsonProgress::More
         })
     }
 }
@@ -218,12 +224,12 @@ impl Number {
 mod tests {
     use super::*;
 
-    fn scan(text: &str) -> Option<(String, Progress)> {
+    fn scan(text: &str) -> Option<(String, JsonProgress)> {
         let mut scanner = JsonScanner::new();
         let mut out = String::new();
-        let mut progress = Progress::More;
+        let mut progress = JsonProgress::More;
         for character in text.chars() {
-            if progress != Progress::More {
+            if progress != JsonProgress::More {
                 return None;
             }
             progress = scanner.push(character, &mut out).ok()?;
@@ -234,10 +240,13 @@ mod tests {
     #[test]
     fn whole_values_are_complete_and_prefixes_are_not() {
         let text = r#"{"a": [1, -2.5e+3, true, null, "x\"\u00e9", {}, []], "b": 0}"#;
-        assert_eq!(scan(text), Some((text.to_owned(), Progress::Complete)));
+        assert_eq!(scan(text), Some((text.to_owned(), JsonProgress::Complete)));
         for (end, _) in text.char_indices() {
             let (prefix, progress) = scan(&text[..end]).expect("a prefix is no fault");
-            assert_eq!((prefix.as_str(), progress), (&text[..end], Progress::More));
+            assert_eq!(
+                (prefix.as_str(), progress),
+                (&text[..end], JsonProgress::More)
+            );
         }
     }
 
@@ -245,7 +254,7 @@ mod tests {
     fn a_number_ends_before_what_follows() {
         assert_eq!(
             scan("12,"),
-            Some(("12".to_owned(), Progress::CompleteBefore))
+            Some(("12".to_owned(), JsonProgress::CompleteBefore))
         );
     }
 

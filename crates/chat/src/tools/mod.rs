@@ -9,10 +9,13 @@
 //! Arguments leave as they come in; together the fragments of a call are JSON. What looks like a
 //! call and turns out not to be one comes back as text, every character of it.
 
-mod call;
+mod call_body;
+mod call_sink;
 mod format;
 mod grammar;
 mod json;
+mod json_calls;
+mod named_call;
 mod parser;
 mod pythonic;
 

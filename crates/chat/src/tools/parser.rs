@@ -1,6 +1,9 @@
 //! Finds the calls in the text of an answer.
 
-use super::call::{Body, JsonCalls, NamedCall, Sink, Step};
+use super::call_body::CallBody;
+use super::call_sink::{BodyStep, CallSink};
+use super::json_calls::JsonCalls;
+use super::named_call::NamedCall;
 use super::pythonic::PythonicCalls;
 use super::{Tool, ToolEvent, ToolFormat};
 
@@ -10,19 +13,19 @@ use super::{Tool, ToolEvent, ToolFormat};
 /// the first call, between calls and after them is no text.
 pub struct ToolParser {
     format: ToolFormat,
-    state: State,
-    sink: Sink,
+    state: ParserState,
+    sink: CallSink,
     /// Blank space that is text if no call follows.
     blank: String,
     /// No text was found since the answer or the last call: here an opener may be bare.
     at_boundary: bool,
 }
 
-enum State {
+enum ParserState {
     /// The text ends in what may be the beginning of an opener.
     Text(String),
     Call {
-        body: Body,
+        body: CallBody,
         /// What was read since the last event, to be text after all if this is no call.
         raw: String,
         /// How much of `raw` is the opener: searching for another one goes on after it.
@@ -40,8 +43,8 @@ impl ToolParser {
         let is_bare = !format.bare_openers().is_empty();
         Self {
             format,
-            state: State::Text(String::new()),
-            sink: Sink::new(is_bare.then(names)),
+            state: ParserState::Text(String::new()),
+            sink: CallSink::new(is_bare.then(names)),
             blank: String::new(),
             at_boundary: true,
         }
@@ -58,42 +61,42 @@ impl ToolParser {
     /// Returns what was held back at the end of the answer. A call that the answer breaks off is
     /// ended if it has been announced, and text if not.
     pub fn finish(&mut self) -> Vec<ToolEvent> {
-        let state = std::mem::replace(&mut self.state, State::Text(String::new()));
+        let state = std::mem::replace(&mut self.state, ParserState::Text(String::new()));
         match state {
-            State::Text(held) => {
+            ParserState::Text(held) => {
                 if self.sink.calls() == 0 || !held.is_empty() {
                     self.emit_blank();
                 }
                 self.sink.text(&held);
             }
-            State::Call { raw, .. } => {
+            ParserState::Call { raw, .. } => {
                 self.sink.end();
                 // A comma without a call behind it is nothing.
                 if self.sink.calls() == 0 || raw.trim() != "," {
                     self.sink.text(&raw);
                 }
             }
-            State::Closer(_) => {}
+            ParserState::Closer(_) => {}
         }
         std::mem::take(&mut self.sink.events)
     }
 
     fn step(&mut self, character: char) {
         match &mut self.state {
-            State::Text(_) => self.step_text(character),
-            State::Closer(_) => self.step_closer(character),
-            State::Call { .. } => self.step_call(character),
+            ParserState::Text(_) => self.step_text(character),
+            ParserState::Closer(_) => self.step_closer(character),
+            ParserState::Call { .. } => self.step_call(character),
         }
     }
 
     fn step_call(&mut self, character: char) {
-        let State::Call { body, raw, opener } = &mut self.state else {
+        let ParserState::Call { body, raw, opener } = &mut self.state else {
             return;
         };
         raw.push(character);
         let calls = self.sink.calls();
         let step = body.step(character, &mut self.sink);
-        if step == Step::Failed {
+        if step == BodyStep::Failed {
             self.fail();
             return;
         }
@@ -102,14 +105,14 @@ impl ToolParser {
             raw.clear();
             *opener = 0;
         }
-        if step == Step::Done {
+        if step == BodyStep::Done {
             self.at_boundary = true;
-            self.state = State::Closer(String::new());
+            self.state = ParserState::Closer(String::new());
         }
     }
 
     fn step_text(&mut self, character: char) {
-        let State::Text(held) = &mut self.state else {
+        let ParserState::Text(held) = &mut self.state else {
             return;
         };
         if self.at_boundary && held.is_empty() {
@@ -128,7 +131,7 @@ impl ToolParser {
         held.push(character);
         let openers = self.format.openers();
         loop {
-            let State::Text(held) = &mut self.state else {
+            let ParserState::Text(held) = &mut self.state else {
                 return;
             };
             if let Some(opener) = openers.iter().find(|opener| **opener == held.as_str()) {
@@ -151,20 +154,20 @@ impl ToolParser {
     fn open(&mut self, opener: String, first: Option<char>) {
         let body = match self.format {
             ToolFormat::Hermes | ToolFormat::SmolLm | ToolFormat::GenericJson => {
-                Body::Json(JsonCalls::new(true))
+                CallBody::Json(JsonCalls::new(true))
             }
-            ToolFormat::Llama3Json => Body::Json(JsonCalls::new(false)),
-            ToolFormat::Llama3Pythonic => Body::Pythonic(PythonicCalls::new()),
-            ToolFormat::Mistral | ToolFormat::MistralArgs => Body::Mistral,
-            ToolFormat::Functionary => Body::Named(NamedCall::functionary()),
+            ToolFormat::Llama3Json => CallBody::Json(JsonCalls::new(false)),
+            ToolFormat::Llama3Pythonic => CallBody::Pythonic(PythonicCalls::new()),
+            ToolFormat::Mistral | ToolFormat::MistralArgs => CallBody::Mistral,
+            ToolFormat::Functionary => CallBody::Named(NamedCall::functionary()),
         };
         let raw = std::mem::take(&mut self.blank) + &opener;
-        self.state = State::Call {
+        self.state = ParserState::Call {
             body,
             opener: raw.len(),
             raw,
         };
-        if let (Some(first), State::Call { body, .. }) = (first, &mut self.state) {
+        if let (Some(first), ParserState::Call { body, .. }) = (first, &mut self.state) {
             let _ = body.step(first, &mut self.sink);
         }
     }
@@ -172,8 +175,8 @@ impl ToolParser {
     /// The call is none: its opener is text, and what follows is read again. Of a call that has
     /// been announced only the rest is text.
     fn fail(&mut self) {
-        let state = std::mem::replace(&mut self.state, State::Text(String::new()));
-        let State::Call { raw, opener, .. } = state else {
+        let state = std::mem::replace(&mut self.state, ParserState::Text(String::new()));
+        let ParserState::Call { raw, opener, .. } = state else {
             return;
         };
         self.sink.end();
@@ -185,7 +188,7 @@ impl ToolParser {
     }
 
     fn step_closer(&mut self, character: char) {
-        let State::Closer(read) = &mut self.state else {
+        let ParserState::Closer(read) = &mut self.state else {
             return;
         };
         read.push(character);
@@ -193,12 +196,12 @@ impl ToolParser {
         let text = read.trim_start();
         if closer.is_empty() || !closer.starts_with(text) {
             let read = std::mem::take(read);
-            self.state = State::Text(String::new());
+            self.state = ParserState::Text(String::new());
             for character in read.chars() {
                 self.step(character);
             }
         } else if text == closer {
-            self.state = State::Text(String::new());
+            self.state = ParserState::Text(String::new());
         }
     }
 

@@ -2,15 +2,16 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::call::{JsonCalls, Sink, Step};
+use super::call_sink::{BodyStep, CallSink};
+use super::json_calls::JsonCalls;
 
 /// A list of calls, from its `[` on. Each call is announced when its parenthesis closes: literals
 /// of Python have to be read whole to become JSON.
 pub(super) struct PythonicCalls {
-    state: State,
+    state: PythonicState,
 }
 
-enum State {
+enum PythonicState {
     Start,
     /// After `[` or a comma.
     Call {
@@ -34,54 +35,54 @@ struct CallText {
 impl PythonicCalls {
     pub(super) fn new() -> Self {
         Self {
-            state: State::Start,
+            state: PythonicState::Start,
         }
     }
 
-    pub(super) fn step(&mut self, character: char, sink: &mut Sink) -> Step {
+    pub(super) fn step(&mut self, character: char, sink: &mut CallSink) -> BodyStep {
         match &mut self.state {
-            State::Json(calls) => return calls.step(character, sink),
-            State::Inside(call) => {
+            PythonicState::Json(calls) => return calls.step(character, sink),
+            PythonicState::Inside(call) => {
                 if !call.push(character) {
-                    return Step::Failed;
+                    return BodyStep::Failed;
                 }
                 if call.depth > 0 || character != ')' {
-                    return Step::More;
+                    return BodyStep::More;
                 }
                 let Some((name, arguments)) = parse_call(&call.text) else {
-                    return Step::Failed;
+                    return BodyStep::Failed;
                 };
                 if !sink.knows(name) {
-                    return Step::Failed;
+                    return BodyStep::Failed;
                 }
                 sink.start(name, None);
                 sink.arguments(&Value::Object(arguments).to_string());
                 sink.end();
-                self.state = State::Next;
-                return Step::More;
+                self.state = PythonicState::Next;
+                return BodyStep::More;
             }
-            _ if character.is_whitespace() => return Step::More,
+            _ if character.is_whitespace() => return BodyStep::More,
             _ => {}
         }
         self.state = match (&self.state, character) {
-            (State::Start, '[') => State::Call { first: true },
-            (State::Call { first: true }, '{') => {
+            (PythonicState::Start, '[') => PythonicState::Call { first: true },
+            (PythonicState::Call { first: true }, '{') => {
                 let mut calls = JsonCalls::new(true);
                 let _ = calls.step('[', sink);
                 let step = calls.step('{', sink);
-                self.state = State::Json(calls);
+                self.state = PythonicState::Json(calls);
                 return step;
             }
-            (State::Call { .. }, first) if is_identifier_start(first) => {
+            (PythonicState::Call { .. }, first) if is_identifier_start(first) => {
                 let mut call = CallText::default();
                 call.push(first);
-                State::Inside(call)
+                PythonicState::Inside(call)
             }
-            (State::Next, ',') => State::Call { first: false },
-            (State::Next, ']') => return Step::Done,
-            _ => return Step::Failed,
+            (PythonicState::Next, ',') => PythonicState::Call { first: false },
+            (PythonicState::Next, ']') => return BodyStep::Done,
+            _ => return BodyStep::Failed,
         };
-        Step::More
+        BodyStep::More
     }
 }
 

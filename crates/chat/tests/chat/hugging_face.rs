@@ -249,6 +249,37 @@ fn bos_and_eos_come_from_the_files_beside_the_tokenizer() {
 }
 
 #[test]
+fn end_tokens_of_a_config_are_of_the_whole_or_else_of_the_text_part() {
+    let Pair { folder, .. } = pair(&sentencepiece(false));
+    let folder = folder.path();
+    let end_tokens = |config: &Value| {
+        write(folder, "config.json", config);
+        Tokenizer::from_folder(folder).map(|tokenizer| tokenizer.eos_token_ids().to_vec())
+    };
+    let text_part = json!({"eos_token_id": [4, 6]});
+    let of_part = end_tokens(&json!({"text_config": text_part, "eos_token_id": null}));
+    assert_eq!(of_part.unwrap(), [4, 6]);
+    let of_whole = end_tokens(&json!({"text_config": text_part, "eos_token_id": 7}));
+    assert_eq!(of_whole.unwrap(), [7]);
+    assert_eq!(end_tokens(&json!({})).unwrap(), [0; 0]);
+    let error = end_tokens(&json!({"eos_token_id": "</s>"})).unwrap_err();
+    assert!(
+        error.to_string().contains("config.json: eos_token_id"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_broken_generation_config_is_an_error_that_names_the_file() {
+    let Pair { folder, .. } = pair(&sentencepiece(false));
+    std::fs::write(folder.path().join("generation_config.json"), "{").unwrap();
+    let error = Tokenizer::from_folder(folder.path())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("generation_config.json: "), "{error}");
+}
+
+#[test]
 fn tokens_of_a_test_checkpoint_are_their_text() {
     let folder = matou_testkit::fixtures_dir().join("checkpoints/llama3");
     let tokenizer = Tokenizer::from_folder(&folder).unwrap();

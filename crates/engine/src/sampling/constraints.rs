@@ -1,6 +1,7 @@
 //! Which tokens can be chosen at all, and a thumb on the scale for some.
 
-use super::params::{InvalidParam, SamplingParams};
+use super::params::SamplingParams;
+use crate::error::InvalidParam;
 
 /// Makes tokens impossible: those banned, those not on the list of allowed ones, and stop tokens
 /// before `min_tokens`.

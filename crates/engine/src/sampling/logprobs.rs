@@ -3,7 +3,18 @@
 use matou_kernels::vector;
 
 use super::candidates::Candidates;
-use crate::request::TokenLogprobs;
+
+/// Log-probabilities of one position, of the model's own distribution: before temperature,
+/// penalties and all other samplers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TokenLogprobs {
+    /// Natural logarithm of the token's probability.
+    pub logprob: f32,
+    /// The token's place among all tokens, the most likely one's being 1.
+    pub rank: usize,
+    /// The most likely tokens with theirs, best first.
+    pub top: Vec<(u32, f32)>,
+}
 
 /// The log-probability of `token` under raw `logits`, its rank, and the `k` best tokens with theirs.
 /// The scratch space is overwritten.

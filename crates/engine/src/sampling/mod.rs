@@ -37,6 +37,7 @@ mod params;
 mod penalties;
 mod rng;
 mod sampler;
+mod sequence_tokens;
 mod structured;
 mod temperature;
 #[cfg(test)]
@@ -44,6 +45,8 @@ mod testing;
 mod truncation;
 mod xtc;
 
-pub use params::{InvalidParam, MirostatParams, SamplingParams};
-pub use sampler::{Context, Sampled, Sampler, Workspace};
+pub use logprobs::TokenLogprobs;
+pub use params::{MirostatParams, SamplingParams};
+pub use sampler::{Sampled, Sampler, Workspace};
+pub use sequence_tokens::SequenceTokens;
 pub use structured::{ConstraintFactory, OutputConstraint, TokenConstraint};

@@ -1,8 +1,7 @@
 //! What a request may ask of sampling, and which values make sense.
 
-use thiserror::Error;
-
 use super::structured::OutputConstraint;
+use crate::error::InvalidParam;
 
 /// How far a penalty can move a logit: beyond all that models say, and not so far that a temperature
 /// makes it infinite, which would exclude the token.
@@ -130,25 +129,6 @@ impl Default for SamplingParams {
             logprobs: None,
             prompt_logprobs: None,
             prompt_embedding: false,
-        }
-    }
-}
-
-/// A parameter with a value that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{param}: {message}")]
-pub struct InvalidParam {
-    /// The parameter's name in the API.
-    pub param: &'static str,
-    /// What is wrong with it.
-    pub message: String,
-}
-
-impl InvalidParam {
-    fn new(param: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            param,
-            message: message.into(),
         }
     }
 }

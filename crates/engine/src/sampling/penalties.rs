@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::params::{FARTHEST, SamplingParams};
-use super::sampler::Context;
+use super::sequence_tokens::SequenceTokens;
 
 /// Counts of the tokens that occurred in one sequence.
 #[derive(Debug, Default)]
@@ -16,8 +16,8 @@ struct TokenCounts {
 
 impl TokenCounts {
     /// Counts the tokens that came since the last call.
-    fn update(&mut self, context: Context<'_>) {
-        let Context {
+    fn update(&mut self, context: SequenceTokens<'_>) {
+        let SequenceTokens {
             token_ids,
             num_prompt_tokens,
         } = context;
@@ -58,7 +58,7 @@ impl Penalties {
         any.then_some(penalties)
     }
 
-    pub(super) fn apply(&mut self, context: Context<'_>, logits: &mut [f32]) {
+    pub(super) fn apply(&mut self, context: SequenceTokens<'_>, logits: &mut [f32]) {
         self.counts.update(context);
         for &(token, count) in &self.counts.counts {
             let logit = &mut logits[token as usize];
@@ -84,7 +84,7 @@ mod tests {
     use crate::sampling::testing::logits;
 
     /// The definitions, over the whole vocabulary.
-    fn reference(params: &SamplingParams, context: Context<'_>, logits: &mut [f32]) {
+    fn reference(params: &SamplingParams, context: SequenceTokens<'_>, logits: &mut [f32]) {
         let output = &context.token_ids[context.num_prompt_tokens..];
         for (token, logit) in logits.iter_mut().enumerate() {
             if context.token_ids.contains(&(token as u32)) {
@@ -119,7 +119,7 @@ mod tests {
         let mut penalties = Penalties::from_params(&params).unwrap();
         let tokens = [3, 9, 3, 7, 7, 20, 3, 9, 7, 41, 41, 41];
         for len in 5..tokens.len() {
-            let context = Context {
+            let context = SequenceTokens {
                 token_ids: &tokens[..len],
                 num_prompt_tokens: 5,
             };
@@ -141,7 +141,7 @@ mod tests {
             ..SamplingParams::default()
         };
         let mut logits = [f32::NEG_INFINITY; 3];
-        let context = Context {
+        let context = SequenceTokens {
             token_ids: &[1, 1],
             num_prompt_tokens: 0,
         };

@@ -5,16 +5,17 @@ use matou_kernels::vector;
 use super::candidates::{Candidates, draw_from_all};
 use super::constraints::{BannedSequences, LogitBias, TokenMask, contradiction};
 use super::dry::{Dry, DryScratch};
-use super::logprobs::token_logprobs;
+use super::logprobs::{TokenLogprobs, token_logprobs};
 use super::mirostat::Mirostat;
 use super::params::SamplingParams;
 use super::penalties::Penalties;
 use super::rng::{Draws, PositionRng};
+use super::sequence_tokens::SequenceTokens;
 use super::structured::GrammarMask;
 use super::temperature::Temperature;
 use super::truncation::Truncation;
 use super::xtc::Xtc;
-use crate::request::{GenerationError, TokenLogprobs};
+use crate::error::GenerationError;
 
 /// Scratch space for sampling, shared by all sequences: it grows to its size once.
 #[derive(Debug, Default)]
@@ -24,25 +25,6 @@ pub struct Workspace {
     raw_logits: Vec<f32>,
     spared_logits: Vec<f32>,
     dry: DryScratch,
-}
-
-/// The tokens of a sequence so far.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
-    /// Prompt and answer.
-    pub token_ids: &'a [u32],
-    /// How many of them are the prompt.
-    pub num_prompt_tokens: usize,
-}
-
-impl Context<'_> {
-    fn num_output_tokens(&self) -> usize {
-        self.token_ids.len() - self.num_prompt_tokens
-    }
-
-    fn output(&self) -> &[u32] {
-        &self.token_ids[self.num_prompt_tokens..]
-    }
 }
 
 /// A token that was chosen.
@@ -104,7 +86,7 @@ impl Sampler {
     pub fn sample(
         &mut self,
         logits: &mut [f32],
-        context: Context<'_>,
+        context: SequenceTokens<'_>,
         workspace: &mut Workspace,
     ) -> Result<Sampled, GenerationError> {
         if self.logprobs.is_some() {
@@ -158,7 +140,7 @@ impl Sampler {
     fn process_logits(
         &mut self,
         logits: &mut [f32],
-        context: Context<'_>,
+        context: SequenceTokens<'_>,
         workspace: &mut Workspace,
     ) {
         if let Some(mask) = &self.mask {
@@ -197,7 +179,7 @@ impl Sampler {
         &mut self,
         grammar: &mut GrammarMask,
         logits: &mut [f32],
-        context: Context<'_>,
+        context: SequenceTokens<'_>,
         workspace: &mut Workspace,
     ) -> Result<u32, GenerationError> {
         if let Some(token) = grammar.forced()?
@@ -288,7 +270,7 @@ impl Sampler {
     fn nothing_left(
         &self,
         logits: &[f32],
-        context: Context<'_>,
+        context: SequenceTokens<'_>,
         has_grammar: bool,
     ) -> GenerationError {
         if logits.iter().any(|logit| logit.is_nan()) {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::request::GenerationError;
+use crate::error::GenerationError;
 
 /// Where one answer is in its grammar.
 pub trait TokenConstraint: Send {
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::sampling::testing::{DRAWS, assert_drawn_from, drawn, logits, softmax};
-    use crate::sampling::{Context, MirostatParams, Sampler, SamplingParams, Workspace};
+    use crate::sampling::{MirostatParams, Sampler, SamplingParams, SequenceTokens, Workspace};
 
     /// Allows the same tokens at each position, and counts the masks it is asked for.
     #[derive(Clone, Default)]
@@ -266,7 +266,7 @@ mod tests {
             constraint: Some(OutputConstraint::new(Arc::new(Broken))),
             ..seeded()
         };
-        let context = Context {
+        let context = SequenceTokens {
             token_ids: &[0],
             num_prompt_tokens: 1,
         };

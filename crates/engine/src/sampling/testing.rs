@@ -1,6 +1,6 @@
 //! Distributions for the tests of the stages.
 
-use super::{Context, Sampler, SamplingParams, Workspace};
+use super::{Sampler, SamplingParams, SequenceTokens, Workspace};
 
 /// Logits like a model's: roughly normal, with a standard deviation of about 2.3.
 pub(super) fn logits(n: usize, seed: u64) -> Vec<f32> {
@@ -36,7 +36,7 @@ pub(super) fn drawn(params: &SamplingParams, logits: &[f32]) -> Vec<usize> {
     let tokens = vec![0; DRAWS];
     let mut counts = vec![0; logits.len()];
     for position in 0..DRAWS {
-        let context = Context {
+        let context = SequenceTokens {
             token_ids: &tokens[..position],
             num_prompt_tokens: 0,
         };

@@ -1,13 +1,54 @@
 //! An engine around a scripted model, and answers collected from its events.
 
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use matou_engine::{
     Engine, EngineConfig, EngineEvent, EngineHandle, EngineThread, FinishReason, Generation,
     GenerationRequest, SamplingParams, TokenLogprobs,
 };
-use matou_model::LanguageModel;
+use matou_model::{ForwardBatch, KvCacheDtype, LanguageModel, Logits, ModelError, ModelInfo};
 use matou_testkit::scripted::ScriptedModel;
+
+/// A model that takes a step only when it is told to, and runs freely once the other end is gone. What
+/// happens while a step runs can so be tested whatever the machine's speed.
+pub(crate) struct GatedModel {
+    model: ScriptedModel,
+    gate: Receiver<()>,
+}
+
+impl GatedModel {
+    /// Also gives what tells it. That waits while `ahead` steps have been told and not begun: with
+    /// none, until the step that is told begins.
+    pub(crate) fn new(model: ScriptedModel, ahead: usize) -> (Self, SyncSender<()>) {
+        let (steps, gate) = sync_channel(ahead);
+        (Self { model, gate }, steps)
+    }
+}
+
+impl LanguageModel for GatedModel {
+    fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+
+    fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize {
+        self.model.kv_block_bytes(dtype)
+    }
+
+    fn allocate_kv_cache(
+        &mut self,
+        num_blocks: usize,
+        dtype: KvCacheDtype,
+    ) -> Result<(), ModelError> {
+        self.model.allocate_kv_cache(num_blocks, dtype)
+    }
+
+    fn forward(&mut self, batch: &ForwardBatch) -> Result<Logits, ModelError> {
+        // An error says that the other end is gone.
+        let _ = self.gate.recv();
+        self.model.forward(batch)
+    }
+}
 
 /// A running engine.
 pub(crate) struct TestEngine {

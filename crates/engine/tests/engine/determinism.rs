@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use matou_engine::{EngineConfig, GenerationRequest, MirostatParams, SamplingParams};
 use matou_kernels::Isa;
-use matou_model::{KvCacheDtype, LanguageModel, LoadOptions, WeightFiles};
+use matou_model::{Checkpoint, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles};
 use matou_testkit::fixtures_dir;
 use matou_testkit::scripted::ScriptedModel;
 
@@ -371,7 +371,8 @@ fn real_model(file: &str, isa: Isa, threads: usize) -> Box<dyn LanguageModel> {
         isa: Some(isa),
         ..LoadOptions::default()
     };
-    matou_model::load(&weights, &options).expect("the fixture loads")
+    let checkpoint = Checkpoint::open(&weights).expect("the fixture opens");
+    checkpoint.load(&options).expect("the fixture loads")
 }
 
 /// What of a model's own computation must not matter: the threads that share it, and where the

@@ -8,7 +8,7 @@ use matou_engine::{
 };
 use matou_testkit::scripted::ScriptedModel;
 
-use crate::common::{TestEngine, answer, request};
+use crate::common::{GatedModel, TestEngine, answer, request};
 
 fn model() -> ScriptedModel {
     ScriptedModel::new(300)
@@ -168,8 +168,9 @@ fn dropping_a_generation_stops_the_work_within_a_step() {
 
 #[test]
 fn a_stopped_answer_ends_within_a_step_and_its_siblings_go_on() {
-    let model = model().with_latency(Duration::from_millis(2), Duration::ZERO);
-    let engine = TestEngine::start(model, EngineConfig::default());
+    let (model, steps) = GatedModel::new(model(), 100);
+    let engine = TestEngine::start_boxed(Box::new(model), EngineConfig::default());
+    steps.send(()).unwrap();
     let mut two = request(&[1; 40], 60, SamplingParams::default());
     two.n = 2;
     let mut generation = engine.submit(two);
@@ -181,6 +182,10 @@ fn a_stopped_answer_ends_within_a_step_and_its_siblings_go_on() {
                 lens[index] += 1;
                 if lens[1] == 3 {
                     generation.stop(1);
+                }
+                // The engine is never more than a step ahead of what is seen here.
+                if index == 0 {
+                    steps.send(()).unwrap();
                 }
             }
             EngineEvent::Finished { index, reason, .. } => reasons[index] = Some(reason),
@@ -214,18 +219,21 @@ fn an_answer_stopped_by_a_client_that_then_leaves_counts_as_stopped() {
 
 #[test]
 fn dropping_a_generation_stops_a_prompt_halfway() {
-    let model = model().with_latency(Duration::from_millis(5), Duration::ZERO);
+    let model = model();
     let steps = model.steps();
+    let (model, gate) = GatedModel::new(model, 0);
     let config = EngineConfig {
         max_num_batched_tokens: 64,
         ..EngineConfig::default()
     };
-    let engine = TestEngine::start(model, config);
+    let engine = TestEngine::start_boxed(Box::new(model), config);
     let generation = engine.submit(request(&[1; 3000], 5, SamplingParams::greedy()));
-    while steps.lock().unwrap().len() < 3 {
-        std::thread::sleep(Duration::from_millis(1));
+    for _ in 0..3 {
+        gate.send(()).unwrap();
     }
+    // The third has begun, and one more may have, which waits at the gate.
     drop(generation);
+    drop(gate);
     engine.wait_until_idle();
     let computed: usize = steps
         .lock()
@@ -234,7 +242,7 @@ fn dropping_a_generation_stops_a_prompt_halfway() {
         .map(|step| step.num_tokens)
         .sum();
     assert!(
-        computed <= 5 * 64,
+        computed <= 4 * 64,
         "{computed} of 3000 tokens were computed"
     );
 }
@@ -294,10 +302,8 @@ fn a_full_queue_refuses_the_surplus_and_serves_the_rest() {
         max_num_seqs: 8,
         ..EngineConfig::default()
     };
-    let engine = TestEngine::start(
-        model().with_latency(Duration::from_millis(1), Duration::ZERO),
-        config,
-    );
+    let (model, gate) = GatedModel::new(model(), 0);
+    let engine = TestEngine::start_boxed(Box::new(model), config);
     let results: Vec<_> = (0..500)
         .map(|i| {
             engine
@@ -305,6 +311,7 @@ fn a_full_queue_refuses_the_surplus_and_serves_the_rest() {
                 .submit(request(&[i % 300; 30], 5, SamplingParams::greedy()))
         })
         .collect();
+    drop(gate);
     let refused = results.iter().filter(|result| result.is_err()).count();
     assert!((1..=500 - 64).contains(&refused), "{refused} refused");
     for result in results {

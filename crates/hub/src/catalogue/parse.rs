@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{CatalogueEntry, CatalogueError, PypiSource, SamplingDefaults, Source};
+use super::entry::{CatalogueEntry, PypiSource, SamplingDefaults, Source};
+use crate::error::CatalogueError;
 use crate::model_ref::{HubRef, shard_names};
 
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! Downloads, against a model hub on this machine.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::{COMMIT, FakeHub, options, sha256};
 use matou_hub::{Catalogue, HubError, HubOptions, ModelFiles, ModelRef, resolve};
@@ -204,8 +204,9 @@ async fn a_gated_repository_needs_the_right_token() {
 
 #[tokio::test]
 async fn an_unreachable_hub_is_an_error_at_once() {
-    let (options, _folder) = options("http://127.0.0.1:1");
-    let start = Instant::now();
+    let (mut options, _folder) = options("http://127.0.0.1:1");
+    // Whoever tried again would wait for this.
+    options.retry_delay = Duration::from_secs(24 * 60 * 60);
     for model in ["hf:me/mine/m.gguf", "hf:me/mine"] {
         let message = failure(model, &options).await;
         assert!(
@@ -214,11 +215,6 @@ async fn an_unreachable_hub_is_an_error_at_once() {
         );
         assert!(message.contains("HF_ENDPOINT"), "{message}");
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
 }
 
 #[tokio::test]
@@ -291,10 +287,8 @@ async fn a_repository_in_hugging_face_layout_becomes_a_folder() {
             "{name}"
         );
     }
-    assert_eq!(
-        (files.defaults.temperature, files.defaults.top_p),
-        (Some(0.6), Some(0.9))
-    );
+    // Only the catalogue has defaults; what the files say is read with the tokenizer.
+    assert_eq!(files.defaults, None);
     hub.requests();
     assert_eq!(get("hf:me/mine", &options).await.unwrap(), files);
     assert_eq!(hub.requests(), [""; 0]);

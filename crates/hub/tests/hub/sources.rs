@@ -77,7 +77,7 @@ async fn the_first_source_that_works_is_used() {
         (files.name.as_str(), files.context_length),
         ("tiny", Some(64))
     );
-    assert_eq!(files.defaults.temperature, Some(0.5));
+    assert_eq!(files.defaults.unwrap().temperature, Some(0.5));
     assert_eq!(
         on_disk(catalogue.get("tiny").unwrap(), &options),
         Some(files.weights)

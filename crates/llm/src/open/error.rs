@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use matou_chat::{TemplateError, TokenizerError};
+use matou_chat::TextError;
 use matou_engine::EngineError;
 use matou_hub::{CatalogueError, HubError};
 use matou_model::ModelError;
@@ -51,23 +51,4 @@ pub enum OpenError {
     /// Loading has panicked: a fault of ours.
     #[error("loading the model failed: {0}")]
     Panicked(String),
-}
-
-/// What is wrong with the text side of a model.
-#[derive(Debug, Error)]
-pub enum TextError {
-    /// The tokenizer.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// The chat template.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// A file that tells the end tokens.
-    #[error("cannot read {}: {message}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
 }

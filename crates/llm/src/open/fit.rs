@@ -107,13 +107,14 @@ pub(super) fn check(
 
 #[cfg(test)]
 mod tests {
-    use matou_model::{LoadOptions, WeightFiles};
+    use matou_model::{Checkpoint, LoadOptions, WeightFiles};
 
     use super::*;
 
     fn summary() -> ModelSummary {
         let folder = matou_testkit::fixtures_dir().join("checkpoints/llama2");
-        ModelSummary::read(&WeightFiles::HuggingFace(folder), &LoadOptions::default()).unwrap()
+        let checkpoint = Checkpoint::open(&WeightFiles::HuggingFace(folder)).unwrap();
+        checkpoint.summary(&LoadOptions::default()).unwrap()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use matou_chat::TextSide;
 use matou_engine::{Engine, EngineConfig, EngineThread, SamplingParams};
 use matou_model::LanguageModel;
 use tracing::warn;
@@ -11,7 +12,6 @@ use super::error::OpenError;
 use super::kv_plan::{self, KvNeeds};
 use super::memory::{free_memory, human_bytes};
 use super::options::OpenOptions;
-use super::text::TextSide;
 use crate::llm::{Llm, ModelCard};
 
 /// A model in memory, without its KV cache, and what belongs to it.

@@ -11,18 +11,19 @@ mod memory;
 mod options;
 mod text;
 
+use matou_chat::GenerationConfig;
 use matou_engine::SamplingParams;
-use matou_hub::{Catalogue, HubOptions, ModelFiles};
-use matou_model::{DeviceChoice, GgufFile, LoadOptions, ModelSummary, Quantization, WeightFiles};
+use matou_hub::{Catalogue, HubOptions, ModelFiles, SamplingDefaults};
+use matou_model::{Checkpoint, DeviceChoice, LoadOptions, Quantization, WeightFiles};
 use tracing::info;
 
-pub use error::{OpenError, TextError};
+pub use error::OpenError;
 pub use fit::{DoesNotFit, Memory};
 pub use kv_plan::KvPlanError;
 pub use loaded::LoadedModel;
 pub use memory::human_bytes;
 pub use options::OpenOptions;
-pub use text::TextSide;
+pub use text::text_side;
 
 /// Tokens that there must be room for, where nobody says how long contexts are to be.
 const SHORTEST_CONTEXT: usize = 512;
@@ -67,61 +68,64 @@ pub fn weight_files(files: &ModelFiles) -> WeightFiles {
     }
 }
 
-/// The tokenizer and the template of a model.
-///
-/// # Errors
-///
-/// When they cannot be used.
-pub fn text_side(files: &ModelFiles) -> Result<TextSide, OpenError> {
-    let text = if files.is_gguf {
-        TextSide::from_gguf(&GgufFile::open(&files.weights)?)
-    } else {
-        TextSide::from_folder(&files.weights)
-    };
-    text.map_err(|source| OpenError::Text {
-        path: files.weights.clone(),
-        source,
-    })
-}
-
 /// Loads a model from its files, if it fits into memory.
 ///
 /// # Errors
 ///
 /// When the files cannot be read, or the model does not fit.
 pub fn load(files: ModelFiles, options: &OpenOptions) -> Result<LoadedModel, OpenError> {
-    let weights = weight_files(&files);
-    let text = text_side(&files)?;
-    let load_options = options.load_options();
-    check_fit(&weights, &load_options, options)?;
-    let model = matou_model::load(&weights, &load_options)?;
+    let checkpoint = Checkpoint::open(&weight_files(&files))?;
+    let text = text_side(&checkpoint)?;
+    check_fit(&checkpoint, options)?;
+    let model = checkpoint.load(&options.load_options())?;
+    let default_sampling = default_sampling(files.defaults.as_ref(), &text.generation);
     Ok(LoadedModel {
         name: files.name,
         model,
         text,
-        default_sampling: SamplingParams {
-            temperature: files.defaults.temperature.unwrap_or(1.0),
-            top_p: files.defaults.top_p.unwrap_or(1.0),
-            top_k: files.defaults.top_k,
-            min_p: files.defaults.min_p.unwrap_or(0.0),
-            repetition_penalty: files.defaults.repetition_penalty.unwrap_or(1.0),
-            ..SamplingParams::default()
-        },
+        default_sampling,
         context_length: files.context_length,
     })
 }
 
+/// Sampling of requests that do not say how: as the catalogue has it, or else as the model's makers.
+fn default_sampling(
+    catalogue: Option<&SamplingDefaults>,
+    makers: &GenerationConfig,
+) -> SamplingParams {
+    let (temperature, top_p, top_k, min_p, repetition_penalty) = match catalogue {
+        Some(entry) => (
+            entry.temperature,
+            entry.top_p,
+            entry.top_k,
+            entry.min_p,
+            entry.repetition_penalty,
+        ),
+        None => (
+            makers.temperature,
+            makers.top_p,
+            makers.top_k,
+            makers.min_p,
+            makers.repetition_penalty,
+        ),
+    };
+    SamplingParams {
+        temperature: temperature.unwrap_or(1.0),
+        top_p: top_p.unwrap_or(1.0),
+        top_k,
+        min_p: min_p.unwrap_or(0.0),
+        repetition_penalty: repetition_penalty.unwrap_or(1.0),
+        ..SamplingParams::default()
+    }
+}
+
 /// Says what memory a model will take, and refuses it where that is more than there is. On a GPU, the
 /// memory is another.
-fn check_fit(
-    weights: &WeightFiles,
-    load: &LoadOptions,
-    options: &OpenOptions,
-) -> Result<(), OpenError> {
+fn check_fit(checkpoint: &Checkpoint, options: &OpenOptions) -> Result<(), OpenError> {
     if !matches!(options.device, DeviceChoice::Auto | DeviceChoice::Cpu) {
         return Ok(());
     }
-    let summary = ModelSummary::read(weights, load)?;
+    let summary = checkpoint.summary(&options.load_options())?;
     // Without a length of its own, a context is made as long as memory allows.
     let tokens = options.max_model_len.unwrap_or(SHORTEST_CONTEXT);
     let tokens = tokens.min(summary.max_position_embeddings);
@@ -131,7 +135,7 @@ fn check_fit(
             quantize,
             ..options.load_options()
         };
-        let summary = ModelSummary::read(weights, &load).ok()?;
+        let summary = checkpoint.summary(&load).ok()?;
         Some((name.to_owned(), summary.weight_bytes))
     });
     // The names begin with the coarsest.

@@ -1,45 +1,57 @@
 //! A folder in Hugging Face's layout: which of its JSON files say what.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::ModelConfig;
-use super::huggingface::{RawConfig, TokenIds};
-use crate::error::{ModelError, Result};
+use super::huggingface::RawHuggingFaceConfig;
+use super::json_file::read_json;
+use super::model_config::ModelConfig;
+use crate::error::{ModelError, Result, invalid_config};
 use crate::weights::Method;
 
-/// `generation_config.json`, of which only the end tokens matter here.
-#[derive(Deserialize)]
-struct GenerationConfig {
-    eos_token_id: Option<TokenIds>,
+/// `config.json` of a folder, read but not understood yet: what its fields mean, and which there are,
+/// depends on the architecture.
+pub(crate) struct FolderConfig {
+    path: PathBuf,
+    /// The config of the text part.
+    text: Value,
+    method: Option<Method>,
 }
 
-impl ModelConfig {
-    /// Reads `config.json` of a folder, and `generation_config.json` where there is one: its set of
-    /// end tokens is the one that generation goes by. Also says how the weights were quantised.
-    pub(crate) fn from_folder(folder: &Path) -> Result<(Self, Option<Method>)> {
+impl FolderConfig {
+    /// Reads `config.json` of a folder, and how the weights were quantised.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("config.json");
         let json: Value = read_json(&path)?;
         let method = match Method::from_config(&path, &json)? {
             None => older_method(folder)?,
             method => method,
         };
-        let json = text_part(json);
-        let raw: RawConfig =
-            serde_json::from_value(json).map_err(|error| ModelError::InvalidFile {
-                path: path.clone(),
+        Ok(Self {
+            path,
+            text: text_part(json),
+            method,
+        })
+    }
+
+    /// The name of the architecture.
+    pub(crate) fn architecture(&self) -> Result<&str> {
+        self.text["architectures"][0].as_str().ok_or_else(|| {
+            let message = "is missing, or not a list of names".to_owned();
+            invalid_config(&self.path, "architectures", message)
+        })
+    }
+
+    /// The config, and how the weights were quantised.
+    pub(crate) fn into_config(self) -> Result<(ModelConfig, Option<Method>)> {
+        let raw: RawHuggingFaceConfig =
+            serde_json::from_value(self.text).map_err(|error| ModelError::InvalidFile {
+                path: self.path.clone(),
                 message: error.to_string(),
             })?;
-        let mut config = raw.into_config(&path)?;
-        let generation = folder.join("generation_config.json");
-        if generation.exists()
-            && let Some(ids) = read_json::<GenerationConfig>(&generation)?.eos_token_id
-        {
-            config.eos_token_ids = ids.into_vec();
-        }
-        Ok((config.validate(&path)?, method))
+        let config = raw.into_config(&self.path)?;
+        Ok((config.validate(&self.path)?, self.method))
     }
 }
 
@@ -76,25 +88,12 @@ fn text_part(mut json: Value) -> Value {
         _ => return json,
     };
     let mut text = json["text_config"].take();
-    // Both levels may have the tokens, and whether the head is tied.
-    for field in ["tie_word_embeddings", "bos_token_id", "eos_token_id"] {
-        if text[field].is_null() {
-            text[field] = json[field].take();
-        }
+    // Both levels may say whether the head is tied.
+    if text["tie_word_embeddings"].is_null() {
+        text["tie_word_embeddings"] = json["tie_word_embeddings"].take();
     }
     text["architectures"] = serde_json::json!([architecture]);
     text
-}
-
-pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(|source| ModelError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    serde_json::from_slice(&bytes).map_err(|error| ModelError::InvalidFile {
-        path: path.to_owned(),
-        message: error.to_string(),
-    })
 }
 
 #[cfg(test)]
@@ -107,36 +106,13 @@ mod tests {
     fn the_text_part_of_a_model_that_sees_is_a_config_of_its_own() {
         let text = text_part(json!({
             "architectures": ["Mistral3ForConditionalGeneration"],
-            "eos_token_id": 7,
             "text_config": {"model_type": "ministral3", "hidden_size": 8, "tie_word_embeddings": true},
             "tie_word_embeddings": false,
         }));
         assert_eq!(text["architectures"], json!(["Ministral3ForCausalLM"]));
-        assert_eq!(
-            (&text["hidden_size"], &text["eos_token_id"]),
-            (&json!(8), &json!(7))
-        );
+        assert_eq!(text["hidden_size"], json!(8));
         assert_eq!(text["tie_word_embeddings"], json!(true));
         let unknown = json!({"architectures": ["IdeficsForConditionalGeneration"]});
         assert_eq!(text_part(unknown.clone()), unknown);
-    }
-
-    #[test]
-    fn the_generation_config_has_the_last_word_on_end_tokens() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = matou_testkit::fixtures_dir().join("checkpoints/llama2/config.json");
-        std::fs::copy(source, folder.path().join("config.json")).unwrap();
-        let end_tokens = || {
-            ModelConfig::from_folder(folder.path())
-                .unwrap()
-                .0
-                .eos_token_ids
-        };
-        assert_eq!(end_tokens(), [2]);
-        let generation = folder.path().join("generation_config.json");
-        std::fs::write(&generation, r#"{"temperature": 0.6}"#).unwrap();
-        assert_eq!(end_tokens(), [2]);
-        std::fs::write(&generation, r#"{"eos_token_id": [5, 6]}"#).unwrap();
-        assert_eq!(end_tokens(), [5, 6]);
     }
 }

@@ -2,10 +2,9 @@
 
 use matou_kernels::{Format, dequantize};
 
-use super::rope::long_attention_factor;
-use super::{Llama4Scaling, ModelConfig, RopeParameters, RopeScaling, invalid};
-use crate::error::Result;
-use crate::registry;
+use super::model_config::{MAX_SIZE, ModelConfig};
+use super::rope::{Llama4Scaling, RopeParameters, RopeScaling, long_attention_factor};
+use crate::error::{Result, invalid_config};
 use crate::weights::{GgufArray, GgufFile, GgufValue};
 
 /// Every sixth layer of Gemma 3 sees the whole context.
@@ -33,7 +32,7 @@ impl ModelConfig {
         if let Some(value_length) = keys.optional_size("attention.value_length")?
             && value_length != head_dim
         {
-            return Err(invalid(
+            return Err(invalid_config(
                 path,
                 &keys.name("attention.value_length"),
                 format!("is {value_length}, unlike the keys' {head_dim}, which is not supported"),
@@ -86,14 +85,23 @@ impl ModelConfig {
             final_logit_softcapping: keys
                 .number("final_logit_softcapping")
                 .map(|value| value as f32),
-            bos_token_id: token_id(file, "bos_token_id"),
-            eos_token_ids: ["eos_token_id", "eot_token_id", "eom_token_id"]
-                .into_iter()
-                .filter_map(|key| token_id(file, key))
-                .collect(),
         }
         .validate(path)
     }
+}
+
+/// The name of the architecture, which the names of the other keys begin with.
+pub(crate) fn architecture(file: &GgufFile) -> Result<&str> {
+    file.metadata()
+        .get("general.architecture")
+        .and_then(GgufValue::as_str)
+        .ok_or_else(|| {
+            invalid_config(
+                file.path(),
+                "general.architecture",
+                "is missing or no string".to_owned(),
+            )
+        })
 }
 
 /// Lookups of `{architecture}.key`.
@@ -104,21 +112,9 @@ struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     fn new(file: &'a GgufFile) -> Result<Self> {
-        let architecture = file
-            .metadata()
-            .get("general.architecture")
-            .and_then(GgufValue::as_str)
-            .ok_or_else(|| {
-                invalid(
-                    file.path(),
-                    "general.architecture",
-                    "is missing or no string".to_owned(),
-                )
-            })?;
-        registry::check(architecture)?;
         Ok(Self {
             file,
-            architecture: architecture.to_owned(),
+            architecture: architecture(file)?.to_owned(),
         })
     }
 
@@ -135,8 +131,9 @@ impl<'a> Keys<'a> {
     }
 
     fn size(&self, key: &str) -> Result<usize> {
-        self.optional_size(key)?
-            .ok_or_else(|| invalid(self.file.path(), &self.name(key), "is missing".to_owned()))
+        self.optional_size(key)?.ok_or_else(|| {
+            invalid_config(self.file.path(), &self.name(key), "is missing".to_owned())
+        })
     }
 
     /// A size; some writers state one for each layer, which is fine if they are all the same.
@@ -154,7 +151,7 @@ impl<'a> Keys<'a> {
             .and_then(|size| usize::try_from(size).ok())
             .map(Some)
             .ok_or_else(|| {
-                invalid(
+                invalid_config(
                     self.file.path(),
                     &self.name(key),
                     "is not one size for all layers".to_owned(),
@@ -197,7 +194,7 @@ fn sliding_layers(keys: &Keys<'_>, layers: usize) -> Result<Vec<bool>> {
 
 /// False for every `interval`th layer, true for the others.
 fn all_but_every(interval: usize, layers: usize) -> Vec<bool> {
-    (1..=layers.min(super::MAX_SIZE))
+    (1..=layers.min(MAX_SIZE))
         .map(|layer| !layer.is_multiple_of(interval))
         .collect()
 }
@@ -209,11 +206,6 @@ fn sliding_rope(keys: &Keys<'_>, rope: &RopeParameters) -> Option<RopeParameters
         scaling: RopeScaling::Default,
         ..rope.clone()
     })
-}
-
-fn token_id(file: &GgufFile, key: &str) -> Option<u32> {
-    let value = file.metadata().get(&format!("tokenizer.ggml.{key}"))?;
-    u32::try_from(value.as_u64()?).ok()
 }
 
 fn rope(file: &GgufFile, keys: &Keys<'_>, head_dim: usize) -> Result<RopeParameters> {
@@ -245,7 +237,7 @@ fn rope(file: &GgufFile, keys: &Keys<'_>, head_dim: usize) -> Result<RopeParamet
         },
         (None, None | Some("none" | "linear"), None) => RopeScaling::Default,
         (None, other, _) => {
-            return Err(invalid(
+            return Err(invalid_config(
                 file.path(),
                 &keys.name("rope.scaling.type"),
                 format!(
@@ -293,7 +285,8 @@ const SHORT_FACTORS: &str = "rope_factors_short.weight";
 
 fn long_scaling(file: &GgufFile, keys: &Keys<'_>) -> Result<RopeScaling> {
     let factors = |name: &str| {
-        factors(file, name)?.ok_or_else(|| invalid(file.path(), name, "is missing".to_owned()))
+        factors(file, name)?
+            .ok_or_else(|| invalid_config(file.path(), name, "is missing".to_owned()))
     };
     let original = keys.size("rope.scaling.original_context_length")? as f64;
     let stretched = keys.size("context_length")? as f64 / original;
@@ -313,7 +306,7 @@ fn factors(file: &GgufFile, name: &str) -> Result<Option<Vec<f32>>> {
         return Ok(None);
     };
     let (Format::F32, bytes) = file.data(name, tensor)? else {
-        return Err(invalid(
+        return Err(invalid_config(
             file.path(),
             name,
             format!("has type {}, not F32", tensor.type_name()),
@@ -321,13 +314,13 @@ fn factors(file: &GgufFile, name: &str) -> Result<Option<Vec<f32>>> {
     };
     let mut factors = vec![0.0; bytes.len() / size_of::<f32>()];
     dequantize(Format::F32, bytes, &mut factors)
-        .map_err(|error| invalid(file.path(), name, error.to_string()))?;
+        .map_err(|error| invalid_config(file.path(), name, error.to_string()))?;
     match factors
         .iter()
         .all(|factor| factor.is_finite() && *factor > 0.0)
     {
         true => Ok(Some(factors)),
-        false => Err(invalid(
+        false => Err(invalid_config(
             file.path(),
             name,
             "has factors that are not positive".to_owned(),

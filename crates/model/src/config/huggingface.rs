@@ -5,14 +5,13 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::rope::RawRope;
-use super::{ModelConfig, invalid};
-use crate::error::Result;
-use crate::registry;
+use super::model_config::{MAX_SIZE, ModelConfig};
+use super::rope::{RawRope, RopeParameters};
+use crate::error::{Result, invalid_config};
 
 /// The fields that matter, as written. `None` stands for both missing and `null`.
 #[derive(Deserialize)]
-pub(super) struct RawConfig {
+pub(super) struct RawHuggingFaceConfig {
     architectures: Option<Vec<String>>,
     vocab_size: Option<usize>,
     hidden_size: Option<usize>,
@@ -51,39 +50,19 @@ pub(super) struct RawConfig {
     query_pre_attn_scalar: Option<f32>,
     attn_logit_softcapping: Option<f32>,
     final_logit_softcapping: Option<f32>,
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<TokenIds>,
 }
 
-/// One token id, or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum TokenIds {
-    One(u32),
-    Several(Vec<u32>),
-}
-
-impl TokenIds {
-    pub(super) fn into_vec(self) -> Vec<u32> {
-        match self {
-            Self::One(id) => vec![id],
-            Self::Several(ids) => ids,
-        }
-    }
-}
-
-impl RawConfig {
+impl RawHuggingFaceConfig {
     pub(super) fn into_config(self, path: &Path) -> Result<ModelConfig> {
         let required = |field: &str, value: Option<usize>| {
-            value.ok_or_else(|| invalid(path, field, "is missing".to_owned()))
+            value.ok_or_else(|| invalid_config(path, field, "is missing".to_owned()))
         };
         let architecture = self
             .architectures
             .as_ref()
             .and_then(|names| names.first())
-            .ok_or_else(|| invalid(path, "architectures", "is missing".to_owned()))?
+            .ok_or_else(|| invalid_config(path, "architectures", "is missing".to_owned()))?
             .clone();
-        registry::check(&architecture)?;
         let hidden_size = required("hidden_size", self.hidden_size)?;
         let heads = required("num_attention_heads", self.num_attention_heads)?;
         let layers = required("num_hidden_layers", self.num_hidden_layers)?;
@@ -132,11 +111,6 @@ impl RawConfig {
             query_pre_attn_scalar: self.query_pre_attn_scalar,
             attn_logit_softcapping: self.attn_logit_softcapping,
             final_logit_softcapping: self.final_logit_softcapping,
-            bos_token_id: self.bos_token_id,
-            eos_token_ids: self
-                .eos_token_id
-                .map(TokenIds::into_vec)
-                .unwrap_or_default(),
             architecture,
         })
     }
@@ -149,7 +123,7 @@ impl RawConfig {
                 .map(|layer_type| match layer_type.as_str() {
                     "sliding_attention" => Ok(true),
                     "full_attention" => Ok(false),
-                    other => Err(invalid(
+                    other => Err(invalid_config(
                         path,
                         "layer_types",
                         format!("has {other:?}; supported: full_attention, sliding_attention"),
@@ -157,7 +131,7 @@ impl RawConfig {
                 })
                 .collect();
         }
-        let layers = layers.min(super::MAX_SIZE);
+        let layers = layers.min(MAX_SIZE);
         let pattern = self.sliding_window_pattern.or(self._sliding_window_pattern);
         Ok(match (pattern, self.max_window_layers) {
             (Some(pattern), _) if pattern > 0 => (1..=layers)
@@ -174,7 +148,7 @@ impl RawConfig {
     fn rope_layers(&self, layers: usize) -> Vec<bool> {
         match (&self.no_rope_layers, self.no_rope_layer_interval) {
             (Some(flags), _) => flags.iter().map(|&flag| flag != 0).collect(),
-            (None, Some(interval)) if interval > 0 => (1..=layers.min(super::MAX_SIZE))
+            (None, Some(interval)) if interval > 0 => (1..=layers.min(MAX_SIZE))
                 .map(|layer| !layer.is_multiple_of(interval))
                 .collect(),
             _ => Vec::new(),
@@ -186,11 +160,11 @@ impl RawConfig {
         &self,
         path: &Path,
         max_position: usize,
-    ) -> Result<(super::RopeParameters, Option<super::RopeParameters>)> {
+    ) -> Result<(RopeParameters, Option<RopeParameters>)> {
         let theta = self.rope_theta.unwrap_or(10_000.0);
         let parse = |value: &Value| -> Result<RawRope> {
             let mut raw: RawRope = serde_json::from_value(value.clone())
-                .map_err(|error| invalid(path, "rope_scaling", error.to_string()))?;
+                .map_err(|error| invalid_config(path, "rope_scaling", error.to_string()))?;
             raw.partial_rotary_factor = raw.partial_rotary_factor.or(self.partial_rotary_factor);
             raw.original_max_position_embeddings = raw
                 .original_max_position_embeddings
@@ -238,7 +212,7 @@ mod tests {
             config.extend(fields);
         }
         let path = Path::new("config.json");
-        let raw: RawConfig = serde_json::from_value(config).unwrap();
+        let raw: RawHuggingFaceConfig = serde_json::from_value(config).unwrap();
         raw.into_config(path).unwrap().validate(path).unwrap()
     }
 
@@ -256,11 +230,7 @@ mod tests {
             (10_000.0, &RopeScaling::Default)
         );
         assert_eq!(windows(&config), [None; 4]);
-        assert!(
-            !config.tie_word_embeddings
-                && !config.attention_bias
-                && config.eos_token_ids.is_empty()
-        );
+        assert!(!config.tie_word_embeddings && !config.attention_bias);
     }
 
     #[test]
@@ -284,15 +254,6 @@ mod tests {
             RopeScaling::Llama3 { factor: 8.0, .. }
         ));
         assert!(others.iter().all(|other| *other == first));
-    }
-
-    #[test]
-    fn end_tokens_are_one_or_several() {
-        assert_eq!(config(json!({"eos_token_id": 2})).eos_token_ids, [2]);
-        assert_eq!(
-            config(json!({"eos_token_id": [2, 7]})).eos_token_ids,
-            [2, 7]
-        );
     }
 
     #[test]

@@ -5,17 +5,16 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::folder::read_json;
-use super::{Llama4Scaling, ModelConfig, RopeParameters, RopeScaling, invalid};
-use crate::error::Result;
+use super::json_file::read_json;
+use super::model_config::{MAX_SIZE, ModelConfig};
+use super::rope::{Llama4Scaling, RopeParameters, RopeScaling};
+use crate::error::{Result, invalid_config};
 
 /// The name of the file.
 pub(crate) const PARAMS_FILE: &str = "params.json";
 
 /// Longest context of models that do not say.
 const DEFAULT_CONTEXT: usize = 32_768;
-/// Token that ends a text, in all of Mistral's vocabularies; 1 begins it.
-const EOS: u32 = 2;
 
 /// The fields that matter, as written.
 #[derive(Deserialize)]
@@ -75,7 +74,7 @@ impl ModelConfig {
 impl Params {
     fn into_config(self, path: &Path) -> Result<ModelConfig> {
         let required = |field: &str, value: Option<usize>| {
-            value.ok_or_else(|| invalid(path, field, "is missing".to_owned()))
+            value.ok_or_else(|| invalid_config(path, field, "is missing".to_owned()))
         };
         let hidden_size = required("dim", self.dim)?;
         let heads = required("n_heads", self.n_heads)?;
@@ -116,8 +115,6 @@ impl Params {
             },
             num_local_experts: experts,
             num_experts_per_tok: per_token,
-            bos_token_id: Some(1),
-            eos_token_ids: vec![EOS],
             ..ModelConfig::default()
         })
     }
@@ -158,12 +155,12 @@ fn windows(path: &Path, window: Option<&Value>, layers: usize) -> Result<Vec<boo
     let mut sizes = list.iter().filter(|size| !size.is_null());
     let first = sizes.next();
     if sizes.any(|size| Some(size) != first) {
-        return Err(invalid(
+        return Err(invalid_config(
             path,
             "sliding_window",
             "has windows of several sizes, which is not supported".to_owned(),
         ));
     }
     let slides = list.iter().map(|size| !size.is_null());
-    Ok(slides.cycle().take(layers.min(super::MAX_SIZE)).collect())
+    Ok(slides.cycle().take(layers.min(MAX_SIZE)).collect())
 }

@@ -7,8 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::invalid;
-use crate::error::Result;
+use crate::error::{Result, invalid_config};
 
 /// How one layer's queries and keys are rotated.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -115,11 +114,15 @@ impl RopeParameters {
 
     pub(super) fn validate(&self, path: &Path, head_dim: usize) -> Result<()> {
         if !self.theta.is_finite() || self.theta <= 0.0 {
-            return Err(invalid(path, "rope_theta", format!("is {}", self.theta)));
+            return Err(invalid_config(
+                path,
+                "rope_theta",
+                format!("is {}", self.theta),
+            ));
         }
         let rotary_dim = self.rotary_dim(head_dim);
         if rotary_dim == 0 || rotary_dim > head_dim || !rotary_dim.is_multiple_of(2) {
-            return Err(invalid(
+            return Err(invalid_config(
                 path,
                 "partial_rotary_factor",
                 format!("makes {rotary_dim} of a head's {head_dim} dimensions rotate"),
@@ -133,7 +136,7 @@ impl RopeParameters {
             let (count, wanted) = (factors.len(), rotary_dim / 2);
             let message =
                 format!("has {count} factors for {wanted} frequencies, or some are not positive");
-            Err(invalid(path, field, message))
+            Err(invalid_config(path, field, message))
         };
         match &self.scaling {
             RopeScaling::Factors { factors, .. } => check("rope_freqs.weight", factors),
@@ -173,7 +176,7 @@ pub(super) struct RawRope {
 /// Factors that must be there.
 fn factors(path: &Path, field: &str, factors: Option<Vec<f32>>) -> Result<Vec<f32>> {
     factors.ok_or_else(|| {
-        invalid(
+        invalid_config(
             path,
             &format!("rope_scaling.{field}"),
             "is missing".to_owned(),
@@ -204,7 +207,7 @@ impl RawRope {
             value
                 .filter(|value| value.is_finite() && *value > 0.0)
                 .ok_or_else(|| {
-                    invalid(
+                    invalid_config(
                         path,
                         &format!("rope_scaling.{field}"),
                         "must be a positive number".to_owned(),
@@ -265,7 +268,7 @@ impl RawRope {
                 )?,
             },
             other => {
-                return Err(invalid(
+                return Err(invalid_config(
                     path,
                     "rope_scaling.rope_type",
                     format!(

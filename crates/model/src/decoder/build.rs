@@ -220,7 +220,5 @@ fn info(config: &ModelConfig, loader: &Loader<'_>) -> ModelInfo {
         parameters: tally.parameters,
         weight_bytes: tally.memory_bytes,
         quantization: tally.main_format().to_owned(),
-        bos_token_id: config.bos_token_id,
-        eos_token_ids: config.eos_token_ids.clone(),
     }
 }

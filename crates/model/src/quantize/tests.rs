@@ -4,8 +4,8 @@ use safetensors::SafeTensors;
 
 use super::*;
 
-fn target(name: &str, layers: usize, tied: bool) -> Target {
-    Target {
+fn target(name: &str, layers: usize, tied: bool) -> TargetFormats {
+    TargetFormats {
         dense: None,
         quantization: Some(name.parse().unwrap()),
         layers,
@@ -116,8 +116,9 @@ fn mixes_keep_the_head_and_the_finer_matrices() {
 fn what_was_fp8_is_packed_as_told_or_else_as_its_source_says() {
     let name = "model.layers.0.mlp.up_proj.weight";
     let mut target = target("q4_0", 2, false);
-    let format =
-        |target: &Target, columns| target.format_of(name, Format::F32, Some(Format::Q8_0), columns);
+    let format = |target: &TargetFormats, columns| {
+        target.format_of(name, Format::F32, Some(Format::Q8_0), columns)
+    };
     assert_eq!(format(&target, 64), Format::Q4_0);
     target.quantization = None;
     assert_eq!(format(&target, 64), Format::Q8_0);

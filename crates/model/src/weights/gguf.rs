@@ -39,11 +39,11 @@ pub struct GgufFile {
     metadata: GgufMetadata,
     tensors: BTreeMap<String, GgufTensor>,
     /// In the shards' order; never empty.
-    shards: Vec<Shard>,
+    shards: Vec<GgufShard>,
 }
 
 #[derive(Debug)]
-struct Shard {
+struct GgufShard {
     path: PathBuf,
     map: FileMap,
 }
@@ -176,7 +176,7 @@ impl GgufFile {
         if shard == 0 {
             self.metadata = metadata;
         }
-        self.shards.push(Shard {
+        self.shards.push(GgufShard {
             path: path.to_owned(),
             map,
         });

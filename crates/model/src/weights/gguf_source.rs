@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::rows::deinterleave_attention;
 use super::{GgufFile, TensorInfo, TensorSource, TensorView};
@@ -17,7 +18,7 @@ const INTERLEAVED: [&str; 4] = ["llama", "granite", "mistral3", "smollm3"];
 /// A GGUF file read under Hugging Face names.
 #[derive(Debug)]
 pub(crate) struct GgufSource {
-    file: GgufFile,
+    file: Arc<GgufFile>,
     interleaved: bool,
     heads: usize,
     kv_heads: usize,
@@ -25,7 +26,12 @@ pub(crate) struct GgufSource {
 
 impl GgufSource {
     /// Wraps a file of an architecture with so many heads of queries, and of keys and values.
-    pub(crate) fn new(file: GgufFile, architecture: &str, heads: usize, kv_heads: usize) -> Self {
+    pub(crate) fn new(
+        file: Arc<GgufFile>,
+        architecture: &str,
+        heads: usize,
+        kv_heads: usize,
+    ) -> Self {
         Self {
             file,
             interleaved: INTERLEAVED.contains(&architecture),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
+
 use super::bytes::ByteReader;
 use crate::error::Result;
 
@@ -125,6 +127,21 @@ impl GgufValue {
         }
     }
 
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Unsigned(value) => (*value).into(),
+            Self::Signed(value) => (*value).into(),
+            Self::Float(value) => (*value).into(),
+            Self::Bool(value) => (*value).into(),
+            Self::String(text) => text.as_str().into(),
+            Self::Array(GgufArray::Unsigned(values)) => values.as_slice().into(),
+            Self::Array(GgufArray::Signed(values)) => values.as_slice().into(),
+            Self::Array(GgufArray::Float(values)) => values.as_slice().into(),
+            Self::Array(GgufArray::Bool(values)) => values.as_slice().into(),
+            Self::Array(GgufArray::String(values)) => values.as_slice().into(),
+        }
+    }
+
     /// An array of floats.
     pub fn as_f64s(&self) -> Option<&[f64]> {
         match self {
@@ -147,6 +164,16 @@ impl GgufMetadata {
     /// All keys with their values, in the keys' order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &GgufValue)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The entries whose keys begin with `prefix`, as JSON: for readers that need not know this
+    /// format. Floats that JSON has no number for are `null`.
+    pub fn to_json(&self, prefix: &str) -> Map<String, Value> {
+        let entries = self.0.range(prefix.to_owned()..);
+        let entries = entries.take_while(|(key, _)| key.starts_with(prefix));
+        entries
+            .map(|(key, value)| (key.clone(), value.to_json()))
+            .collect()
     }
 
     /// Reads `count` key-value pairs.

@@ -56,7 +56,7 @@ pub(crate) struct TensorInfo {
 }
 
 /// Weights of one model, by the names they have on Hugging Face.
-pub(crate) trait TensorSource {
+pub(crate) trait TensorSource: Send + Sync {
     /// The tensor of that name, if there is one.
     fn get(&self, name: &str) -> Result<Option<TensorView<'_>>>;
 

@@ -54,13 +54,13 @@ pub(super) struct RawTensor<'a> {
 #[derive(Debug)]
 pub(crate) struct SafetensorsSource {
     folder: PathBuf,
-    shards: Vec<Shard>,
+    shards: Vec<SafetensorsShard>,
     /// The shard that each tensor is in.
     locations: BTreeMap<String, usize>,
 }
 
 #[derive(Debug)]
-struct Shard {
+struct SafetensorsShard {
     map: FileMap,
     metadata: Metadata,
     /// Offset of the tensors' data in the file.
@@ -188,7 +188,7 @@ impl SafetensorsSource {
                 ));
             }
         }
-        self.shards.push(Shard {
+        self.shards.push(SafetensorsShard {
             map,
             metadata,
             data_start: 8 + header_len,

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use matou_model::{
-    DeviceChoice, KvCacheDtype, LoadOptions, ModelSummary, Quantization, WeightFiles,
-};
+use matou_model::{Checkpoint, DeviceChoice, KvCacheDtype, LoadOptions, Quantization, WeightFiles};
 use matou_testkit::fixtures_dir;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
@@ -173,7 +171,10 @@ fn the_text_part_of_a_model_that_sees_agrees_with_the_reference() {
         let mut model = Harness::huggingface(folder.path(), &options(DeviceChoice::Cpu));
         check_runs(&mut model, &goldens("mistral-v0.3"), true);
         let weights = WeightFiles::HuggingFace(folder.path().to_owned());
-        let summary = ModelSummary::read(&weights, &options(DeviceChoice::Cpu)).unwrap();
+        let summary = Checkpoint::open(&weights)
+            .unwrap()
+            .summary(&options(DeviceChoice::Cpu))
+            .unwrap();
         assert_eq!(summary.parameters, model.model.info().parameters);
     }
 }
@@ -271,8 +272,9 @@ fn a_summary_says_what_loading_will_take() {
     let prequantized = ["gptq", "awq", "fp8-blocks"]
         .map(|name| WeightFiles::HuggingFace(fixtures_dir().join("prequantized").join(name)));
     for weights in folders.iter().chain(&files).chain(&prequantized) {
+        let checkpoint = Checkpoint::open(weights).unwrap();
         for options in [&options(DeviceChoice::Cpu), &quantized] {
-            let summary = ModelSummary::read(weights, options).unwrap();
+            let summary = checkpoint.summary(options).unwrap();
             let model = Harness::new(weights, options).model;
             let info = model.info();
             assert_eq!(summary.parameters, info.parameters, "{weights:?}");

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use matou_model::{
-    BLOCK_SIZE, DeviceChoice, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
-    load,
+    BLOCK_SIZE, Checkpoint, DeviceChoice, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions,
+    WeightFiles,
 };
 use matou_testkit::fixtures_dir;
 use safetensors::SafeTensors;
@@ -70,7 +70,9 @@ pub(crate) struct Harness {
 
 impl Harness {
     pub(crate) fn new(weights: &WeightFiles, options: &LoadOptions) -> Self {
-        let mut model = load(weights, options).unwrap();
+        let mut model = Checkpoint::open(weights)
+            .and_then(|checkpoint| checkpoint.load(options))
+            .unwrap();
         model
             .allocate_kv_cache(NUM_BLOCKS, KvCacheDtype::F32)
             .unwrap();

@@ -6,7 +6,8 @@
 
 use std::path::Path;
 
-use super::{TemplateError, TemplateSource};
+use super::error::TemplateError;
+use super::source::TemplateSource;
 use crate::tokenizer::{TEKKEN_FILE, tekken_version, versioned_file};
 
 /// Brings messages into the shape that the formats start from.

@@ -91,7 +91,7 @@ fn mirostat_brings_the_mean_surprise_to_its_target() {
 fn greedy_takes_the_best_token_after_bias_and_penalties() {
     let mut workspace = Workspace::default();
     let mut sample = |params: &SamplingParams, tokens: &[u32]| {
-        let context = Context {
+        let context = SequenceTokens {
             token_ids: tokens,
             num_prompt_tokens: 1,
         };
@@ -136,7 +136,7 @@ fn greedy_takes_the_best_token_after_bias_and_penalties() {
 
 #[test]
 fn no_strength_of_a_penalty_excludes_every_token() {
-    let context = Context {
+    let context = SequenceTokens {
         token_ids: &[0, 1, 0, 1, 0],
         num_prompt_tokens: 1,
     };
@@ -179,7 +179,7 @@ fn log_probabilities_are_those_before_all_stages() {
         logprobs: Some(3),
         ..seeded()
     };
-    let context = Context {
+    let context = SequenceTokens {
         token_ids: &[1, 2, 3],
         num_prompt_tokens: 2,
     };
@@ -206,7 +206,7 @@ fn impossible_and_broken_rows_are_errors() {
         },
     ] {
         for (row, message) in [(f32::NEG_INFINITY, "excluded"), (f32::NAN, "not numbers")] {
-            let context = Context {
+            let context = SequenceTokens {
                 token_ids: &[0],
                 num_prompt_tokens: 1,
             };

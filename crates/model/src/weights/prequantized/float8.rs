@@ -7,7 +7,8 @@
 use matou_kernels::Format;
 
 use super::super::TensorView;
-use super::{Module, RawTensor};
+use super::super::safetensors::RawTensor;
+use super::module::QuantizedModule;
 use crate::error::Result;
 
 /// What the scale of `weight` may be called: DeepSeek's and Qwen's, compressed-tensors', Mistral's.
@@ -24,7 +25,7 @@ pub(super) fn is_scale(name: &str) -> bool {
 
 /// The weights of a module, times their scales.
 pub(super) fn dequantize(
-    module: &Module<'_>,
+    module: &QuantizedModule<'_>,
     weight: RawTensor<'_>,
 ) -> Result<TensorView<'static>> {
     let &[rows, columns] = weight.shape else {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::TensorView;
 use super::four_bit::{FourBit, Groups};
-use super::{Module, Words};
+use super::module::{QuantizedModule, Words};
 use crate::error::{ModelError, Result};
 
 /// A method whose weights are spread over several tensors.
@@ -33,7 +33,7 @@ const PER_WORD: usize = 8;
 
 /// `quantization_config`, of which each method fills other fields.
 #[derive(Deserialize)]
-struct RawConfig {
+struct RawQuantizationConfig {
     quant_method: Option<String>,
     bits: Option<u32>,
     w_bit: Option<u32>,
@@ -62,7 +62,7 @@ impl Method {
             field: "quantization_config".to_owned(),
             message,
         };
-        let raw: RawConfig =
+        let raw: RawQuantizationConfig =
             serde_json::from_value(field.clone()).map_err(|error| refused(error.to_string()))?;
         let bits = raw.bits.or(raw.w_bit).unwrap_or(4);
         let method = raw.quant_method.as_deref().unwrap_or_default();
@@ -122,7 +122,7 @@ impl Method {
     /// Shape and format of the matrix, told at its codes; the other parts are nothing of their own.
     pub(super) fn describe(
         &self,
-        module: &Module<'_>,
+        module: &QuantizedModule<'_>,
         part: &str,
     ) -> Result<Option<([usize; 2], Format)>> {
         Ok(match (self, part) {
@@ -143,7 +143,10 @@ impl Method {
     }
 
     /// The matrix of a module; `None` if it is not quantised.
-    pub(super) fn unpack(&self, module: &Module<'_>) -> Result<Option<TensorView<'static>>> {
+    pub(super) fn unpack(
+        &self,
+        module: &QuantizedModule<'_>,
+    ) -> Result<Option<TensorView<'static>>> {
         match self {
             Self::Gptq { zeros_less_one } => gptq(module, u8::from(*zeros_less_one)),
             Self::Awq => awq(module),
@@ -160,7 +163,7 @@ struct Scales {
 }
 
 impl Scales {
-    fn read(module: &Module<'_>, part: &str) -> Result<Self> {
+    fn read(module: &QuantizedModule<'_>, part: &str) -> Result<Self> {
         match module.floats(part)? {
             Some((values, &[rows, columns])) => Ok(Self {
                 values: values.into_iter().map(f16::from_f32).collect(),
@@ -178,7 +181,7 @@ impl Scales {
 }
 
 /// Inputs of each of `groups` groups.
-fn group_size(module: &Module<'_>, inputs: usize, groups: usize) -> Result<usize> {
+fn group_size(module: &QuantizedModule<'_>, inputs: usize, groups: usize) -> Result<usize> {
     match inputs.checked_div(groups) {
         Some(size) if size > 0 && size * groups == inputs => Ok(size),
         _ => Err(module.invalid(format!("{groups} groups of {inputs} inputs"))),
@@ -186,7 +189,7 @@ fn group_size(module: &Module<'_>, inputs: usize, groups: usize) -> Result<usize
 }
 
 /// Refuses parts that do not fit each other.
-fn check(module: &Module<'_>, fits: bool, what: &str) -> Result<()> {
+fn check(module: &QuantizedModule<'_>, fits: bool, what: &str) -> Result<()> {
     if fits {
         return Ok(());
     }
@@ -195,7 +198,7 @@ fn check(module: &Module<'_>, fits: bool, what: &str) -> Result<()> {
 
 /// `qweight [inputs / 8, outputs]`, `qzeros [groups, outputs / 8]`, `scales [groups, outputs]`, and
 /// perhaps `g_idx [inputs]`.
-fn gptq(module: &Module<'_>, less: u8) -> Result<Option<TensorView<'static>>> {
+fn gptq(module: &QuantizedModule<'_>, less: u8) -> Result<Option<TensorView<'static>>> {
     if module.part("qweight")?.is_none() {
         return Ok(None);
     }
@@ -227,7 +230,11 @@ fn gptq(module: &Module<'_>, less: u8) -> Result<Option<TensorView<'static>>> {
 }
 
 /// `g_idx`, whose entries must be groups.
-fn listed_groups(module: &Module<'_>, inputs: usize, groups: usize) -> Result<Option<Vec<usize>>> {
+fn listed_groups(
+    module: &QuantizedModule<'_>,
+    inputs: usize,
+    groups: usize,
+) -> Result<Option<Vec<usize>>> {
     let Some(raw) = module.part("g_idx")? else {
         return Ok(None);
     };
@@ -248,7 +255,7 @@ fn listed_groups(module: &Module<'_>, inputs: usize, groups: usize) -> Result<Op
 }
 
 /// `qweight [inputs, outputs / 8]`, `qzeros [groups, outputs / 8]`, `scales [groups, outputs]`.
-fn awq(module: &Module<'_>) -> Result<Option<TensorView<'static>>> {
+fn awq(module: &QuantizedModule<'_>) -> Result<Option<TensorView<'static>>> {
     if module.part("qweight")?.is_none() {
         return Ok(None);
     }
@@ -276,7 +283,7 @@ fn awq(module: &Module<'_>) -> Result<Option<TensorView<'static>>> {
 
 /// `weight_packed [outputs, inputs / 8]`, `weight_scale [outputs, groups]`, and perhaps
 /// `weight_zero_point [outputs / 8, groups]`.
-fn packed(module: &Module<'_>) -> Result<Option<TensorView<'static>>> {
+fn packed(module: &QuantizedModule<'_>) -> Result<Option<TensorView<'static>>> {
     if module.part("weight_packed")?.is_none() {
         return Ok(None);
     }

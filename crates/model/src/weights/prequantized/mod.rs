@@ -8,6 +8,7 @@
 mod float8;
 mod four_bit;
 mod method;
+mod module;
 #[cfg(test)]
 mod tests;
 
@@ -17,9 +18,10 @@ use matou_kernels::Format;
 use safetensors::tensor::Dtype;
 
 pub(crate) use self::method::Method;
-use super::safetensors::{RawTensor, SafetensorsSource, float_format};
+use self::module::QuantizedModule;
+use super::safetensors::{SafetensorsSource, float_format};
 use super::{TensorInfo, TensorSource, TensorView};
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 
 /// Safetensors of which some are quantised.
 pub(crate) struct PrequantizedSource {
@@ -27,87 +29,10 @@ pub(crate) struct PrequantizedSource {
     method: Option<Method>,
 }
 
-/// The parts of one quantised matrix.
-struct Module<'a> {
-    files: &'a SafetensorsSource,
-    name: &'a str,
-}
-
 impl PrequantizedSource {
     /// Reads `files` as `method` has it; FP8 weights are recognised without.
     pub(crate) fn new(files: SafetensorsSource, method: Option<Method>) -> Self {
         Self { files, method }
-    }
-}
-
-impl<'a> Module<'a> {
-    /// A part of the module, such as `scales`.
-    fn part(&self, part: &str) -> Result<Option<RawTensor<'a>>> {
-        self.files.raw(&format!("{}.{part}", self.name))
-    }
-
-    /// A part that must be there.
-    fn required(&self, part: &str) -> Result<RawTensor<'a>> {
-        self.part(part)?.ok_or_else(|| ModelError::MissingTensor {
-            name: format!("{}.{part}", self.name),
-            path: self.files.path().to_owned(),
-        })
-    }
-
-    /// A part in 32-bit words.
-    fn words(&self, part: &str) -> Result<Words<'a>> {
-        let raw = self.required(part)?;
-        match (raw.dtype, raw.shape) {
-            (Dtype::I32 | Dtype::U32, &[rows, columns]) => Ok(Words {
-                rows,
-                columns,
-                bytes: raw.bytes,
-            }),
-            _ => Err(self.invalid(format!(
-                "{part} has type {:?} and shape {:?}, not rows of 32-bit integers",
-                raw.dtype, raw.shape
-            ))),
-        }
-    }
-
-    /// A part in floats of any precision, with its shape.
-    fn floats(&self, part: &str) -> Result<Option<(Vec<f32>, &'a [usize])>> {
-        let Some(raw) = self.part(part)? else {
-            return Ok(None);
-        };
-        let format = float_format(&format!("{}.{part}", self.name), raw.dtype)?;
-        let mut values = vec![0.0; raw.shape.iter().product()];
-        matou_kernels::dequantize(format, raw.bytes, &mut values)
-            .map_err(|error| self.invalid(error.to_string()))?;
-        Ok(Some((values, raw.shape)))
-    }
-
-    fn invalid(&self, message: String) -> ModelError {
-        ModelError::InvalidFile {
-            path: self.files.path().to_owned(),
-            message: format!("{}: {message}", self.name),
-        }
-    }
-}
-
-/// A matrix of 32-bit words, little-endian.
-struct Words<'a> {
-    rows: usize,
-    columns: usize,
-    bytes: &'a [u8],
-}
-
-impl Words<'_> {
-    /// The word at a place, which must be inside.
-    fn at(&self, row: usize, column: usize) -> u32 {
-        let at = 4 * (row * self.columns + column);
-        let bytes = self.bytes[at..at + 4].as_array().expect("four bytes");
-        u32::from_le_bytes(*bytes)
-    }
-
-    /// The four bits at place `nibble` of a word.
-    fn nibble(&self, row: usize, column: usize, nibble: usize) -> u8 {
-        (self.at(row, column) >> (4 * nibble) & 15) as u8
     }
 }
 
@@ -168,7 +93,7 @@ impl PrequantizedSource {
     /// The tensor of exactly that name.
     fn find(&self, name: &str) -> Result<Option<TensorView<'_>>> {
         if let Some(module) = name.strip_suffix(".weight") {
-            let module = Module {
+            let module = QuantizedModule {
                 files: &self.files,
                 name: module,
             };
@@ -210,7 +135,7 @@ impl PrequantizedSource {
             && let Some((module, part)) = name.rsplit_once('.')
             && method.has_part(part)
         {
-            let module = Module {
+            let module = QuantizedModule {
                 files: &self.files,
                 name: module,
             };

@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::*;
-use crate::config::ModelConfig;
+use crate::config::FolderConfig;
 use crate::weights::HUGGING_FACE;
 
 fn folder(name: &str) -> PathBuf {
@@ -18,7 +18,9 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn open(name: &str) -> PrequantizedSource {
-    let (_, method) = ModelConfig::from_folder(&folder(name)).unwrap();
+    let (_, method) = FolderConfig::read(&folder(name))
+        .and_then(FolderConfig::into_config)
+        .unwrap();
     let files = SafetensorsSource::open(&folder(name), HUGGING_FACE).unwrap();
     PrequantizedSource::new(files, method)
 }
@@ -130,7 +132,10 @@ fn the_method_may_stand_in_a_file_of_its_own() {
     let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     let method = config["quantization_config"].take();
     fs::write(target.join("config.json"), config.to_string()).unwrap();
-    let method_of = |folder| ModelConfig::from_folder(folder).unwrap().1;
+    let method_of = |folder| {
+        let config = FolderConfig::read(folder).and_then(FolderConfig::into_config);
+        config.unwrap().1
+    };
     assert_eq!(method_of(target), None);
     fs::write(target.join("quantize_config.json"), method.to_string()).unwrap();
     let expected = Method::Gptq {

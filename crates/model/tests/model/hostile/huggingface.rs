@@ -131,7 +131,6 @@ fn bad_configs_are_errors_that_name_the_field() {
             json!(["linear_attention", "x"]),
             "`layer_types` has \"linear_attention\"",
         ),
-        ("eos_token_id", json!("</s>"), "TokenIds"),
     ];
     for (field, value, expected) in cases {
         let spoilt = Spoilt::new();

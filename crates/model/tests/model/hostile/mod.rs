@@ -4,7 +4,7 @@
 mod gguf;
 mod huggingface;
 
-use matou_model::{DeviceChoice, LanguageModel, LoadOptions, ModelError, WeightFiles, load};
+use matou_model::{Checkpoint, DeviceChoice, LanguageModel, LoadOptions, ModelError, WeightFiles};
 
 fn load_on_cpu(weights: &WeightFiles) -> Result<Box<dyn LanguageModel>, ModelError> {
     let options = LoadOptions {
@@ -12,7 +12,7 @@ fn load_on_cpu(weights: &WeightFiles) -> Result<Box<dyn LanguageModel>, ModelErr
         threads: Some(1),
         ..LoadOptions::default()
     };
-    load(weights, &options)
+    Checkpoint::open(weights)?.load(&options)
 }
 
 /// The message of an error that must be one.

@@ -27,7 +27,7 @@ pub(super) enum TokenKind {
 
 /// All tokens by id. Ids without a token (holes in a `tokenizer.json`) have an empty text.
 #[derive(Debug)]
-pub(super) struct Vocabulary {
+pub(super) struct TokenTable {
     texts: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, u32>,
     /// Every token's bytes, end to end; token `i` is `bytes[starts[i]..starts[i + 1]]`.
@@ -36,7 +36,7 @@ pub(super) struct Vocabulary {
     control: Vec<bool>,
 }
 
-impl Vocabulary {
+impl TokenTable {
     /// From all tokens in the order of their ids. Of tokens with the same text, the first has it.
     pub(super) fn new<'a>(
         tokens: impl IntoIterator<Item = (&'a str, TokenKind)>,
@@ -176,7 +176,7 @@ mod tests {
             ("<｜end｜>", TokenKind::Control),
             ("é", TokenKind::UserDefined),
         ];
-        let vocabulary = Vocabulary::new(tokens, Spelling::ByteLevel);
+        let vocabulary = TokenTable::new(tokens, Spelling::ByteLevel);
         assert_eq!(vocabulary.bytes(0).unwrap(), " é".as_bytes());
         assert_eq!(vocabulary.bytes(1).unwrap(), "<｜end｜>".as_bytes());
         assert_eq!(vocabulary.bytes(2).unwrap(), "é".as_bytes());
