@@ -6,7 +6,6 @@ mod crates;
 mod modules;
 mod names;
 mod rust_source;
-mod until_merged;
 
 use std::fs;
 use std::path::PathBuf;

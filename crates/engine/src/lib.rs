@@ -33,7 +33,7 @@ mod request;
 pub mod sampling;
 mod scheduler;
 mod sequence;
-pub mod stats;
+mod stats;
 
 pub use config::{EngineConfig, EngineError};
 pub use engine::{Engine, EngineThread};

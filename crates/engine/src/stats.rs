@@ -3,25 +3,25 @@
 use crate::request::FinishReason;
 
 /// Bounds in seconds for times a person waits: queue, first token, whole request.
-pub const REQUEST_SECONDS: &[f64] = &[
+pub(crate) const REQUEST_SECONDS: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
     20.0, 40.0, 80.0, 160.0, 640.0,
 ];
 
 /// Bounds in seconds for the time between two tokens.
-pub const TOKEN_SECONDS: &[f64] = &[
+pub(crate) const TOKEN_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
     5.0,
 ];
 
 /// Bounds for the length of a prompt or an answer, in tokens.
-pub const TOKENS: &[f64] = &[
+pub(crate) const TOKENS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0,
     20_000.0, 50_000.0, 100_000.0,
 ];
 
 /// Bounds for numbers of tokens or sequences in a step.
-pub const BATCH_SIZES: &[f64] = &[
+pub(crate) const BATCH_SIZES: &[f64] = &[
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0,
 ];
 

@@ -1,6 +1,6 @@
 //! Writes Lark.
 
-use super::{Expr, Rules};
+use super::expr::{Expr, Rules};
 use crate::lark::literal;
 
 pub(super) fn write(rules: &Rules) -> String {

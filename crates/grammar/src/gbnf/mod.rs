@@ -9,33 +9,11 @@
 //!
 //! The notation is that of `grammars/README.md` and `src/llama-grammar.cpp` of llama.cpp.
 
+mod expr;
 mod lark;
 mod parser;
 
 use crate::GrammarError;
-
-/// What is on the right of a rule.
-#[derive(Clone, Debug, PartialEq)]
-enum Expr {
-    Literal(String),
-    Class {
-        negated: bool,
-        /// First and last character, inclusive.
-        ranges: Vec<(char, char)>,
-    },
-    AnyChar,
-    /// Index of the rule.
-    Rule(usize),
-    /// A token by name or id, in angle brackets.
-    Token(String),
-    Sequence(Vec<Expr>),
-    Alternatives(Vec<Expr>),
-    Repeat {
-        inner: Box<Expr>,
-        min: u32,
-        max: Option<u32>,
-    },
-}
 
 /// The same grammar in Lark, starting at `start`.
 ///
@@ -49,10 +27,4 @@ pub(crate) fn to_lark(source: &str) -> Result<String, GrammarError> {
             kind: "GBNF grammar",
             reason,
         })
-}
-
-/// Rules by index, and which of them is `root`.
-struct Rules {
-    bodies: Vec<Expr>,
-    root: usize,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Expr, Rules};
+use super::expr::{Expr, Rules};
 
 type Result<T> = std::result::Result<T, String>;
 

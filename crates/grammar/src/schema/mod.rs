@@ -62,12 +62,5 @@ const WHITESPACE: &str = r"\x20|\r?\n[\x20\t]{0,64}";
 /// `"\u0061"` would get past a schema for `a`.
 const ESCAPES: &str = "nrbtf\\\"";
 
-/// Above this, the recursion of the compiler outgrows its stack.
-const MAX_SUBSCHEMAS: usize = 20_000;
-/// `serde_json` reads no text that nests deeper.
-const MAX_DEPTH: usize = 128;
-/// Each pair of patterns is tested for overlap.
-const MAX_PATTERNS: usize = 32;
-
 #[cfg(test)]
 mod tests;

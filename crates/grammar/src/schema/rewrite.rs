@@ -10,8 +10,14 @@ use super::keywords::{
 use super::path::{element, escape, member};
 use super::references::{References, Resource};
 use super::rules::{self, Result, Step, admits, invalid, unsupported};
-use super::{MAX_DEPTH, MAX_PATTERNS, MAX_SUBSCHEMAS};
 use crate::GrammarError;
+
+/// Above this, the recursion of the compiler outgrows its stack.
+const MAX_SUBSCHEMAS: usize = 20_000;
+/// `serde_json` reads no text that nests deeper.
+const MAX_DEPTH: usize = 128;
+/// Each pair of patterns is tested for overlap.
+const MAX_PATTERNS: usize = 32;
 
 /// The whole schema, with every definition that it uses in `$defs` of the root.
 pub(super) fn rewrite(schema: &Value) -> Result<Value> {
