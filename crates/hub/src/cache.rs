@@ -9,9 +9,9 @@
 //! .locks/models--owner--name/<etag>.lock
 //! ```
 //!
-//! hf-hub's own `download_file` fills the same layout, but starts a broken download afresh, gives up
-//! on a lock after ten seconds, and does not check what arrived before other programs see it. So
-//! files are placed here, after their digest was checked, and hf-hub brings the bytes.
+//! hf-hub's own `download` fills the same layout, but gives up on a lock after five seconds and does
+//! not check what arrived before other programs see it. So files are placed here, after their digest
+//! was checked.
 
 use std::fs::{File, TryLockError};
 use std::io;

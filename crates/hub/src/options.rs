@@ -9,7 +9,7 @@ use crate::error::HubError;
 /// [`HubOptions::from_env`]; nothing else in this crate looks at it.
 #[derive(Debug, Clone)]
 pub struct HubOptions {
-    /// Address of the model hub (`HF_ENDPOINT`); `None` is hf-hub's own default.
+    /// Address of the model hub (`HF_ENDPOINT`); `None` is Hugging Face's own.
     pub endpoint: Option<String>,
     /// Access token (`HF_TOKEN`, `HF_TOKEN_PATH`, or the file `token` in `HF_HOME`).
     pub token: Option<String>,

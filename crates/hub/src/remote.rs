@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use hf_hub::{HFClient, HFError};
+use hf_hub::api::RepoInfo;
+use hf_hub::api::tokio::{Api, ApiBuilder, ApiRepo};
+use hf_hub::{Cache, Repo, RepoType};
+use reqwest::header::RANGE;
 use reqwest::redirect::Policy;
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
 use crate::cache::{RepoCache, is_commit};
 use crate::error::{SourceError, root_cause};
@@ -26,12 +29,18 @@ use crate::verify::{HashingFile, Sha256, Verified};
 /// Attempts in a row that bring no byte before a download is given up.
 const ATTEMPTS: u32 = 3;
 
+/// Where models come from if nothing else is said.
+const ENDPOINT: &str = "https://huggingface.co";
+
 /// Longest silence of a connection before it counts as broken.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection to the model hub.
+/// A connection to the model hub. hf-hub knows the hub's addresses and answers; its requests are
+/// carried by clients of ours, because its own has no limits of time.
 pub(crate) struct Hub<'a> {
-    client: HFClient,
+    api: Api,
+    endpoint: &'a str,
+    client: reqwest::Client,
     /// Stays on the hub itself, because the headers that describe a file are on the answer that
     /// redirects to its storage, and not on the storage's.
     metadata_client: reqwest::Client,
@@ -51,19 +60,12 @@ impl<'a> Hub<'a> {
         if options.offline {
             return Err(SourceError::Offline);
         }
-        let mut builder = HFClient::builder()
-            .client(http_client(options, Policy::default())?)
-            .cache_dir(&options.hub_cache)
-            .retry_max_attempts(0);
-        if let Some(endpoint) = &options.endpoint {
-            builder = builder.endpoint(endpoint);
-        }
-        if let Some(token) = &options.token {
-            builder = builder.token(token);
-        }
-        let client = builder
+        let endpoint = options.endpoint.as_deref().unwrap_or(ENDPOINT);
+        let api = ApiBuilder::from_cache(Cache::new(options.hub_cache.clone()))
+            .with_endpoint(endpoint.trim_end_matches('/').to_owned())
+            .with_token(None)
             .build()
-            .map_err(|error| SourceError::Protocol(error.to_string()))?;
+            .map_err(|error| SourceError::Protocol(root_cause(&error)))?;
         let stay = Policy::custom(|attempt| {
             let from = attempt.previous().last().map(Url::origin);
             let stays = from == Some(attempt.url().origin()) && attempt.previous().len() < 10;
@@ -74,7 +76,9 @@ impl<'a> Hub<'a> {
             }
         });
         Ok(Self {
-            client,
+            api,
+            endpoint,
+            client: http_client(options, Policy::default())?,
             metadata_client: http_client(options, stay)?,
             options,
         })
@@ -82,16 +86,14 @@ impl<'a> Hub<'a> {
 
     /// Paths of the files that a repository holds.
     pub(crate) async fn list(&self, hub: &HubRef) -> Result<Vec<String>, SourceError> {
-        let (owner, name) = hf_hub::split_id(&hub.repo);
-        let info = self
-            .client
-            .model(owner, name)
-            .info()
-            .revision(hub.revision())
-            .send()
-            .await;
-        let info = info.map_err(|error| self.explain(error, hub))?;
-        let siblings = info.siblings.unwrap_or_default().into_iter();
+        let request = self.repo(hub, hub.revision()).info_request().build();
+        let request = request.map_err(|_| self.no_address())?;
+        let request = RequestBuilder::from_parts(self.client.clone(), request);
+        let answer = self.send(request, hub, None).await?.bytes().await;
+        let answer = answer.map_err(|error| self.unreachable(&error))?;
+        let info: RepoInfo = serde_json::from_slice(&answer)
+            .map_err(|error| SourceError::Protocol(error.to_string()))?;
+        let siblings = info.siblings.into_iter();
         Ok(siblings
             .map(|sibling| sibling.rfilename)
             .filter(|path| is_relative_path(path))
@@ -201,24 +203,22 @@ impl<'a> Hub<'a> {
         target: &mut HashingFile,
         progress: &mut Progress,
     ) -> Result<(), SourceError> {
-        let (owner, name) = hf_hub::split_id(&hub.repo);
-        let repo = self.client.model(owner, name);
-        let request = repo
-            .download_file_stream()
-            .filename(file)
-            .revision(&remote.commit);
-        let opened = request.range(target.len()..remote.size).send().await;
-        let (length, mut stream) = opened.map_err(|error| self.explain(error, hub))?;
+        let url = self.file_url(hub, &remote.commit, file)?;
+        let range = format!("bytes={}-{}", target.len(), remote.size.saturating_sub(1));
+        let request = self.client.get(url).header(RANGE, range);
+        let opened = self.send(request, hub, Some(file)).await?;
+        let is_part = opened.status() == StatusCode::PARTIAL_CONTENT;
+        let mut stream = opened.bytes_stream();
         let local = |error| SourceError::Io {
             path: PathBuf::from(file),
             source: error,
         };
-        if target.len() > 0 && length == Some(remote.size) {
+        if target.len() > 0 && !is_part {
             // The server ignored the range and sends everything.
             target.restart().map_err(local)?;
         }
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| self.explain(error, hub))?;
+            let chunk = chunk.map_err(|error| self.unreachable(&error))?;
             if target.len() + chunk.len() as u64 > remote.size {
                 target.restart().map_err(local)?;
                 let problem = format!("{file} is longer than the {} bytes announced", remote.size);
@@ -232,20 +232,9 @@ impl<'a> Hub<'a> {
     }
 
     async fn metadata(&self, hub: &HubRef, file: &str) -> Result<FileMetadata, SourceError> {
-        let mut request = self.metadata_client.head(self.file_url(hub, file)?);
-        if let Some(token) = &self.options.token {
-            request = request.bearer_auth(token);
-        }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
-        if !status.is_success() && !status.is_redirection() {
-            let message = header(&response, "x-error-message");
-            let code = header(&response, "x-error-code");
-            return Err(self.refusal(status, code.as_deref(), message, hub, Some(file)));
-        }
+        let url = self.file_url(hub, hub.revision(), file)?;
+        let request = self.metadata_client.head(url);
+        let response = self.send(request, hub, Some(file)).await?;
         let missing = |name: &str| SourceError::Protocol(format!("no {name} for {file}"));
         let etag = header(&response, "x-linked-etag").or_else(|| header(&response, "etag"));
         let etag = etag.ok_or_else(|| missing("ETag"))?;
@@ -272,24 +261,47 @@ impl<'a> Hub<'a> {
         Ok(FileMetadata { etag, commit, size })
     }
 
-    fn file_url(&self, hub: &HubRef, file: &str) -> Result<Url, SourceError> {
-        let wrong = || {
-            SourceError::Protocol(format!(
-                "`{}` is no address of a hub",
-                self.client.endpoint()
-            ))
-        };
-        let mut url = Url::parse(self.client.endpoint()).map_err(|_| wrong())?;
-        let path = hub
-            .repo
-            .split('/')
-            .chain(["resolve", hub.revision()])
-            .chain(file.split('/'));
+    fn repo(&self, hub: &HubRef, revision: &str) -> ApiRepo {
+        let (repo, revision) = (hub.repo.clone(), revision.to_owned());
+        self.api
+            .repo(Repo::with_revision(repo, RepoType::Model, revision))
+    }
+
+    /// hf-hub's address of a revision, and below it the file's path, whose characters it would not
+    /// escape.
+    fn file_url(&self, hub: &HubRef, revision: &str, file: &str) -> Result<Url, SourceError> {
+        let root = self.repo(hub, revision).url("");
+        let mut url = Url::parse(&root).map_err(|_| self.no_address())?;
         url.path_segments_mut()
-            .map_err(|()| wrong())?
+            .map_err(|()| self.no_address())?
             .pop_if_empty()
-            .extend(path);
+            .extend(file.split('/'));
         Ok(url)
+    }
+
+    /// Sends a request about `file`, or about the whole repository; the answer is no refusal.
+    async fn send(
+        &self,
+        mut request: RequestBuilder,
+        hub: &HubRef,
+        file: Option<&str>,
+    ) -> Result<Response, SourceError> {
+        if let Some(token) = &self.options.token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await;
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() || status.is_redirection() {
+            return Ok(response);
+        }
+        let message = header(&response, "x-error-message");
+        let code = header(&response, "x-error-code");
+        Err(self.refusal(status, code.as_deref(), message, hub, file))
+    }
+
+    fn no_address(&self) -> SourceError {
+        SourceError::Protocol(format!("`{}` is no address of a hub", self.endpoint))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> SourceError {
@@ -305,46 +317,9 @@ impl<'a> Hub<'a> {
             format!("no answer within {} s", seconds(READ_TIMEOUT))
         };
         SourceError::Unreachable {
-            endpoint: self.client.endpoint().to_owned(),
+            endpoint: self.endpoint.to_owned(),
             cause,
         }
-    }
-
-    /// What an error of hf-hub means for the user.
-    fn explain(&self, error: HFError, hub: &HubRef) -> SourceError {
-        let context = match error {
-            HFError::Request { source, .. } => return self.unreachable(&source),
-            HFError::Io(source) => {
-                return SourceError::Io {
-                    path: self.options.hub_cache.clone(),
-                    source,
-                };
-            }
-            HFError::Http { context }
-            | HFError::AuthRequired { context }
-            | HFError::Forbidden { context }
-            | HFError::RateLimited { context, .. }
-            | HFError::RepoNotFound {
-                context: Some(context),
-                ..
-            }
-            | HFError::RevisionNotFound {
-                context: Some(context),
-                ..
-            }
-            | HFError::EntryNotFound {
-                context: Some(context),
-                ..
-            } => context,
-            other => return SourceError::Protocol(other.to_string()),
-        };
-        self.refusal(
-            context.status,
-            context.error_code.as_deref(),
-            context.server_message,
-            hub,
-            None,
-        )
     }
 
     fn refusal(
