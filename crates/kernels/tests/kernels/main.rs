@@ -1,0 +1,4 @@
+//! The kernels from outside: every format against the reference implementation and exact arithmetic.
+
+mod dequantize;
+mod matmul;
