@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::harness::{default_model, run, tiny_model};
+use crate::harness::{run, tiny_model};
 
-fn stdout(args: &[&str]) -> String {
+/// What a command prints, which must succeed.
+pub(crate) fn stdout(args: &[&str]) -> String {
     let output = run(args);
     assert!(
         output.status.success(),
@@ -12,24 +13,6 @@ fn stdout(args: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-#[test]
-fn run_answers_on_standard_output() {
-    let model = default_model().to_str().expect("UTF-8");
-    let answer = stdout(&[
-        "run",
-        "-m",
-        model,
-        "What is the capital of France?",
-        "--system",
-        "You are a helpful assistant.",
-        "--temperature",
-        "0",
-        "--max-tokens",
-        "24",
-    ]);
-    assert!(answer.contains("Paris"), "{answer}");
 }
 
 #[test]

@@ -5,5 +5,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod download;
+mod online_pip;
 mod sources;
 mod support;
