@@ -30,10 +30,7 @@ impl Avx2 {
 /// Proof that the CPU has AVX-512 F, BW, VL, DQ, VNNI and VBMI (and all that [`Avx2`] stands for).
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512 {
-    gfni: bool,
-    bf16: bool,
-}
+pub struct Avx512(());
 
 #[cfg(target_arch = "x86_64")]
 impl Avx512 {
@@ -46,20 +43,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vnni")
             && is_x86_feature_detected!("avx512vbmi");
-        present.then(|| Self {
-            gfni: is_x86_feature_detected!("gfni"),
-            bf16: is_x86_feature_detected!("avx512bf16"),
-        })
-    }
-
-    /// Whether the CPU also has GFNI.
-    pub fn has_gfni(self) -> bool {
-        self.gfni
-    }
-
-    /// Whether the CPU also has AVX-512 BF16.
-    pub fn has_bf16(self) -> bool {
-        self.bf16
+        present.then_some(Self(()))
     }
 }
 

@@ -24,11 +24,10 @@
 //! 4. **Wrong shapes panic** with a message: they are bugs of the caller. Untrusted data (weights)
 //!    is checked where it enters and yields errors.
 
-use std::sync::Arc;
-
 pub mod activation;
 pub mod attention;
 pub mod bandwidth;
+mod context;
 pub mod dispatch;
 pub mod format;
 pub mod matmul;
@@ -48,6 +47,7 @@ pub use activation::{add, geglu_tanh, gelu_tanh, scale, silu, swiglu};
 pub use attention::{
     AttentionParams, BLOCK_SIZE, KvDtype, KvPool, PagedBatch, Rows, paged_attention,
 };
+pub use context::Context;
 pub use dispatch::{Isa, IsaError};
 pub use format::{Format, FormatError};
 pub use matmul::matmul;
@@ -57,30 +57,3 @@ pub use packed::{PackError, PackedMatrix};
 pub use pool::ThreadPool;
 pub use quant::dequantize;
 pub use rope::{RopeTable, rope_neox};
-
-/// Where kernels run: an instruction set and threads. Cheap to clone.
-#[derive(Clone)]
-pub struct Context {
-    isa: Isa,
-    pool: Arc<ThreadPool>,
-}
-
-impl Context {
-    /// A context with its own pool of `threads` threads, the caller included.
-    pub fn new(isa: Isa, threads: usize) -> Self {
-        Self {
-            isa,
-            pool: Arc::new(ThreadPool::new(threads)),
-        }
-    }
-
-    /// The instruction set.
-    pub fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    /// The threads.
-    pub fn pool(&self) -> &ThreadPool {
-        &self.pool
-    }
-}
