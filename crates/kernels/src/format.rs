@@ -1,172 +1,128 @@
-//! The number formats that weights come in, and the geometry of their blocks.
+//! The number formats that weights come in: one table, a row a format.
 //!
 //! Names, type numbers and block layouts are GGUF's. The layouts themselves are drawn in
-//! [`crate::quant`], one file per code width.
+//! [`crate::quant`], one file per code width. To add a format is a row here, and in `quant` a
+//! function that reads its blocks (and its codes and scales, if no other format has the like).
 
 use thiserror::Error;
 
-/// How the weights of a tensor are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// 32-bit floats.
-    F32,
-    /// IEEE half precision.
-    F16,
-    /// The upper half of a 32-bit float.
-    Bf16,
-    /// 4-bit codes, a scale for each 32.
-    Q4_0,
-    /// 4-bit codes, a scale and a minimum for each 32.
-    Q4_1,
-    /// 5-bit codes, a scale for each 32.
-    Q5_0,
-    /// 5-bit codes, a scale and a minimum for each 32.
-    Q5_1,
-    /// 8-bit codes, a scale for each 32.
-    Q8_0,
-    /// 2-bit codes in super-blocks of 256, a 4-bit scale and minimum for each 16.
-    Q2K,
-    /// 3-bit codes in super-blocks of 256, a 6-bit scale for each 16.
-    Q3K,
-    /// 4-bit codes in super-blocks of 256, a 6-bit scale and minimum for each 32.
-    Q4K,
-    /// 5-bit codes in super-blocks of 256, a 6-bit scale and minimum for each 32.
-    Q5K,
-    /// 6-bit codes in super-blocks of 256, an 8-bit scale for each 16.
-    Q6K,
-    /// 4-bit indices into a fixed table of 16 values, a scale for each 32.
-    Iq4Nl,
-    /// [`Format::Iq4Nl`] in super-blocks of 256, a 6-bit scale for each 32.
-    Iq4Xs,
-    /// Entries of a codebook of eight ternary weights, shifted by an eighth, a scale for each 32.
-    Iq1S,
-    /// [`Format::Iq1S`] with a shift for each 8 and a scale for each 16.
-    Iq1M,
-    /// Entries of a codebook of eight magnitudes, with signs and a scale for each 32.
-    Iq2Xxs,
-    /// [`Format::Iq2Xxs`] with a larger codebook and a scale for each 16.
-    Iq2Xs,
-    /// [`Format::Iq2Xs`] with a still larger codebook.
-    Iq2S,
-    /// Entries of a codebook of four magnitudes, with signs and a scale for each 32.
-    Iq3Xxs,
-    /// [`Format::Iq3Xxs`] with a larger codebook.
-    Iq3S,
-    /// Ternary weights, five in a byte, a scale for each 256.
-    Tq1_0,
-    /// Ternary weights, four in a byte, a scale for each 256.
-    Tq2_0,
-    /// 4-bit floats, a power of two for each 32.
-    Mxfp4,
+/// Hands the table of formats to the macro `$table`. A row is
+///
+/// ```text
+/// Variant = number in the file "name", elements of a block in bytes of a block, memory;
+/// ```
+///
+/// where memory is `floats(type)`, or `strips(what reads a block, codes, scales)`. Those are named
+/// here, and known only where packed matrices choose their layout by the table: the formats stand
+/// below all that deals with them.
+macro_rules! with_formats {
+    ($table:ident) => {
+        $table! {
+            /// 32-bit floats.
+            F32 = 0 "F32", 1 in 4, floats(f32);
+            /// IEEE half precision.
+            F16 = 1 "F16", 1 in 2, floats(f16);
+            /// The upper half of a 32-bit float.
+            Bf16 = 30 "BF16", 1 in 2, floats(bf16);
+            /// 4-bit codes, a scale for each 32.
+            Q4_0 = 2 "Q4_0", 32 in 2 + 16, strips(four_bit::read_q4_0, FourBit<8>, Halves);
+            /// 4-bit codes, a scale and a minimum for each 32.
+            Q4_1 = 3 "Q4_1", 32 in 4 + 16, strips(four_bit::read_q4_1, FourBit<0>, HalvesMinima);
+            /// 5-bit codes, a scale for each 32.
+            Q5_0 = 6 "Q5_0", 32 in 2 + 4 + 16, strips(five_bit::read_q5_0, FiveBit<16>, Halves);
+            /// 5-bit codes, a scale and a minimum for each 32.
+            Q5_1 = 7 "Q5_1", 32 in 4 + 4 + 16, strips(five_bit::read_q5_1, FiveBit<0>, HalvesMinima);
+            /// 8-bit codes, a scale for each 32.
+            Q8_0 = 8 "Q8_0", 32 in 2 + 32, strips(eight_bit::read_q8_0, EightBit, Halves);
+            /// 2-bit codes in super-blocks of 256, a 4-bit scale and minimum for each 16.
+            Q2K = 10 "Q2_K", 256 in 16 + 64 + 4, strips(low_bit::read_q2_k, TwoBit, NibblesMinima);
+            /// 3-bit codes in super-blocks of 256, a 6-bit scale for each 16.
+            Q3K = 11 "Q3_K", 256 in 32 + 64 + 12 + 2, strips(low_bit::read_q3_k, ThreeBit, Bytes<2>);
+            /// 4-bit codes in super-blocks of 256, a 6-bit scale and minimum for each 32.
+            Q4K = 12 "Q4_K", 256 in 4 + 12 + 128, strips(four_bit::read_q4_k, FourBit<0>, BytesMinima);
+            /// 5-bit codes in super-blocks of 256, a 6-bit scale and minimum for each 32.
+            Q5K = 13 "Q5_K", 256 in 4 + 12 + 32 + 128, strips(five_bit::read_q5_k, FiveBit<0>, BytesMinima);
+            /// 6-bit codes in super-blocks of 256, an 8-bit scale for each 16.
+            Q6K = 14 "Q6_K", 256 in 128 + 64 + 16 + 2, strips(six_bit::read_q6_k, SixBit, Bytes<2>);
+            /// 4-bit indices into a fixed table of 16 values, a scale for each 32.
+            Iq4Nl = 20 "IQ4_NL", 32 in 2 + 16, strips(four_bit::read_q4_0, Codebook<Iq4>, Halves);
+            /// [`Format::Iq4Nl`] in super-blocks of 256, a 6-bit scale for each 32.
+            Iq4Xs = 23 "IQ4_XS", 256 in 2 + 2 + 4 + 128, strips(four_bit::read_iq4_xs, Codebook<Iq4>, Bytes<1>);
+            /// Entries of a codebook of eight ternary weights, shifted by an eighth, a scale for each 32.
+            Iq1S = 19 "IQ1_S", 256 in 2 + 32 + 16, strips(codebook::read_iq1_s, Codebook<Iq1>, Bytes<1>);
+            /// [`Format::Iq1S`] with a shift for each 8 and a scale for each 16.
+            Iq1M = 29 "IQ1_M", 256 in 32 + 16 + 8, strips(codebook::read_iq1_m, Codebook<Iq1>, Bytes<2>);
+            /// Entries of a codebook of eight magnitudes, with signs and a scale for each 32.
+            Iq2Xxs = 16 "IQ2_XXS", 256 in 2 + 64, strips(codebook::read_iq2_xxs, Codebook<Iq2>, Bytes<1>);
+            /// [`Format::Iq2Xxs`] with a larger codebook and a scale for each 16.
+            Iq2Xs = 17 "IQ2_XS", 256 in 2 + 64 + 8, strips(codebook::read_iq2_xs, Codebook<Iq2>, Bytes<2>);
+            /// [`Format::Iq2Xs`] with a still larger codebook.
+            Iq2S = 22 "IQ2_S", 256 in 2 + 32 + 32 + 8 + 8, strips(codebook::read_iq2_s, Codebook<Iq2>, Bytes<2>);
+            /// Entries of a codebook of four magnitudes, with signs and a scale for each 32.
+            Iq3Xxs = 18 "IQ3_XXS", 256 in 2 + 64 + 32, strips(codebook::read_iq3_xxs, Codebook<Iq3Xxs>, Bytes<1>);
+            /// [`Format::Iq3Xxs`] with a larger codebook.
+            Iq3S = 21 "IQ3_S", 256 in 2 + 64 + 8 + 32 + 4, strips(codebook::read_iq3_s, Codebook<Iq3S>, Bytes<1>);
+            /// Ternary weights, five in a byte, a scale for each 256.
+            Tq1_0 = 34 "TQ1_0", 256 in 48 + 4 + 2, strips(codebook::read_tq1_0, Codebook<Ternary>, Bytes<1>);
+            /// Ternary weights, four in a byte, a scale for each 256.
+            Tq2_0 = 35 "TQ2_0", 256 in 64 + 2, strips(codebook::read_tq2_0, Codebook<Ternary>, Bytes<1>);
+            /// 4-bit floats, a power of two for each 32.
+            Mxfp4 = 39 "MXFP4", 32 in 1 + 16, strips(codebook::read_mxfp4, Codebook<Mxfp4>, Singles);
+        }
+    };
+}
+pub(crate) use with_formats;
+
+/// Declares [`Format`] and what the table says of each.
+macro_rules! declare {
+    ($($(#[$doc:meta])* $format:ident = $ggml:literal $name:literal,
+        $size:literal in $bytes:expr, $memory:ident($($_:tt)*);)*) => {
+        /// How the weights of a tensor are stored.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Format {
+            $($(#[$doc])* $format,)*
+        }
+
+        impl Format {
+            /// Every format, in the order of the enum: what tests and benchmarks iterate over.
+            pub const ALL: [Format; [$(Format::$format),*].len()] = [$(Format::$format),*];
+
+            /// The format of a `ggml_type` number as found in a GGUF tensor table; `None` if it is
+            /// not supported.
+            pub fn from_ggml(ggml_type: u32) -> Option<Self> {
+                match ggml_type {
+                    $($ggml => Some(Format::$format),)*
+                    _ => None,
+                }
+            }
+
+            /// Elements of a block: the unit that rows are cut into.
+            pub const fn block_size(self) -> usize {
+                match self {
+                    $(Format::$format => $size,)*
+                }
+            }
+
+            /// Bytes of a block in the file.
+            pub const fn block_bytes(self) -> usize {
+                match self {
+                    $(Format::$format => $bytes,)*
+                }
+            }
+
+            /// The name people know it by, as in file names: `Q4_K`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Format::$format => $name,)*
+                }
+            }
+        }
+    };
 }
 
+with_formats!(declare);
+
 impl Format {
-    /// Every format, in the order of the enum: what tests and benchmarks iterate over.
-    pub const ALL: [Format; 25] = [
-        Format::F32,
-        Format::F16,
-        Format::Bf16,
-        Format::Q4_0,
-        Format::Q4_1,
-        Format::Q5_0,
-        Format::Q5_1,
-        Format::Q8_0,
-        Format::Q2K,
-        Format::Q3K,
-        Format::Q4K,
-        Format::Q5K,
-        Format::Q6K,
-        Format::Iq4Nl,
-        Format::Iq4Xs,
-        Format::Iq1S,
-        Format::Iq1M,
-        Format::Iq2Xxs,
-        Format::Iq2Xs,
-        Format::Iq2S,
-        Format::Iq3Xxs,
-        Format::Iq3S,
-        Format::Tq1_0,
-        Format::Tq2_0,
-        Format::Mxfp4,
-    ];
-
-    /// The format of a `ggml_type` number as found in a GGUF tensor table; `None` if it is not
-    /// supported.
-    pub fn from_ggml(ggml_type: u32) -> Option<Self> {
-        Some(match ggml_type {
-            0 => Format::F32,
-            1 => Format::F16,
-            2 => Format::Q4_0,
-            3 => Format::Q4_1,
-            6 => Format::Q5_0,
-            7 => Format::Q5_1,
-            8 => Format::Q8_0,
-            10 => Format::Q2K,
-            11 => Format::Q3K,
-            12 => Format::Q4K,
-            13 => Format::Q5K,
-            14 => Format::Q6K,
-            16 => Format::Iq2Xxs,
-            17 => Format::Iq2Xs,
-            18 => Format::Iq3Xxs,
-            19 => Format::Iq1S,
-            20 => Format::Iq4Nl,
-            21 => Format::Iq3S,
-            22 => Format::Iq2S,
-            23 => Format::Iq4Xs,
-            29 => Format::Iq1M,
-            30 => Format::Bf16,
-            34 => Format::Tq1_0,
-            35 => Format::Tq2_0,
-            39 => Format::Mxfp4,
-            _ => return None,
-        })
-    }
-
-    /// Elements of a block: the unit that rows are cut into.
-    pub const fn block_size(self) -> usize {
-        match self {
-            Format::F32 | Format::F16 | Format::Bf16 => 1,
-            Format::Q4_0
-            | Format::Q4_1
-            | Format::Q5_0
-            | Format::Q5_1
-            | Format::Q8_0
-            | Format::Iq4Nl
-            | Format::Mxfp4 => 32,
-            _ => 256,
-        }
-    }
-
-    /// Bytes of a block in the file.
-    pub const fn block_bytes(self) -> usize {
-        match self {
-            Format::F32 => 4,
-            Format::F16 | Format::Bf16 => 2,
-            Format::Q4_0 | Format::Iq4Nl => 2 + 16,
-            Format::Q4_1 => 4 + 16,
-            Format::Q5_0 => 2 + 4 + 16,
-            Format::Q5_1 => 4 + 4 + 16,
-            Format::Q8_0 => 2 + 32,
-            Format::Q2K => 16 + 64 + 4,
-            Format::Q3K => 32 + 64 + 12 + 2,
-            Format::Q4K => 4 + 12 + 128,
-            Format::Q5K => 4 + 12 + 32 + 128,
-            Format::Q6K => 128 + 64 + 16 + 2,
-            Format::Iq4Xs => 2 + 2 + 4 + 128,
-            Format::Iq1S => 2 + 32 + 16,
-            Format::Iq1M => 32 + 16 + 8,
-            Format::Iq2Xxs => 2 + 64,
-            Format::Iq2Xs => 2 + 64 + 8,
-            Format::Iq2S => 2 + 32 + 32 + 8 + 8,
-            Format::Iq3Xxs => 2 + 64 + 32,
-            Format::Iq3S => 2 + 64 + 8 + 32 + 4,
-            Format::Tq1_0 => 48 + 4 + 2,
-            Format::Tq2_0 => 64 + 2,
-            Format::Mxfp4 => 1 + 16,
-        }
-    }
-
     /// Bytes of a row of `k` elements in the file; `None` if `k` is not a whole number of blocks,
     /// or on overflow.
     pub fn row_bytes(self, k: usize) -> Option<usize> {
@@ -174,37 +130,6 @@ impl Format {
             return None;
         }
         (k / self.block_size()).checked_mul(self.block_bytes())
-    }
-
-    /// The name people know it by, as in file names: `Q4_K`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Format::F32 => "F32",
-            Format::F16 => "F16",
-            Format::Bf16 => "BF16",
-            Format::Q4_0 => "Q4_0",
-            Format::Q4_1 => "Q4_1",
-            Format::Q5_0 => "Q5_0",
-            Format::Q5_1 => "Q5_1",
-            Format::Q8_0 => "Q8_0",
-            Format::Q2K => "Q2_K",
-            Format::Q3K => "Q3_K",
-            Format::Q4K => "Q4_K",
-            Format::Q5K => "Q5_K",
-            Format::Q6K => "Q6_K",
-            Format::Iq4Nl => "IQ4_NL",
-            Format::Iq4Xs => "IQ4_XS",
-            Format::Iq1S => "IQ1_S",
-            Format::Iq1M => "IQ1_M",
-            Format::Iq2Xxs => "IQ2_XXS",
-            Format::Iq2Xs => "IQ2_XS",
-            Format::Iq2S => "IQ2_S",
-            Format::Iq3Xxs => "IQ3_XXS",
-            Format::Iq3S => "IQ3_S",
-            Format::Tq1_0 => "TQ1_0",
-            Format::Tq2_0 => "TQ2_0",
-            Format::Mxfp4 => "MXFP4",
-        }
     }
 }
 

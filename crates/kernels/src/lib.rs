@@ -4,14 +4,14 @@
 //! |---|---|
 //! | [`dispatch`] | which instructions may be used, decided once |
 //! | [`pool`] | the threads that share every loop |
-//! | [`mod@format`], [`quant`] | the formats of weights, quantised or not |
-//! | [`packed`], [`mod@matmul`] | weights repacked for it, and the matrix product |
+//! | [`mod@format`] | the formats of weights, quantised or not |
+//! | `quant`, `matmul`, [`packed`] | their layouts in memory, kernels of products, packed matrices |
 //! | [`attention`] | paged attention and its cache |
 //! | [`norm`], [`rope`], [`activation`] | the small operations between matrix products |
 //! | [`vector`] | long rows of logits, for sampling |
 //! | [`memory`] | huge pages; disjoint writes from tasks |
 //! | [`bandwidth`] | the roofs: what memory and arithmetic of this machine can do |
-//! | `simd` | sixteen `f32` lanes on any instruction set |
+//! | `simd` | sixteen `f32` lanes on any instruction set, and 8-bit dot products |
 //!
 //! What every kernel keeps to:
 //!
@@ -30,12 +30,12 @@ pub mod bandwidth;
 mod context;
 pub mod dispatch;
 pub mod format;
-pub mod matmul;
+mod matmul;
 pub mod memory;
 pub mod norm;
 pub mod packed;
 pub mod pool;
-pub mod quant;
+mod quant;
 pub mod rope;
 mod rows;
 mod simd;
@@ -50,10 +50,8 @@ pub use attention::{
 pub use context::Context;
 pub use dispatch::{Isa, IsaError};
 pub use format::{Format, FormatError};
-pub use matmul::matmul;
 pub use memory::{AllocError, HugeBuffer, SharedMut};
 pub use norm::{add_rms_norm, rms_norm};
-pub use packed::{PackError, PackedMatrix};
+pub use packed::{PackError, PackedMatrix, dequantize, matmul};
 pub use pool::ThreadPool;
-pub use quant::dequantize;
 pub use rope::{RopeTable, rope_neox};

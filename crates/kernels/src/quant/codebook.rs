@@ -25,10 +25,11 @@ use std::marker::PhantomData;
 
 use half::f16;
 
+use super::block::{Block, half_at};
+use super::codes::{Codes, Group};
 use super::four_bit::{nibble, pack_nibbles, read_nibbles, unpack_nibbles};
 use super::low_bit::read_low_bits;
-use super::{Block, Codes, Group, half_at};
-use crate::matmul::simd::Simd;
+use crate::simd::dots::{Dots, ValueRange};
 
 static IQ1_GRID: &[u8] = include_bytes!("grids/iq1.bin");
 static IQ2_XXS_GRID: &[u8] = include_bytes!("grids/iq2_xxs.bin");
@@ -113,10 +114,13 @@ impl Values for Mxfp4 {
 /// Indices of `T`'s values, laid out as in [`super::four_bit::FourBit`].
 pub(crate) struct Codebook<T>(PhantomData<fn() -> T>);
 
-impl<T: Values> Codes for Codebook<T> {
-    const GROUP_BYTES: usize = 256;
+impl<T: Values> ValueRange for Codebook<T> {
     const MAX: u8 = largest(T::TABLE);
     const OFFSET: i32 = 128;
+}
+
+impl<T: Values> Codes for Codebook<T> {
+    const GROUP_BYTES: usize = 256;
 
     fn decode(code: u8) -> u8 {
         T::TABLE[usize::from(code)]
@@ -131,12 +135,12 @@ impl<T: Values> Codes for Codebook<T> {
     }
 
     #[inline(always)]
-    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+    unsafe fn unpack<V: Dots>(simd: V, group: *const u8, part: usize) -> [V::Bytes; 8] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut vectors = unpack_nibbles::<V>(group, part);
+            let mut vectors = unpack_nibbles(simd, group, part);
             for vector in &mut vectors {
-                *vector = V::lookup(&T::TABLE, *vector);
+                *vector = simd.lookup(&T::TABLE, *vector);
             }
             vectors
         }
@@ -154,7 +158,7 @@ const fn largest(table: [u8; 16]) -> u8 {
     max
 }
 
-pub(super) fn read_iq2_xxs(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_iq2_xxs(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     block.unit = 1.0 / 8.0;
     for (i, part) in bytes[2..].chunks_exact(8).enumerate() {
@@ -167,7 +171,7 @@ pub(super) fn read_iq2_xxs(bytes: &[u8], block: &mut Block) {
     }
 }
 
-pub(super) fn read_iq2_xs(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_iq2_xs(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     block.unit = 1.0 / 8.0;
     read_nibble_scales(&bytes[66..74], block);
@@ -183,7 +187,7 @@ pub(super) fn read_iq2_xs(bytes: &[u8], block: &mut Block) {
     }
 }
 
-pub(super) fn read_iq2_s(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_iq2_s(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     block.unit = 1.0 / 8.0;
     read_nibble_scales(&bytes[74..82], block);
@@ -195,7 +199,7 @@ pub(super) fn read_iq2_s(bytes: &[u8], block: &mut Block) {
     }
 }
 
-pub(super) fn read_iq3_xxs(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_iq3_xxs(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     block.unit = 1.0 / 4.0;
     for i in 0..8 {
@@ -210,7 +214,7 @@ pub(super) fn read_iq3_xxs(bytes: &[u8], block: &mut Block) {
     }
 }
 
-pub(super) fn read_iq3_s(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_iq3_s(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     let (entries, high, signs) = (&bytes[2..66], &bytes[66..74], &bytes[74..106]);
     for i in 0..8 {
@@ -225,7 +229,7 @@ pub(super) fn read_iq3_s(bytes: &[u8], block: &mut Block) {
     }
 }
 
-pub(super) fn read_iq1_s(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_iq1_s(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     block.unit = 1.0 / 8.0;
     for i in 0..8 {
@@ -240,7 +244,7 @@ pub(super) fn read_iq1_s(bytes: &[u8], block: &mut Block) {
     }
 }
 
-pub(super) fn read_iq1_m(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_iq1_m(bytes: &[u8], block: &mut Block) {
     let packed = |i: usize| u16::from_le_bytes([bytes[48 + 2 * i], bytes[49 + 2 * i]]);
     let scale =
         packed(0) >> 12 | packed(1) >> 8 & 0xf0 | packed(2) >> 4 & 0xf00 | packed(3) & 0xf000;
@@ -256,7 +260,7 @@ pub(super) fn read_iq1_m(bytes: &[u8], block: &mut Block) {
     }
 }
 
-pub(super) fn read_tq1_0(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_tq1_0(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 52);
     // Runs of bytes, of which first all first digits are read, then all second ones.
     let runs = [(&bytes[..32], 5), (&bytes[32..48], 5), (&bytes[48..52], 4)];
@@ -272,12 +276,12 @@ pub(super) fn read_tq1_0(bytes: &[u8], block: &mut Block) {
     }
 }
 
-pub(super) fn read_tq2_0(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_tq2_0(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 64);
     read_low_bits(&bytes[..64], &mut block.codes);
 }
 
-pub(super) fn read_mxfp4(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_mxfp4(bytes: &[u8], block: &mut Block) {
     block.scale = f16::ONE;
     block.unit = half_power_of_two(bytes[0]);
     read_nibbles(&bytes[1..17], &mut block.codes[..32]);

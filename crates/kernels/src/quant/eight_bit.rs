@@ -4,10 +4,11 @@
 //! unsigned.
 #![allow(unsafe_code)] // vectors
 
-use super::{Block, Codes, Group, half_at};
-use crate::matmul::simd::Simd;
+use super::block::{Block, half_at};
+use super::codes::{Codes, Group};
+use crate::simd::dots::{Dots, ValueRange};
 
-pub(super) fn read_q8_0(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_q8_0(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     for (code, byte) in block.codes.iter_mut().zip(&bytes[2..34]) {
         *code = byte ^ 0x80;
@@ -17,10 +18,13 @@ pub(super) fn read_q8_0(bytes: &[u8], block: &mut Block) {
 /// Eight-bit codes in a strip: the eight vectors as they are.
 pub(crate) struct EightBit;
 
-impl Codes for EightBit {
-    const GROUP_BYTES: usize = 512;
+impl ValueRange for EightBit {
     const MAX: u8 = 255;
     const OFFSET: i32 = 128;
+}
+
+impl Codes for EightBit {
+    const GROUP_BYTES: usize = 512;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         out[..512].copy_from_slice(codes.as_flattened());
@@ -31,12 +35,12 @@ impl Codes for EightBit {
     }
 
     #[inline(always)]
-    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+    unsafe fn unpack<V: Dots>(simd: V, group: *const u8, part: usize) -> [V::Bytes; 8] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut vectors = [V::load(group); 8];
+            let mut vectors = [simd.load_bytes(group); 8];
             for (v, vector) in vectors.iter_mut().enumerate() {
-                *vector = V::load(group.add(64 * v + part * 4 * V::ROWS));
+                *vector = simd.load_bytes(group.add(64 * v + part * 4 * V::ROWS));
             }
             vectors
         }

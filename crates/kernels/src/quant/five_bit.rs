@@ -10,16 +10,17 @@
 //! ```
 #![allow(unsafe_code)] // vectors
 
+use super::block::{Block, half_at, read_k_scales};
+use super::codes::{Codes, Group};
 use super::four_bit::{nibble, pack_nibbles, read_nibbles, unpack_nibbles};
-use super::{Block, Codes, Group, half_at, read_k_scales};
-use crate::matmul::simd::Simd;
+use crate::simd::dots::{Dots, ValueRange};
 
-pub(super) fn read_q5_0(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_q5_0(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     read_codes(&bytes[2..22], block);
 }
 
-pub(super) fn read_q5_1(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_q5_1(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     block.minimum = half_at(bytes, 2);
     read_codes(&bytes[4..24], block);
@@ -35,7 +36,7 @@ fn read_codes(bytes: &[u8], block: &mut Block) {
     }
 }
 
-pub(super) fn read_q5_k(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_q5_k(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     block.minimum = -half_at(bytes, 2);
     read_k_scales(&bytes[4..16], block);
@@ -57,10 +58,13 @@ pub(super) fn read_q5_k(bytes: &[u8], block: &mut Block) {
 /// fifth bits: bit v of byte i = code i of vector v.
 pub(crate) struct FiveBit<const OFFSET: i32>;
 
-impl<const OFFSET: i32> Codes for FiveBit<OFFSET> {
-    const GROUP_BYTES: usize = 256 + 64;
+impl<const OFFSET: i32> ValueRange for FiveBit<OFFSET> {
     const MAX: u8 = 31;
     const OFFSET: i32 = OFFSET;
+}
+
+impl<const OFFSET: i32> Codes for FiveBit<OFFSET> {
+    const GROUP_BYTES: usize = 256 + 64;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         let (nibbles, fifth) = out.split_at_mut(256);
@@ -73,20 +77,20 @@ impl<const OFFSET: i32> Codes for FiveBit<OFFSET> {
     }
 
     #[inline(always)]
-    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+    unsafe fn unpack<V: Dots>(simd: V, group: *const u8, part: usize) -> [V::Bytes; 8] {
         // SAFETY: the caller's promise.
         unsafe {
-            let n = unpack_nibbles::<V>(group, part);
-            let fifth = V::load(group.add(256 + part * 4 * V::ROWS));
+            let n = unpack_nibbles(simd, group, part);
+            let fifth = simd.load_bytes(group.add(256 + part * 4 * V::ROWS));
             [
-                V::or_masked(n[0], V::shift_left::<4>(fifth), 16),
-                V::or_masked(n[1], V::shift_left::<3>(fifth), 16),
-                V::or_masked(n[2], V::shift_left::<2>(fifth), 16),
-                V::or_masked(n[3], V::shift_left::<1>(fifth), 16),
-                V::or_masked(n[4], fifth, 16),
-                V::or_masked(n[5], V::shift_right::<1>(fifth), 16),
-                V::or_masked(n[6], V::shift_right::<2>(fifth), 16),
-                V::or_masked(n[7], V::shift_right::<3>(fifth), 16),
+                simd.or_masked(n[0], simd.shift_left::<4>(fifth), 16),
+                simd.or_masked(n[1], simd.shift_left::<3>(fifth), 16),
+                simd.or_masked(n[2], simd.shift_left::<2>(fifth), 16),
+                simd.or_masked(n[3], simd.shift_left::<1>(fifth), 16),
+                simd.or_masked(n[4], fifth, 16),
+                simd.or_masked(n[5], simd.shift_right::<1>(fifth), 16),
+                simd.or_masked(n[6], simd.shift_right::<2>(fifth), 16),
+                simd.or_masked(n[7], simd.shift_right::<3>(fifth), 16),
             ]
         }
     }

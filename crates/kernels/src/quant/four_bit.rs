@@ -11,8 +11,9 @@
 //! ```
 #![allow(unsafe_code)] // vectors
 
-use super::{Block, Codes, Group, half_at, read_k_scales};
-use crate::matmul::simd::Simd;
+use super::block::{Block, half_at, read_k_scales};
+use super::codes::{Codes, Group};
+use crate::simd::dots::{Dots, ValueRange};
 
 /// Splits `packed` into its low nibbles, followed by its high nibbles.
 pub(super) fn read_nibbles(packed: &[u8], codes: &mut [u8]) {
@@ -23,18 +24,18 @@ pub(super) fn read_nibbles(packed: &[u8], codes: &mut [u8]) {
     }
 }
 
-pub(super) fn read_q4_0(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_q4_0(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     read_nibbles(&bytes[2..18], &mut block.codes[..32]);
 }
 
-pub(super) fn read_q4_1(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_q4_1(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     block.minimum = half_at(bytes, 2);
     read_nibbles(&bytes[4..20], &mut block.codes[..32]);
 }
 
-pub(super) fn read_q4_k(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_q4_k(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     block.minimum = -half_at(bytes, 2);
     read_k_scales(&bytes[4..16], block);
@@ -46,7 +47,7 @@ pub(super) fn read_q4_k(bytes: &[u8], block: &mut Block) {
     }
 }
 
-pub(super) fn read_iq4_xs(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_iq4_xs(bytes: &[u8], block: &mut Block) {
     block.scale = half_at(bytes, 0);
     let high = u16::from_le_bytes([bytes[2], bytes[3]]);
     for i in 0..8 {
@@ -66,10 +67,13 @@ pub(super) fn read_iq4_xs(bytes: &[u8], block: &mut Block) {
 /// planes of 64 B.
 pub(crate) struct FourBit<const OFFSET: i32>;
 
-impl<const OFFSET: i32> Codes for FourBit<OFFSET> {
-    const GROUP_BYTES: usize = 256;
+impl<const OFFSET: i32> ValueRange for FourBit<OFFSET> {
     const MAX: u8 = 15;
     const OFFSET: i32 = OFFSET;
+}
+
+impl<const OFFSET: i32> Codes for FourBit<OFFSET> {
+    const GROUP_BYTES: usize = 256;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         pack_nibbles(codes, out);
@@ -80,9 +84,9 @@ impl<const OFFSET: i32> Codes for FourBit<OFFSET> {
     }
 
     #[inline(always)]
-    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+    unsafe fn unpack<V: Dots>(simd: V, group: *const u8, part: usize) -> [V::Bytes; 8] {
         // SAFETY: the caller's promise.
-        unsafe { unpack_nibbles::<V>(group, part) }
+        unsafe { unpack_nibbles(simd, group, part) }
     }
 }
 
@@ -99,16 +103,20 @@ pub(super) fn nibble(group: &[u8], vector: usize, byte: usize) -> u8 {
 }
 
 /// # Safety
-/// `group` has the 256 bytes that [`pack_nibbles`] writes; the instructions of `V` exist.
+/// `group` has the 256 bytes that [`pack_nibbles`] writes.
 #[inline(always)]
-pub(super) unsafe fn unpack_nibbles<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+pub(super) unsafe fn unpack_nibbles<V: Dots>(
+    simd: V,
+    group: *const u8,
+    part: usize,
+) -> [V::Bytes; 8] {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut vectors = [V::load(group); 8];
+        let mut vectors = [simd.load_bytes(group); 8];
         for j in 0..4 {
-            let plane = V::load(group.add(64 * j + part * 4 * V::ROWS));
-            vectors[j] = V::and(plane, 15);
-            vectors[j + 4] = V::and(V::shift_right::<4>(plane), 15);
+            let plane = simd.load_bytes(group.add(64 * j + part * 4 * V::ROWS));
+            vectors[j] = simd.and(plane, 15);
+            vectors[j + 4] = simd.and(simd.shift_right::<4>(plane), 15);
         }
         vectors
     }

@@ -10,10 +10,11 @@
 //! ```
 #![allow(unsafe_code)] // vectors
 
+use super::block::{Block, half_at};
+use super::codes::{Codes, Group};
 use super::five_bit::pack_bits;
 use super::six_bit::{pack_pairs, pair};
-use super::{Block, Codes, Group, half_at};
-use crate::matmul::simd::Simd;
+use crate::simd::dots::{Dots, ValueRange};
 
 /// 256 two-bit codes from 64 bytes.
 pub(super) fn read_low_bits(packed: &[u8], codes: &mut [u8; 256]) {
@@ -26,7 +27,7 @@ pub(super) fn read_low_bits(packed: &[u8], codes: &mut [u8; 256]) {
     }
 }
 
-pub(super) fn read_q2_k(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_q2_k(bytes: &[u8], block: &mut Block) {
     for (i, byte) in bytes[..16].iter().enumerate() {
         block.sub_scales[i] = (byte & 15) as i8;
         block.sub_minima[i] = byte >> 4;
@@ -36,7 +37,7 @@ pub(super) fn read_q2_k(bytes: &[u8], block: &mut Block) {
     block.minimum = -half_at(bytes, 82);
 }
 
-pub(super) fn read_q3_k(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_q3_k(bytes: &[u8], block: &mut Block) {
     read_low_bits(&bytes[32..96], &mut block.codes);
     for (i, codes) in block.codes.chunks_exact_mut(32).enumerate() {
         for (code, third) in codes.iter_mut().zip(&bytes[..32]) {
@@ -56,10 +57,13 @@ pub(super) fn read_q3_k(bytes: &[u8], block: &mut Block) {
 /// Two-bit codes in a strip: the planes of high bits of [`SixBit`](super::six_bit::SixBit).
 pub(crate) struct TwoBit;
 
-impl Codes for TwoBit {
-    const GROUP_BYTES: usize = 128;
+impl ValueRange for TwoBit {
     const MAX: u8 = 3;
     const OFFSET: i32 = 0;
+}
+
+impl Codes for TwoBit {
+    const GROUP_BYTES: usize = 128;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         pack_pairs(codes, 0, out);
@@ -70,16 +74,16 @@ impl Codes for TwoBit {
     }
 
     #[inline(always)]
-    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+    unsafe fn unpack<V: Dots>(simd: V, group: *const u8, part: usize) -> [V::Bytes; 8] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut vectors = [V::load(group); 8];
+            let mut vectors = [simd.load_bytes(group); 8];
             for half in 0..2 {
-                let plane = V::load(group.add(64 * half + part * 4 * V::ROWS));
-                vectors[4 * half] = V::and(plane, 3);
-                vectors[4 * half + 1] = V::and(V::shift_right::<2>(plane), 3);
-                vectors[4 * half + 2] = V::and(V::shift_right::<4>(plane), 3);
-                vectors[4 * half + 3] = V::and(V::shift_right::<6>(plane), 3);
+                let plane = simd.load_bytes(group.add(64 * half + part * 4 * V::ROWS));
+                vectors[4 * half] = simd.and(plane, 3);
+                vectors[4 * half + 1] = simd.and(simd.shift_right::<2>(plane), 3);
+                vectors[4 * half + 2] = simd.and(simd.shift_right::<4>(plane), 3);
+                vectors[4 * half + 3] = simd.and(simd.shift_right::<6>(plane), 3);
             }
             vectors
         }
@@ -90,10 +94,13 @@ impl Codes for TwoBit {
 /// i = code i of vector v.
 pub(crate) struct ThreeBit;
 
-impl Codes for ThreeBit {
-    const GROUP_BYTES: usize = 128 + 64;
+impl ValueRange for ThreeBit {
     const MAX: u8 = 7;
     const OFFSET: i32 = 4;
+}
+
+impl Codes for ThreeBit {
+    const GROUP_BYTES: usize = 128 + 64;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         let (low, third) = out.split_at_mut(128);
@@ -106,20 +113,20 @@ impl Codes for ThreeBit {
     }
 
     #[inline(always)]
-    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+    unsafe fn unpack<V: Dots>(simd: V, group: *const u8, part: usize) -> [V::Bytes; 8] {
         // SAFETY: the caller's promise.
         unsafe {
-            let low = TwoBit::unpack::<V>(group, part);
-            let third = V::load(group.add(128 + part * 4 * V::ROWS));
+            let low = TwoBit::unpack(simd, group, part);
+            let third = simd.load_bytes(group.add(128 + part * 4 * V::ROWS));
             [
-                V::or_masked(low[0], V::shift_left::<2>(third), 4),
-                V::or_masked(low[1], V::shift_left::<1>(third), 4),
-                V::or_masked(low[2], third, 4),
-                V::or_masked(low[3], V::shift_right::<1>(third), 4),
-                V::or_masked(low[4], V::shift_right::<2>(third), 4),
-                V::or_masked(low[5], V::shift_right::<3>(third), 4),
-                V::or_masked(low[6], V::shift_right::<4>(third), 4),
-                V::or_masked(low[7], V::shift_right::<5>(third), 4),
+                simd.or_masked(low[0], simd.shift_left::<2>(third), 4),
+                simd.or_masked(low[1], simd.shift_left::<1>(third), 4),
+                simd.or_masked(low[2], third, 4),
+                simd.or_masked(low[3], simd.shift_right::<1>(third), 4),
+                simd.or_masked(low[4], simd.shift_right::<2>(third), 4),
+                simd.or_masked(low[5], simd.shift_right::<3>(third), 4),
+                simd.or_masked(low[6], simd.shift_right::<4>(third), 4),
+                simd.or_masked(low[7], simd.shift_right::<5>(third), 4),
             ]
         }
     }

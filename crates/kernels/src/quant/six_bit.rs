@@ -10,11 +10,12 @@
 //! ```
 #![allow(unsafe_code)] // vectors
 
+use super::block::{Block, half_at};
+use super::codes::{Codes, Group};
 use super::four_bit::{nibble, pack_nibbles, unpack_nibbles};
-use super::{Block, Codes, Group, half_at};
-use crate::matmul::simd::Simd;
+use crate::simd::dots::{Dots, ValueRange};
 
-pub(super) fn read_q6_k(bytes: &[u8], block: &mut Block) {
+pub(crate) fn read_q6_k(bytes: &[u8], block: &mut Block) {
     let (low, rest) = bytes.split_at(128);
     let (high, rest) = rest.split_at(64);
     // 32 codes at a time share their shifts.
@@ -36,10 +37,13 @@ pub(super) fn read_q6_k(bytes: &[u8], block: &mut Block) {
 /// bits: bits 2·v.. of byte i = code i of vector v in the first, of vector v+4 in the second.
 pub(crate) struct SixBit;
 
-impl Codes for SixBit {
-    const GROUP_BYTES: usize = 256 + 128;
+impl ValueRange for SixBit {
     const MAX: u8 = 63;
     const OFFSET: i32 = 32;
+}
+
+impl Codes for SixBit {
+    const GROUP_BYTES: usize = 256 + 128;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         let (nibbles, high) = out.split_at_mut(256);
@@ -52,17 +56,17 @@ impl Codes for SixBit {
     }
 
     #[inline(always)]
-    unsafe fn unpack<V: Simd>(group: *const u8, part: usize) -> [V::Bytes; 8] {
+    unsafe fn unpack<V: Dots>(simd: V, group: *const u8, part: usize) -> [V::Bytes; 8] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut vectors = unpack_nibbles::<V>(group, part);
+            let mut vectors = unpack_nibbles(simd, group, part);
             for half in 0..2 {
-                let high = V::load(group.add(256 + 64 * half + part * 4 * V::ROWS));
+                let high = simd.load_bytes(group.add(256 + 64 * half + part * 4 * V::ROWS));
                 let v = &mut vectors[4 * half..4 * half + 4];
-                v[0] = V::or_masked(v[0], V::shift_left::<4>(high), 48);
-                v[1] = V::or_masked(v[1], V::shift_left::<2>(high), 48);
-                v[2] = V::or_masked(v[2], high, 48);
-                v[3] = V::or_masked(v[3], V::shift_right::<2>(high), 48);
+                v[0] = simd.or_masked(v[0], simd.shift_left::<4>(high), 48);
+                v[1] = simd.or_masked(v[1], simd.shift_left::<2>(high), 48);
+                v[2] = simd.or_masked(v[2], high, 48);
+                v[3] = simd.or_masked(v[3], simd.shift_right::<2>(high), 48);
             }
             vectors
         }

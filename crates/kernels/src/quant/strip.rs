@@ -15,18 +15,29 @@
 
 use std::marker::PhantomData;
 
+use super::block::{Block, ReadBlock};
+use super::codes::{Codes, Group};
 use super::scales::Scales;
-use super::{Block, Codes, Group};
 use crate::format::Format;
+use crate::simd::dots::GROUP;
 
-/// Columns of a group: those that share a scale of the inputs.
-pub(crate) const GROUP: usize = 32;
-
-/// A layout of strips: how codes and how scales are stored.
-pub(crate) struct Strip<C, S>(PhantomData<fn() -> (C, S)>);
+/// A layout of strips, and the format that is packed into them: how codes and how scales are stored.
+pub(crate) struct Strip<C, S> {
+    format: Format,
+    read: ReadBlock,
+    layout: PhantomData<fn() -> (C, S)>,
+}
 
 impl<C: Codes, S: Scales> Strip<C, S> {
-    pub(crate) const NEW: Self = Self(PhantomData);
+    /// The layout for `format`, whose blocks `read` takes apart.
+    pub(crate) const fn new(format: Format, read: ReadBlock) -> Self {
+        Self {
+            format,
+            read,
+            layout: PhantomData,
+        }
+    }
+
     /// Bytes of a block.
     pub(crate) const BLOCK_BYTES: usize = S::BYTES + S::GROUPS * C::GROUP_BYTES;
 
@@ -36,11 +47,11 @@ impl<C: Codes, S: Scales> Strip<C, S> {
     }
 
     /// Dequantises whole blocks of GGUF's layout.
-    pub(crate) fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
+    pub(crate) fn dequantize(&self, bytes: &[u8], out: &mut [f32]) {
         let mut block = Block::new();
-        let blocks = bytes.chunks_exact(format.block_bytes());
-        for (bytes, out) in blocks.zip(out.chunks_exact_mut(format.block_size())) {
-            block.read(format, bytes);
+        let blocks = bytes.chunks_exact(self.format.block_bytes());
+        for (bytes, out) in blocks.zip(out.chunks_exact_mut(self.format.block_size())) {
+            (self.read)(bytes, &mut block);
             for (sub, out) in out.chunks_exact_mut(GROUP / S::SUBS).enumerate() {
                 let scale = block.scale.to_f32() * block.unit * f32::from(block.sub_scales[sub]);
                 let minimum = block.minimum.to_f32() * f32::from(block.sub_minima[sub]);
@@ -67,9 +78,9 @@ impl<C: Codes, S: Scales> Strip<C, S> {
     }
 
     /// Packs up to 16 rows, given in GGUF's layout with `row_bytes` each, into `strip`.
-    pub(crate) fn pack(format: Format, rows: &[u8], row_bytes: usize, strip: &mut [u8]) {
-        let block_bytes = format.block_bytes();
-        let block_groups = format.block_size() / GROUP;
+    pub(crate) fn pack(&self, rows: &[u8], row_bytes: usize, strip: &mut [u8]) {
+        let (block_bytes, block_size) = (self.format.block_bytes(), self.format.block_size());
+        let block_groups = block_size / GROUP;
         let mut block = Block::new();
         let mut groups = [[[0; 64]; 8]; 8];
         for i in 0..row_bytes / block_bytes {
@@ -78,9 +89,9 @@ impl<C: Codes, S: Scales> Strip<C, S> {
             let target = &mut strip[at * Self::BLOCK_BYTES..][..Self::BLOCK_BYTES];
             let (header, codes) = target.split_at_mut(S::BYTES);
             for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
-                block.read(format, &row[i * block_bytes..][..block_bytes]);
+                (self.read)(&row[i * block_bytes..][..block_bytes], &mut block);
                 S::pack(&block, first, r, header);
-                let codes = block.codes[..format.block_size()].chunks_exact(GROUP);
+                let codes = block.codes[..block_size].chunks_exact(GROUP);
                 for (group, codes) in groups.iter_mut().zip(codes) {
                     scatter(codes, r, group);
                 }

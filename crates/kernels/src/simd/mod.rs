@@ -8,6 +8,8 @@
 //! The methods are safe because the implementing type is the capability: an [`Avx512`] exists only
 //! where `_mm512_add_ps` may run. They must be inlined into the `#[target_feature]` functions of
 //! [`dispatch`] to become single instructions, hence `#[inline(always)]` on all that lies between.
+//!
+//! [`dots`] extends the lanes by what products of weights with 8-bit inputs need.
 #![allow(unsafe_code)] // calls functions with target features
 
 use half::f16;
@@ -16,6 +18,7 @@ use crate::dispatch::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::dispatch::{Avx2, Avx512};
 
+pub(crate) mod dots;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -63,8 +66,8 @@ pub(crate) trait Simd: Copy {
     /// as leave registers for a row of operands and a broadcast.
     const TILE: [usize; 2];
 
-    /// Asks for the data at `at`, which will be read soon, to be brought into L2.
-    fn prefetch<T>(self, at: &T);
+    /// Asks for the cache line at `address`, which need not exist, to be brought into L2.
+    fn prefetch<T>(self, address: *const T);
     fn splat(self, value: f32) -> Self::F32;
     fn load(self, from: &[f32; LANES]) -> Self::F32;
     fn load_f16(self, from: &[f16; LANES]) -> Self::F32;
@@ -201,7 +204,7 @@ impl Simd for ScalarLanes {
     const TILE: [usize; 2] = [4, 1];
 
     #[inline(always)]
-    fn prefetch<T>(self, _: &T) {}
+    fn prefetch<T>(self, _: *const T) {}
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
         [value; LANES]

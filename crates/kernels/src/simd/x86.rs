@@ -14,9 +14,9 @@ impl Simd for Avx512 {
     const TILE: [usize; 2] = [6, 4];
 
     #[inline(always)]
-    fn prefetch<T>(self, at: &T) {
+    fn prefetch<T>(self, address: *const T) {
         // SAFETY: a hint, which reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(at).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -129,9 +129,9 @@ impl Simd for Avx2 {
     const TILE: [usize; 2] = [6, 1];
 
     #[inline(always)]
-    fn prefetch<T>(self, at: &T) {
+    fn prefetch<T>(self, address: *const T) {
         // SAFETY: a hint, which reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(at).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {

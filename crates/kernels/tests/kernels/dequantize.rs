@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use matou_kernels::dequantize;
 use matou_kernels::format::Format;
-use matou_kernels::quant::dequantize;
 
 #[test]
 fn every_format_dequantizes_as_the_reference_does_bit_for_bit() {

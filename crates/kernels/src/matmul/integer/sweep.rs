@@ -11,7 +11,7 @@
 //!
 //! Two vectors of rows share the inputs: two strips, or with vectors of half a strip its two halves.
 //!
-//! All strips of the job take their turn with a chunk of columns before the next: the chunk of the
+//! All strips of the task take their turn with a chunk of columns before the next: the chunk of the
 //! inputs, 147 KB for 192 rows, stays in L2 meanwhile. Between chunks the sums wait in memory, as the
 //! floats they are: the order of operations, and so every bit, is that of the other paths. They
 //! don't wait in the output itself, whose rows are a multiple of 4 KiB apart in most models: they
@@ -22,12 +22,12 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::{Weights, accumulate};
-use crate::matmul::job::Job;
-use crate::matmul::simd::{Kernel, Simd};
+use super::group::{Weights, accumulate};
+use crate::matmul::task::MatmulTask;
+use crate::quant::codes::{Codes, STRIP_ROWS};
 use crate::quant::scales::Scales;
 use crate::quant::strip::Strip;
-use crate::quant::{Codes, STRIP_ROWS};
+use crate::simd::dots::{DotKernel, Dots};
 
 /// Groups that are unpacked at a time; a multiple of those of a block. With 24 they don't fit L1, and
 /// take 2 % (Q4_K) to 5 % (Q6_K) longer.
@@ -36,16 +36,16 @@ const CHUNK: usize = 16;
 const VECTORS: usize = 2;
 /// Rows of inputs in a tile: of 32 registers, 12 sums, 12 integer sums, 2 vectors of weights, an
 /// input, scales; of AVX2's 16, 12 partial sums, 2 vectors of weights, an input, a product.
-pub(in crate::matmul) const TILE: usize = 6;
+pub(crate) const TILE: usize = 6;
 
 /// Strips that are swept over at a time.
-pub(super) const fn strips_at_a_time<V: Simd>() -> usize {
+pub(super) const fn strips_at_a_time<V: Dots>() -> usize {
     VECTORS * V::ROWS / STRIP_ROWS
 }
 
-/// Strips times all rows of inputs of the job.
+/// Strips times all rows of inputs of the task.
 pub(super) struct Sweep<'a, C, S> {
-    pub(super) job: &'a Job<'a>,
+    pub(super) task: &'a MatmulTask<'a>,
     /// A multiple of [`strips_at_a_time`].
     pub(super) strips: Range<usize>,
     pub(super) layout: PhantomData<(C, S)>,
@@ -58,18 +58,18 @@ struct Sums([f32; STRIP_ROWS]);
 
 thread_local! {
     /// Sums between chunks: `[strip / strips at a time][row of inputs][strip % strips at a time]`.
-    /// Kept for the next job.
+    /// Kept for the next task.
     static SUMS: RefCell<Vec<Sums>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The groups of a chunk of one vector of rows; uninitialised beyond those unpacked.
 type Unpacked<V> = [MaybeUninit<Weights<V>>; CHUNK];
 
-impl<C: Codes, S: Scales> Kernel for Sweep<'_, C, S> {
+impl<C: Codes, S: Scales> DotKernel for Sweep<'_, C, S> {
     #[inline(always)]
-    unsafe fn run<V: Simd>(self) {
-        let groups = self.job.inputs.groups;
-        let tokens = self.job.token_range.len();
+    unsafe fn run<V: Dots>(self, simd: V) {
+        let groups = self.task.inputs.groups;
+        let tokens = self.task.token_range.len();
         let mut sums = SUMS.take();
         let strips = strips_at_a_time::<V>();
         let size = self.strips.len() * tokens;
@@ -92,9 +92,15 @@ impl<C: Codes, S: Scales> Kernel for Sweep<'_, C, S> {
                     for (c, unpacked) in unpacked.iter_mut().enumerate() {
                         let row = c * V::ROWS;
                         let part = row % STRIP_ROWS / V::ROWS;
-                        self.unpack(strip + row / STRIP_ROWS, part, chunk.clone(), unpacked);
+                        self.unpack(
+                            simd,
+                            strip + row / STRIP_ROWS,
+                            part,
+                            chunk.clone(),
+                            unpacked,
+                        );
                     }
-                    self.sweep(strip, chunk.clone(), &unpacked, sums);
+                    self.sweep(simd, strip, chunk.clone(), &unpacked, sums);
                 }
             }
         }
@@ -106,19 +112,20 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
     /// # Safety
     /// As for [`super::multiply`].
     #[inline(always)]
-    unsafe fn unpack<V: Simd>(
+    unsafe fn unpack<V: Dots>(
         &self,
+        simd: V,
         strip: usize,
         part: usize,
         chunk: Range<usize>,
         to: &mut Unpacked<V>,
     ) {
-        let strip = self.job.strip(strip).as_ptr();
+        let strip = self.task.strip(strip).as_ptr();
         for (g, weights) in chunk.zip(to) {
             // SAFETY: the strip has a block for every `S::GROUPS` groups.
             unsafe {
                 let block = strip.add(g / S::GROUPS * Strip::<C, S>::BLOCK_BYTES);
-                weights.write(Weights::unpack::<C, S>(block, g % S::GROUPS, part));
+                weights.write(Weights::unpack::<C, S>(simd, block, g % S::GROUPS, part));
             }
         }
     }
@@ -128,19 +135,20 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
     /// # Safety
     /// As for [`super::multiply`], and the chunk is unpacked.
     #[inline(always)]
-    unsafe fn sweep<V: Simd>(
+    unsafe fn sweep<V: Dots>(
         &self,
+        simd: V,
         strip: usize,
         chunk: Range<usize>,
         unpacked: &[Unpacked<V>; VECTORS],
         sums: &mut [Sums],
     ) {
-        let tokens = self.job.token_range.clone();
+        let tokens = self.task.token_range.clone();
         // The same chunk of the next strips, a share of it with each tile, while the CPU is busy
         // with this one.
         let strips = strips_at_a_time::<V>();
-        let next = self.job.strips.as_ptr().wrapping_add(
-            (strip + strips) * self.job.strip_bytes
+        let next = self.task.strips.as_ptr().wrapping_add(
+            (strip + strips) * self.task.strip_bytes
                 + chunk.start / S::GROUPS * Strip::<C, S>::BLOCK_BYTES,
         );
         let lines = chunk.len() / S::GROUPS * Strip::<C, S>::BLOCK_BYTES / 64;
@@ -152,19 +160,19 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
             while token + TILE <= tokens.end {
                 for c in 0..strips {
                     for line in line..line + lines_per_tile {
-                        V::prefetch(next.wrapping_add(c * self.job.strip_bytes + 64 * line));
+                        simd.prefetch(next.wrapping_add(c * self.task.strip_bytes + 64 * line));
                     }
                 }
                 line += lines_per_tile;
                 let sums = &mut sums[(token - tokens.start) * strips..][..TILE * strips];
-                self.tile::<V, TILE>(strip, chunk.clone(), unpacked, token, sums);
+                self.tile::<V, TILE>(simd, strip, chunk.clone(), unpacked, token, sums);
                 token += TILE;
             }
             let sums = &mut sums[(token - tokens.start) * strips..];
             match tokens.end - token {
                 0 => {}
-                1 | 2 => self.tile::<V, 2>(strip, chunk, unpacked, token, sums),
-                _ => self.tile::<V, TILE>(strip, chunk, unpacked, token, sums),
+                1 | 2 => self.tile::<V, 2>(simd, strip, chunk, unpacked, token, sums),
+                _ => self.tile::<V, TILE>(simd, strip, chunk, unpacked, token, sums),
             }
         }
     }
@@ -174,8 +182,9 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
     /// # Safety
     /// As for [`Sweep::sweep`].
     #[inline(always)]
-    unsafe fn tile<V: Simd, const T: usize>(
+    unsafe fn tile<V: Dots, const T: usize>(
         &self,
+        simd: V,
         strip: usize,
         chunk: Range<usize>,
         unpacked: &[Unpacked<V>; VECTORS],
@@ -185,16 +194,16 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
         let waiting: &mut [f32] = bytemuck::cast_slice_mut(waiting);
         let row = VECTORS * V::ROWS;
         let count = waiting.len() / row;
-        let x = self.job.inputs.tile::<T>(token, count);
-        // SAFETY: the caller's promise; outputs belong to the job, and only one slice of them is
+        let x = self.task.inputs.tile::<T>(token, count);
+        // SAFETY: the caller's promise; outputs belong to the task, and only one slice of them is
         // alive at a time.
         unsafe {
-            let mut sums = [[V::splat(0.0); T]; VECTORS];
+            let mut sums = [[simd.splat_rows(0.0); T]; VECTORS];
             if chunk.start > 0 {
                 for t in 0..T {
                     let waiting = &waiting[t.min(count - 1) * row..][..row];
                     for c in 0..VECTORS {
-                        sums[c][t] = V::load_f32(waiting[c * V::ROWS..].as_ptr().cast());
+                        sums[c][t] = simd.load_rows_f32(waiting[c * V::ROWS..].as_ptr().cast());
                     }
                 }
             }
@@ -204,19 +213,19 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
                     unpacked[1][g].assume_init_ref(),
                 ];
                 let x = x.map(|x| x.add(chunk.start + g));
-                accumulate::<V, C, S, VECTORS, T>(weights, x, &mut sums);
+                accumulate::<V, C, S, VECTORS, T>(simd, weights, x, &mut sums);
             }
-            if chunk.end < self.job.inputs.groups {
+            if chunk.end < self.task.inputs.groups {
                 for (t, waiting) in waiting.chunks_exact_mut(row).enumerate().take(T) {
                     for (c, waiting) in waiting.chunks_exact_mut(V::ROWS).enumerate() {
-                        V::store_rows(sums[c][t], waiting);
+                        simd.store_rows(sums[c][t], waiting);
                     }
                 }
                 return;
             }
             for t in 0..count.min(T) {
                 for (c, out) in self.out::<V>(strip, token + t).into_iter().enumerate() {
-                    V::store_rows(sums[c][t], out);
+                    simd.store_rows(sums[c][t], out);
                 }
             }
         }
@@ -227,9 +236,9 @@ impl<'a, C: Codes, S: Scales> Sweep<'a, C, S> {
     /// # Safety
     /// No other slices of them are alive.
     #[inline(always)]
-    unsafe fn out<V: Simd>(&self, strip: usize, token: usize) -> [&'a mut [f32]; VECTORS] {
-        // SAFETY: the job owns its outputs; the rest is the caller's promise.
-        let out = unsafe { self.job.out(token, strip * STRIP_ROWS, VECTORS * V::ROWS) };
+    unsafe fn out<V: Dots>(&self, strip: usize, token: usize) -> [&'a mut [f32]; VECTORS] {
+        // SAFETY: the task owns its outputs; the rest is the caller's promise.
+        let out = unsafe { self.task.out(token, strip * STRIP_ROWS, VECTORS * V::ROWS) };
         let middle = out.len().min(V::ROWS);
         out.split_at_mut(middle).into()
     }

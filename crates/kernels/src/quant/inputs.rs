@@ -4,12 +4,10 @@
 //! in a record that also has what the kernels would otherwise add up again for every strip: the
 //! sums of the codes, with which offsets and minima of the weights are applied to all columns at
 //! once.
+#![allow(unsafe_code)] // vectors
 
-use super::simd::{Kernel, Simd};
 use crate::dispatch::Isa;
-#[cfg(target_arch = "x86_64")]
-use crate::dispatch::{Avx2, Avx512};
-use crate::quant::strip::GROUP;
+use crate::simd::dots::{DotKernel, Dots, GROUP};
 
 /// 32 quantised inputs. 48 bytes, so that rows whose length is a power of two do not fall into the
 /// same cache sets.
@@ -31,7 +29,7 @@ pub(crate) struct InputGroup {
 impl InputGroup {
     /// A group from its codes and the sums of their halves.
     #[inline(always)]
-    pub(super) fn new(codes: [i8; GROUP], scale: f32, sums: [i32; 2]) -> Self {
+    fn new(codes: [i8; GROUP], scale: f32, sums: [i32; 2]) -> Self {
         Self {
             codes,
             scale,
@@ -48,7 +46,7 @@ impl InputGroup {
 /// `largest` are the bits of the largest input without its sign. Compared as an integer a NaN is
 /// the largest of all: it ends up in the scale, and stays visible in the output.
 #[inline(always)]
-pub(super) fn scale_and_inverse(largest: u32) -> Result<(f32, f32), InputGroup> {
+fn scale_and_inverse(largest: u32) -> Result<(f32, f32), InputGroup> {
     let largest = f32::from_bits(largest);
     // Below this the inverse overflows; such inputs are zero for every purpose.
     const TINY: f32 = 1e-36;
@@ -79,12 +77,12 @@ pub(crate) fn quantize(isa: Isa, x: &[f32], groups: &mut [InputGroup]) {
                 *group = quantize_scalar(x);
             }
         }
-        // SAFETY: the `Isa` proves that the CPU has the instructions.
+        // SAFETY: the kernel asks for nothing.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(_) => unsafe { Avx2::vectorize(Quantize { inputs, groups }) },
+        Isa::Avx2(simd) => unsafe { simd.vectorize(Quantize { inputs, groups }) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) => unsafe { Avx512::vectorize(Quantize { inputs, groups }) },
+        Isa::Avx512(simd) => unsafe { simd.vectorize(Quantize { inputs, groups }) },
     }
 }
 
@@ -111,12 +109,17 @@ struct Quantize<'a> {
     groups: &'a mut [InputGroup],
 }
 
-impl Kernel for Quantize<'_> {
+impl DotKernel for Quantize<'_> {
     #[inline(always)]
-    unsafe fn run<V: Simd>(self) {
+    unsafe fn run<V: Dots>(self, simd: V) {
         for (x, group) in self.inputs.iter().zip(self.groups) {
-            // SAFETY: the caller's promise.
-            *group = unsafe { V::quantize(x) };
+            *group = match scale_and_inverse(simd.largest_magnitude(x)) {
+                Ok((scale, inverse)) => {
+                    let (codes, sums) = simd.round(x, inverse);
+                    InputGroup::new(codes, scale, sums)
+                }
+                Err(group) => group,
+            };
         }
     }
 }

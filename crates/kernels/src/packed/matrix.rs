@@ -1,4 +1,4 @@
-//! Weights in memory.
+//! A weight matrix in memory.
 //!
 //! A matrix is cut into strips of 16 rows (see [`crate::quant`]), each packed on its own from the
 //! file's rows.
@@ -6,14 +6,12 @@
 
 use thiserror::Error;
 
-use crate::Context;
+use super::arena::Region;
+use super::layout::{Layout, layout};
+use crate::context::Context;
 use crate::format::Format;
-use crate::matmul::layout::{Layout, layout};
 use crate::memory::{AllocError, SharedMut};
-use crate::quant::STRIP_ROWS;
-use arena::Region;
-
-mod arena;
+use crate::quant::codes::STRIP_ROWS;
 
 /// A weight matrix `[rows, cols]`, repacked once at load.
 pub struct PackedMatrix {
@@ -105,7 +103,6 @@ impl PackedMatrix {
             let target =
                 unsafe { target.slice_mut(strip * strip_bytes..(strip + 1) * strip_bytes) };
             layout(format).pack(
-                format,
                 &bytes[first * row_bytes..last * row_bytes],
                 row_bytes,
                 target,

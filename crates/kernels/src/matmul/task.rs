@@ -1,13 +1,14 @@
 //! The share of a product that one task computes.
+#![allow(unsafe_code)] // tasks write disjoint parts of the output
 
 use std::ops::Range;
 
-use super::inputs::InputGroup;
 use crate::memory::SharedMut;
-use crate::quant::STRIP_ROWS;
+use crate::quant::codes::STRIP_ROWS;
+use crate::quant::inputs::InputGroup;
 
 /// Some strips of a matrix, times some rows of inputs.
-pub(crate) struct Job<'a> {
+pub(crate) struct MatmulTask<'a> {
     /// All strips of the matrix.
     pub(crate) strips: &'a [u8],
     pub(crate) strip_bytes: usize,
@@ -67,7 +68,7 @@ pub(crate) struct Output<'a> {
     pub(crate) first: usize,
 }
 
-impl<'a> Job<'a> {
+impl<'a> MatmulTask<'a> {
     /// The bytes of strip `strip`.
     pub(crate) fn strip(&self, strip: usize) -> &'a [u8] {
         &self.strips[strip * self.strip_bytes..][..self.strip_bytes]
@@ -76,7 +77,7 @@ impl<'a> Job<'a> {
     /// Output rows of the matrix from row `row` on, at most `count`, for `token`.
     ///
     /// # Safety
-    /// The elements belong to this job, and no other slice of them is alive.
+    /// The elements belong to this task, and no other slice of them is alive.
     pub(crate) unsafe fn out(&self, token: usize, row: usize, count: usize) -> &'a mut [f32] {
         let row = row.min(self.rows);
         let count = count.min(self.rows - row);
@@ -85,10 +86,10 @@ impl<'a> Job<'a> {
         unsafe { self.out.data.slice_mut(start..start + count) }
     }
 
-    /// As [`Job::out`], for the rows of strip `strip`.
+    /// As [`MatmulTask::out`], for the rows of strip `strip`.
     ///
     /// # Safety
-    /// As for [`Job::out`].
+    /// As for [`MatmulTask::out`].
     pub(crate) unsafe fn strip_out(&self, token: usize, strip: usize) -> &'a mut [f32] {
         // SAFETY: the caller's promise.
         unsafe { self.out(token, strip * STRIP_ROWS, STRIP_ROWS) }

@@ -7,13 +7,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd};
+use super::{DotKernel, Dots, GROUP, ValueRange};
 use crate::dispatch::Avx2;
-use crate::matmul::inputs::{InputGroup, scale_and_inverse};
-use crate::quant::Codes;
-use crate::quant::strip::GROUP;
 
-impl Simd for Avx2 {
+impl Dots for Avx2 {
     type Bytes = __m256i;
     type Ints = __m256i;
     type Floats = __m256;
@@ -26,37 +23,35 @@ impl Simd for Avx2 {
     const FLOAT_TILE: usize = 4;
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn vectorize<K: Kernel>(kernel: K) {
+    unsafe fn vectorize<K: DotKernel>(self, kernel: K) {
         // SAFETY: this is `vectorize`.
-        unsafe { kernel.run::<Self>() }
+        unsafe { kernel.run(self) }
     }
 
     #[inline(always)]
-    unsafe fn prefetch(address: *const u8) {
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn quantize(x: &[f32; GROUP]) -> InputGroup {
-        // SAFETY: the trait's contract, here and below: the instructions exist, the pointers are
-        // good.
+    fn largest_magnitude(self, x: &[f32; GROUP]) -> u32 {
+        // SAFETY: here and below, the capability proves the features; what is read through a pointer
+        // is a whole array, or the caller's promise.
         unsafe {
-            let mut vectors = [_mm256_setzero_ps(); 4];
             let mut largest = _mm256_setzero_si256();
-            for (i, vector) in vectors.iter_mut().enumerate() {
-                *vector = _mm256_loadu_ps(x.as_ptr().add(8 * i));
-                let size = _mm256_castps_si256(*vector);
+            for i in 0..4 {
+                let size = _mm256_castps_si256(_mm256_loadu_ps(x.as_ptr().add(8 * i)));
                 let size = _mm256_and_si256(size, _mm256_set1_epi32(0x7fff_ffff));
                 largest = _mm256_max_epu32(largest, size);
             }
-            let (scale, inverse) = match scale_and_inverse(reduce_max(largest)) {
-                Ok(pair) => pair,
-                Err(group) => return group,
-            };
-            let mut rounded = [largest; 4];
-            for (rounded, vector) in rounded.iter_mut().zip(vectors) {
-                *rounded = _mm256_cvtps_epi32(_mm256_mul_ps(vector, _mm256_set1_ps(inverse)));
+            reduce_max(largest)
+        }
+    }
+
+    #[inline(always)]
+    fn round(self, x: &[f32; GROUP], factor: f32) -> ([i8; GROUP], [i32; 2]) {
+        // SAFETY: as in `largest_magnitude`.
+        unsafe {
+            let factor = _mm256_set1_ps(factor);
+            let mut rounded = [_mm256_setzero_si256(); 4];
+            for (i, rounded) in rounded.iter_mut().enumerate() {
+                let vector = _mm256_loadu_ps(x.as_ptr().add(8 * i));
+                *rounded = _mm256_cvtps_epi32(_mm256_mul_ps(vector, factor));
             }
             // Packing works within 128-bit halves, and leaves fours of codes in the order 0 2 4 6 1
             // 3 5 7.
@@ -68,47 +63,43 @@ impl Simd for Avx2 {
                 reduce_add(_mm256_add_epi32(rounded[0], rounded[1])),
                 reduce_add(_mm256_add_epi32(rounded[2], rounded[3])),
             ];
-            InputGroup::new(
-                std::mem::transmute::<__m256i, [i8; GROUP]>(codes),
-                scale,
-                sums,
-            )
+            (std::mem::transmute::<__m256i, [i8; GROUP]>(codes), sums)
         }
     }
 
     #[inline(always)]
-    unsafe fn load(bytes: *const u8) -> __m256i {
-        // SAFETY: as in `quantize`.
+    unsafe fn load_bytes(self, bytes: *const u8) -> __m256i {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_loadu_si256(bytes.cast()) }
     }
 
     #[inline(always)]
-    unsafe fn and(a: __m256i, mask: u8) -> __m256i {
-        // SAFETY: as in `quantize`.
+    fn and(self, a: __m256i, mask: u8) -> __m256i {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_and_si256(a, _mm256_set1_epi8(mask as i8)) }
     }
 
     #[inline(always)]
-    unsafe fn or_masked(a: __m256i, b: __m256i, mask: u8) -> __m256i {
-        // SAFETY: as in `quantize`.
+    fn or_masked(self, a: __m256i, b: __m256i, mask: u8) -> __m256i {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_or_si256(a, _mm256_and_si256(b, _mm256_set1_epi8(mask as i8))) }
     }
 
     #[inline(always)]
-    unsafe fn shift_left<const N: u32>(a: __m256i) -> __m256i {
-        // SAFETY: as in `quantize`.
+    fn shift_left<const N: u32>(self, a: __m256i) -> __m256i {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_sll_epi16(a, _mm_cvtsi32_si128(N as i32)) }
     }
 
     #[inline(always)]
-    unsafe fn shift_right<const N: u32>(a: __m256i) -> __m256i {
-        // SAFETY: as in `quantize`.
+    fn shift_right<const N: u32>(self, a: __m256i) -> __m256i {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_srl_epi16(a, _mm_cvtsi32_si128(N as i32)) }
     }
 
     #[inline(always)]
-    unsafe fn lookup(table: &[u8; 16], a: __m256i) -> __m256i {
-        // SAFETY: as in `quantize`; the table has 16 bytes.
+    fn lookup(self, table: &[u8; 16], a: __m256i) -> __m256i {
+        // SAFETY: as in `largest_magnitude`; the table has 16 bytes.
         unsafe {
             let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
             _mm256_shuffle_epi8(table, a)
@@ -116,12 +107,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot<C: Codes, const COLUMNS: usize, const T: usize>(
+    unsafe fn dot<C: ValueRange, const COLUMNS: usize, const T: usize>(
+        self,
         values: [&[__m256i]; COLUMNS],
         x: [*const i8; T],
         starts: [__m256i; T],
     ) -> [[__m256i; T]; COLUMNS] {
-        // SAFETY: as in `quantize`; there are four inputs for each vector.
+        // SAFETY: as in `largest_magnitude`; there are four inputs for each vector.
         unsafe {
             if C::OFFSET == 128 {
                 dot_signed(values, x)
@@ -132,56 +124,56 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn splat_int(value: i32) -> __m256i {
-        // SAFETY: as in `quantize`.
+    fn splat_int(self, value: i32) -> __m256i {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_set1_epi32(value) }
     }
 
     #[inline(always)]
-    unsafe fn to_floats(a: __m256i) -> __m256 {
-        // SAFETY: as in `quantize`.
+    fn to_floats(self, a: __m256i) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_cvtepi32_ps(a) }
     }
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> __m256 {
-        // SAFETY: as in `quantize`.
+    fn splat_rows(self, value: f32) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_set1_ps(value) }
     }
 
     #[inline(always)]
-    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
-        // SAFETY: as in `quantize`.
+    fn mul_rows(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_mul_ps(a, b) }
     }
 
     #[inline(always)]
-    unsafe fn add(a: __m256, b: __m256) -> __m256 {
-        // SAFETY: as in `quantize`.
+    fn add_rows(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_add_ps(a, b) }
     }
 
     #[inline(always)]
-    unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: as in `quantize`.
+    fn mul_add_rows(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
 
     #[inline(always)]
-    unsafe fn load_f32(from: *const u8) -> __m256 {
-        // SAFETY: as in `quantize`.
+    unsafe fn load_rows_f32(self, from: *const u8) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_loadu_ps(from.cast()) }
     }
 
     #[inline(always)]
-    unsafe fn load_f16(from: *const u8) -> __m256 {
-        // SAFETY: as in `quantize`.
+    unsafe fn load_rows_f16(self, from: *const u8) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u8) -> __m256 {
-        // SAFETY: as in `quantize`.
+    unsafe fn load_rows_bf16(self, from: *const u8) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe {
             let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
@@ -189,20 +181,20 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load_u8(from: *const u8) -> __m256 {
-        // SAFETY: as in `quantize`.
+    unsafe fn load_rows_u8(self, from: *const u8) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
     }
 
     #[inline(always)]
-    unsafe fn load_i8(from: *const u8) -> __m256 {
-        // SAFETY: as in `quantize`.
+    unsafe fn load_rows_i8(self, from: *const u8) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
     }
 
     #[inline(always)]
-    unsafe fn load_low_nibbles(from: *const u8) -> __m256 {
-        // SAFETY: as in `quantize`.
+    unsafe fn load_rows_low_nibbles(self, from: *const u8) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe {
             let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
             _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)))
@@ -210,8 +202,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load_high_nibbles(from: *const u8) -> __m256 {
-        // SAFETY: as in `quantize`.
+    unsafe fn load_rows_high_nibbles(self, from: *const u8) -> __m256 {
+        // SAFETY: as in `largest_magnitude`.
         unsafe {
             let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
             _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(bytes))
@@ -219,8 +211,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn store_rows(a: __m256, to: &mut [f32]) {
-        // SAFETY: as in `quantize`; masked lanes are not written.
+    fn store_rows(self, a: __m256, to: &mut [f32]) {
+        // SAFETY: as in `largest_magnitude`; masked lanes are not written.
         unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), leading(to.len()), a) }
     }
 }
@@ -228,7 +220,7 @@ impl Simd for Avx2 {
 /// The largest of eight unsigned integers.
 #[inline(always)]
 unsafe fn reduce_max(a: __m256i) -> u32 {
-    // SAFETY: the caller's, who is in `Simd`.
+    // SAFETY: the caller's, who is in `Dots`.
     unsafe {
         let a = _mm_max_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
         let a = _mm_max_epu32(a, _mm_shuffle_epi32::<0b01_00_11_10>(a));
@@ -240,7 +232,7 @@ unsafe fn reduce_max(a: __m256i) -> u32 {
 /// The sum of eight integers.
 #[inline(always)]
 unsafe fn reduce_add(a: __m256i) -> i32 {
-    // SAFETY: the caller's, who is in `Simd`.
+    // SAFETY: the caller's, who is in `Dots`.
     unsafe {
         let a = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
         let a = _mm_add_epi32(a, _mm_shuffle_epi32::<0b01_00_11_10>(a));
@@ -252,18 +244,18 @@ unsafe fn reduce_add(a: __m256i) -> i32 {
 /// The `i`-th four inputs, for all rows.
 #[inline(always)]
 unsafe fn inputs(x: *const i8, i: usize) -> __m256i {
-    // SAFETY: the caller's, who is in `Simd::dot`.
+    // SAFETY: the caller's, who is in `Dots::dot`.
     unsafe { _mm256_set1_epi32(x.add(4 * i).cast::<i32>().read_unaligned()) }
 }
 
 /// `dot` for values that leave room in 16 bits for a sum of products.
 #[inline(always)]
-unsafe fn dot_unsigned<C: Codes, const COLUMNS: usize, const T: usize>(
+unsafe fn dot_unsigned<C: ValueRange, const COLUMNS: usize, const T: usize>(
     values: [&[__m256i]; COLUMNS],
     x: [*const i8; T],
     starts: [__m256i; T],
 ) -> [[__m256i; T]; COLUMNS] {
-    // SAFETY: the caller's, who is `Simd::dot`.
+    // SAFETY: the caller's, who is `Dots::dot`.
     unsafe {
         let ones = _mm256_set1_epi16(1);
         let mut sums = [starts; COLUMNS];
@@ -301,7 +293,7 @@ unsafe fn dot_signed<const COLUMNS: usize, const T: usize>(
     values: [&[__m256i]; COLUMNS],
     x: [*const i8; T],
 ) -> [[__m256i; T]; COLUMNS] {
-    // SAFETY: the caller's, who is `Simd::dot`.
+    // SAFETY: the caller's, who is `Dots::dot`.
     unsafe {
         let ones = _mm256_set1_epi16(1);
         let mut sums = [[_mm256_setzero_si256(); T]; COLUMNS];
@@ -323,7 +315,7 @@ unsafe fn dot_signed<const COLUMNS: usize, const T: usize>(
 /// A mask of the leading `rows` lanes.
 #[inline(always)]
 unsafe fn leading(rows: usize) -> __m256i {
-    // SAFETY: the caller's, who is in `Simd`.
+    // SAFETY: the caller's, who is in `Dots`.
     unsafe {
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(rows as i32), lanes)
