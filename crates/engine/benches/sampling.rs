@@ -7,6 +7,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use matou_engine::sampling::{Sampler, SamplingParams, SequenceTokens, Workspace};
+use matou_kernels::Isa;
 
 const VOCAB_SIZE: usize = 128_256;
 
@@ -96,7 +97,7 @@ fn sampling(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sampling");
     for (name, params) in settings {
         let mut sampler = Sampler::new(&params, 0);
-        let mut workspace = Workspace::default();
+        let mut workspace = Workspace::new(Isa::detect());
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
                 || logits.clone(),

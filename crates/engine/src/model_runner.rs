@@ -35,10 +35,8 @@ pub(crate) struct ModelRunner {
 
 impl ModelRunner {
     pub(crate) fn new(model: Box<dyn LanguageModel>) -> Self {
-        Self {
-            model,
-            workspace: Workspace::default(),
-        }
+        let workspace = Workspace::new(model.isa());
+        Self { model, workspace }
     }
 
     /// Width of a hidden state.

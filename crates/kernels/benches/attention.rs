@@ -92,7 +92,7 @@ impl Setup {
             for slot in &slots {
                 let data = &k[*slot as usize % 4096..];
                 let rows = Rows { data, stride: kv };
-                pool.write(&[*slot], rows, rows);
+                pool.write(Isa::detect(), &[*slot], rows, rows);
             }
             pool
         });

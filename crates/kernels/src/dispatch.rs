@@ -6,8 +6,6 @@
 //! kernels match on it, and a variant that the target architecture cannot have does not exist, so
 //! that adding NEON is one more variant and the compiler then lists the kernels that lack it.
 
-use std::sync::OnceLock;
-
 /// The environment variable that forces an instruction set: `scalar`, `avx2` or `avx512`.
 pub const ISA_VARIABLE: &str = "MATOU_ISA";
 
@@ -117,13 +115,6 @@ impl Isa {
             }),
             _ => Err(IsaError::Unknown { value }),
         }
-    }
-
-    /// [`from_env_or_detect`](Self::from_env_or_detect), decided at the first call, for operations
-    /// that take no [`Context`](crate::Context); a variable that cannot be followed is ignored here.
-    pub fn preferred() -> Self {
-        static PREFERRED: OnceLock<Isa> = OnceLock::new();
-        *PREFERRED.get_or_init(|| Self::from_env_or_detect().unwrap_or_else(|_| Self::detect()))
     }
 
     /// Every instruction set of this CPU, the best last.

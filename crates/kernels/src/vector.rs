@@ -1,47 +1,45 @@
 //! Operations on one long row, such as the logits over a vocabulary, for sampling.
 //!
-//! They run in the calling thread with the instruction set of [`Isa::preferred`]: at 128k entries a
-//! pass takes some microseconds, and the row is usually still in the cache.
+//! They run in the calling thread: at 128k entries a pass takes some microseconds, and the row is
+//! usually still in the cache.
 
 use crate::Isa;
 use crate::activation::Scale;
 use crate::simd::{Kernel, LANES, Simd, dispatch, exp};
 
 /// The index of the largest element: the first of equals, never a NaN. 0 if there is none.
-pub fn argmax(x: &[f32]) -> usize {
-    let isa = Isa::preferred();
+pub fn argmax(isa: Isa, x: &[f32]) -> usize {
     let max = dispatch(isa, Max(x));
     dispatch(isa, Find { x, value: max }).unwrap_or(0)
 }
 
 /// The largest element that is not NaN; -∞ if there is none.
-pub fn max(x: &[f32]) -> f32 {
-    dispatch(Isa::preferred(), Max(x))
+pub fn max(isa: Isa, x: &[f32]) -> f32 {
+    dispatch(isa, Max(x))
 }
 
 /// `x[i] *= factor`.
-pub fn scale(x: &mut [f32], factor: f32) {
-    dispatch(Isa::preferred(), Scale { x, factor });
+pub fn scale(isa: Isa, x: &mut [f32], factor: f32) {
+    dispatch(isa, Scale { x, factor });
 }
 
 /// The sum of `exp(x[i] − max)`, to a relative error of about 1e-6.
-pub fn sum_exp(x: &[f32], max: f32) -> f32 {
-    dispatch(Isa::preferred(), SumExp { x, max }) as f32
+pub fn sum_exp(isa: Isa, x: &[f32], max: f32) -> f32 {
+    dispatch(isa, SumExp { x, max }) as f32
 }
 
 /// `ln Σ exp(x[i])`; -∞ for an empty row or one of -∞.
-pub fn log_sum_exp(x: &[f32]) -> f32 {
-    let max = max(x);
+pub fn log_sum_exp(isa: Isa, x: &[f32]) -> f32 {
+    let max = max(isa, x);
     if max == f32::NEG_INFINITY {
         return max;
     }
-    let sum = dispatch(Isa::preferred(), SumExp { x, max });
+    let sum = dispatch(isa, SumExp { x, max });
     (f64::from(max) + sum.ln()) as f32
 }
 
 /// `x[i] = exp(x[i]) / Σ exp(x)`. A row of -∞ becomes NaN: it has no distribution.
-pub fn softmax(x: &mut [f32]) {
-    let isa = Isa::preferred();
+pub fn softmax(isa: Isa, x: &mut [f32]) {
     let max = dispatch(isa, Max(x));
     let sum = dispatch(isa, ExpInPlace { x, max });
     let factor = (1.0 / sum) as f32;
@@ -166,11 +164,6 @@ mod tests {
 
     const LENGTHS: [usize; 8] = [1, 15, 16, 17, 64, 1023, 32_000, 128_256];
 
-    fn argmax_with(isa: Isa, x: &[f32]) -> usize {
-        let value = dispatch(isa, Max(x));
-        dispatch(isa, Find { x, value }).unwrap_or(0)
-    }
-
     #[test]
     fn argmax_finds_the_first_of_equals_and_never_a_nan() {
         for isa in Isa::available() {
@@ -178,18 +171,18 @@ mod tests {
                 let mut x = noise(n, n as u64);
                 for i in [n - 1, n / 2, n / 3] {
                     x[i] = 9.0;
-                    assert_eq!(argmax_with(isa, &x), i);
+                    assert_eq!(argmax(isa, &x), i);
                 }
                 x[0] = f32::NAN;
                 x[n / 4] = f32::NAN;
                 let expected = x.iter().position(|x| *x == 9.0).unwrap_or(0);
-                assert_eq!(argmax_with(isa, &x), expected);
+                assert_eq!(argmax(isa, &x), expected);
             }
-            assert_eq!(argmax_with(isa, &[]), 0);
-            assert_eq!(argmax_with(isa, &[f32::NAN; 40]), 0);
+            assert_eq!(argmax(isa, &[]), 0);
+            assert_eq!(argmax(isa, &[f32::NAN; 40]), 0);
             let mut x = [f32::NAN; 40];
             x[33] = f32::NEG_INFINITY;
-            assert_eq!(argmax_with(isa, &x), 33);
+            assert_eq!(argmax(isa, &x), 33);
             assert!(dispatch(isa, Max(&[f32::NAN; 40])) == f32::NEG_INFINITY);
         }
     }
@@ -215,27 +208,37 @@ mod tests {
 
     #[test]
     fn softmax_sums_to_one_and_log_sum_exp_to_its_logarithm() {
-        let mut x = noise(32_003, 5);
-        x[7] = f32::NEG_INFINITY;
-        let exact: f64 = x.iter().map(|x| f64::from(*x).exp()).sum();
-        assert!((f64::from(log_sum_exp(&x)) - exact.ln()).abs() < 1e-6);
-        assert!((f64::from(sum_exp(&x, max(&x))) / exact).ln() + f64::from(max(&x)) < 1e-6);
-        softmax(&mut x);
-        assert_eq!(x[7], 0.0);
-        assert!((x.iter().map(|x| f64::from(*x)).sum::<f64>() - 1.0).abs() < 1e-6);
+        for isa in Isa::available() {
+            let mut x = noise(32_003, 5);
+            x[7] = f32::NEG_INFINITY;
+            let exact: f64 = x.iter().map(|x| f64::from(*x).exp()).sum();
+            assert!((f64::from(log_sum_exp(isa, &x)) - exact.ln()).abs() < 1e-6);
+            let max = max(isa, &x);
+            assert!((f64::from(sum_exp(isa, &x, max)) / exact).ln() + f64::from(max) < 1e-6);
+            softmax(isa, &mut x);
+            assert_eq!(x[7], 0.0);
+            assert!((x.iter().map(|x| f64::from(*x)).sum::<f64>() - 1.0).abs() < 1e-6);
+        }
     }
 
     #[test]
     fn rows_without_a_finite_element_have_no_sum() {
-        assert_eq!(log_sum_exp(&[]), f32::NEG_INFINITY);
-        assert_eq!(log_sum_exp(&[f32::NEG_INFINITY; 20]), f32::NEG_INFINITY);
+        for isa in Isa::available() {
+            assert_eq!(log_sum_exp(isa, &[]), f32::NEG_INFINITY);
+            assert_eq!(
+                log_sum_exp(isa, &[f32::NEG_INFINITY; 20]),
+                f32::NEG_INFINITY
+            );
+        }
     }
 
     #[test]
     fn scaling_multiplies_every_element() {
-        let mut x = noise(100, 8);
-        let expected: Vec<f32> = x.iter().map(|x| x * 0.7).collect();
-        scale(&mut x, 0.7);
-        assert_eq!(x, expected);
+        for isa in Isa::available() {
+            let mut x = noise(100, 8);
+            let expected: Vec<f32> = x.iter().map(|x| x * 0.7).collect();
+            scale(isa, &mut x, 0.7);
+            assert_eq!(x, expected);
+        }
     }
 }

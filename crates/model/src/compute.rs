@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor, bail};
-use matou_kernels::Context;
+use matou_kernels::{Context, Isa};
 
 use crate::error::Result;
 
@@ -32,6 +32,14 @@ impl Compute {
         match self {
             Self::Kernels(_) => &Device::Cpu,
             Self::Candle { device, .. } => device,
+        }
+    }
+
+    /// The instruction set of what is computed on the CPU.
+    pub(crate) fn isa(&self) -> Isa {
+        match self {
+            Self::Kernels(cpu) => cpu.context.isa(),
+            Self::Candle { .. } => Isa::from_env_or_detect().unwrap_or_else(|_| Isa::detect()),
         }
     }
 
@@ -165,7 +173,6 @@ impl<F: FnOnce(&mut Vec<f32>, (usize, usize)) -> T, T> InplaceOp1 for StorageOp<
 
 #[cfg(test)]
 mod tests {
-    use matou_kernels::Isa;
 
     use super::*;
 

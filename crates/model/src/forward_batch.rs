@@ -12,8 +12,7 @@
 //! seq_lens         [  5             |   201      | 18 ]           R, after this step
 //! ```
 
-/// Tokens in one block of the KV cache.
-pub const BLOCK_SIZE: usize = 16;
+pub use matou_kernels::BLOCK_SIZE;
 
 /// The flat arrays of one step, `T` tokens of `R` requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

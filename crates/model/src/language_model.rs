@@ -1,5 +1,7 @@
 //! The one trait between the engine and whatever computes logits.
 
+use matou_kernels::Isa;
+
 use crate::cost::{Roofs, TokenCost};
 use crate::error::ModelError;
 use crate::forward_batch::{ForwardBatch, Logits};
@@ -46,6 +48,12 @@ pub struct ModelInfo {
 pub trait LanguageModel: Send {
     /// What this model is.
     fn info(&self) -> &ModelInfo;
+
+    /// The instruction set for what is computed from this model's logits: that of its own kernels,
+    /// where it has any.
+    fn isa(&self) -> Isa {
+        Isa::detect()
+    }
 
     /// Bytes a block of [`BLOCK_SIZE`](crate::BLOCK_SIZE) tokens takes over all layers.
     fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize;

@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use matou_kernels::vector;
+use matou_kernels::{Isa, vector};
 
 /// A token with its weight: its probability, but for a factor common to all.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,14 +23,24 @@ fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
 }
 
 /// The most likely tokens of a distribution. Reused from token to token.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Candidates {
+    /// What passes over the logits are computed with.
+    pub(super) isa: Isa,
     pub(super) list: Vec<Candidate>,
     /// Weight of the whole distribution; above the list's own if tokens have been left out of it.
     pub(super) total: f64,
 }
 
 impl Candidates {
+    pub(super) fn new(isa: Isa) -> Self {
+        Self {
+            isa,
+            list: Vec::new(),
+            total: 0.0,
+        }
+    }
+
     /// Lists the `k` best tokens; the others leave the distribution.
     ///
     /// One pass: a block of logits none of which beats the `k`-th best so far is passed over.
@@ -39,7 +49,7 @@ impl Candidates {
         self.list.clear();
         let mut threshold = f32::NEG_INFINITY;
         for (page, first) in blocks(logits, PAGE, 0) {
-            if vector::max(page) <= threshold {
+            if vector::max(self.isa, page) <= threshold {
                 continue;
             }
             for (line, first) in blocks(page, LINE, first) {
@@ -60,7 +70,7 @@ impl Candidates {
         let wanted = |logit| logit >= threshold && logit > f32::NEG_INFINITY;
         self.list.clear();
         for (page, first) in blocks(logits, PAGE, 0) {
-            if !wanted(vector::max(page)) {
+            if !wanted(vector::max(self.isa, page)) {
                 continue;
             }
             for (line, first) in blocks(page, LINE, first) {
@@ -74,7 +84,7 @@ impl Candidates {
     /// Lists all possible tokens, weighed.
     pub(super) fn gather_all(&mut self, logits: &[f32]) {
         self.gather_from(logits, f32::NEG_INFINITY);
-        self.weigh(vector::max(logits));
+        self.weigh(vector::max(self.isa, logits));
         self.renormalise();
     }
 
@@ -215,13 +225,18 @@ fn partition_by_weight(
 
 /// Draws from all of `logits` without listing them: finds the block in which the fraction `u` of
 /// the weight lies, then the token in it. `block_weights` is scratch space.
-pub(super) fn draw_from_all(logits: &[f32], u: f64, block_weights: &mut Vec<f64>) -> Option<u32> {
-    let max = vector::max(logits);
+pub(super) fn draw_from_all(
+    isa: Isa,
+    logits: &[f32],
+    u: f64,
+    block_weights: &mut Vec<f64>,
+) -> Option<u32> {
+    let max = vector::max(isa, logits);
     block_weights.clear();
     block_weights.extend(
         logits
             .chunks(PAGE)
-            .map(|block| f64::from(vector::sum_exp(block, max))),
+            .map(|block| f64::from(vector::sum_exp(isa, block, max))),
     );
     let mut left = u * block_weights.iter().sum::<f64>();
     let mut chosen = None;
@@ -299,7 +314,7 @@ mod tests {
                 .skip(1)
                 .step_by(7)
                 .for_each(|logit| *logit = f32::NEG_INFINITY);
-            let mut candidates = Candidates::default();
+            let mut candidates = Candidates::new(Isa::detect());
             candidates.gather_top_k(&logits, k);
             candidates.sort();
             let expected = sorted(&logits);
@@ -316,7 +331,7 @@ mod tests {
         let mut logits = logits(1000, 6);
         logits[3] = 1.0;
         logits[4] = f32::NEG_INFINITY;
-        let mut candidates = Candidates::default();
+        let mut candidates = Candidates::new(Isa::detect());
         candidates.gather_from(&logits, 1.0);
         let expected: Vec<u32> = (0..1000)
             .filter(|&token| logits[token as usize] >= 1.0)
@@ -329,10 +344,10 @@ mod tests {
     #[test]
     fn partition_finds_the_shortest_prefix_that_weighs_enough() {
         for seed in 0..50 {
-            let mut candidates = Candidates::default();
+            let mut candidates = Candidates::new(Isa::detect());
             let logits = logits(1 + seed as usize * 13, seed);
             candidates.gather_from(&logits, f32::NEG_INFINITY);
-            candidates.weigh(vector::max(&logits));
+            candidates.weigh(vector::max(Isa::detect(), &logits));
             candidates.renormalise();
             for p in [0.0, 0.1, 0.5, 0.9, 0.999] {
                 let target = p * candidates.total;
@@ -340,12 +355,15 @@ mod tests {
                 let mut sum = 0.0;
                 for token in sorted(&logits) {
                     expected.push(token);
-                    sum += f64::from((logits[token as usize] - vector::max(&logits)).exp());
+                    sum += f64::from(
+                        (logits[token as usize] - vector::max(Isa::detect(), &logits)).exp(),
+                    );
                     if sum >= target {
                         break;
                     }
                 }
                 let mut kept = Candidates {
+                    isa: candidates.isa,
                     list: candidates.list.clone(),
                     total: candidates.total,
                 };
@@ -360,7 +378,7 @@ mod tests {
     fn a_draw_from_all_is_the_inverse_of_the_cumulated_distribution() {
         let mut logits = logits(5000, 9);
         logits[..1500].fill(f32::NEG_INFINITY);
-        let max = f64::from(vector::max(&logits));
+        let max = f64::from(vector::max(Isa::detect(), &logits));
         let weights: Vec<f64> = logits
             .iter()
             .map(|&logit| (f64::from(logit) - max).exp())
@@ -369,7 +387,7 @@ mod tests {
         let mut scratch = Vec::new();
         for i in 0..1000 {
             let u = (f64::from(i) + 0.5) / 1000.0;
-            let token = draw_from_all(&logits, u, &mut scratch).unwrap() as usize;
+            let token = draw_from_all(Isa::detect(), &logits, u, &mut scratch).unwrap() as usize;
             let before: f64 = weights[..token].iter().sum::<f64>() / total;
             let after = before + weights[token] / total;
             assert!(
@@ -378,9 +396,12 @@ mod tests {
             );
         }
         assert_eq!(
-            draw_from_all(&[f32::NEG_INFINITY; 9], 0.5, &mut scratch),
+            draw_from_all(Isa::detect(), &[f32::NEG_INFINITY; 9], 0.5, &mut scratch),
             None
         );
-        assert_eq!(draw_from_all(&[f32::NAN; 9], 0.5, &mut scratch), None);
+        assert_eq!(
+            draw_from_all(Isa::detect(), &[f32::NAN; 9], 0.5, &mut scratch),
+            None
+        );
     }
 }

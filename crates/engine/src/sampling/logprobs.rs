@@ -24,7 +24,7 @@ pub(super) fn token_logprobs(
     k: usize,
     scratch: &mut Candidates,
 ) -> TokenLogprobs {
-    let log_total = vector::log_sum_exp(logits);
+    let log_total = vector::log_sum_exp(scratch.isa, logits);
     let mut top = Vec::new();
     if k > 0 {
         scratch.gather_top_k(logits, k);
@@ -55,6 +55,8 @@ fn rank(logits: &[f32], token: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use matou_kernels::Isa;
+
     use super::*;
     use crate::sampling::testing::{logits, softmax};
 
@@ -62,7 +64,7 @@ mod tests {
     fn log_probabilities_are_those_of_the_softmax_best_first() {
         let logits = logits(1000, 4);
         let probabilities = softmax(&logits);
-        let found = token_logprobs(&logits, 123, 20, &mut Candidates::default());
+        let found = token_logprobs(&logits, 123, 20, &mut Candidates::new(Isa::detect()));
         assert!((f64::from(found.logprob) - probabilities[123].ln()).abs() < 1e-5);
         let mut order: Vec<u32> = (0..1000).collect();
         order.sort_by(|&a, &b| probabilities[b as usize].total_cmp(&probabilities[a as usize]));
@@ -74,7 +76,7 @@ mod tests {
             assert!((f64::from(logprob) - probabilities[token as usize].ln()).abs() < 1e-5);
         }
         assert_eq!(
-            token_logprobs(&logits, 1, 0, &mut Candidates::default()).top,
+            token_logprobs(&logits, 1, 0, &mut Candidates::new(Isa::detect())).top,
             []
         );
     }
@@ -84,7 +86,7 @@ mod tests {
         let logits = [1.0, 3.0, 1.0, 3.0, -1.0];
         let ranks = [3, 1, 4, 2, 5];
         for (token, rank) in (0..).zip(ranks) {
-            let found = token_logprobs(&logits, token, 5, &mut Candidates::default());
+            let found = token_logprobs(&logits, token, 5, &mut Candidates::new(Isa::detect()));
             assert_eq!(found.rank, rank);
             assert_eq!(found.top[rank - 1].0, token);
         }

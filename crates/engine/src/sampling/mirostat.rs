@@ -49,7 +49,7 @@ mod tests {
         let mut limit = 6.0;
         for seed in 0..100 {
             let logits = logits(200, seed);
-            let mut candidates = Candidates::default();
+            let mut candidates = Candidates::new(matou_kernels::Isa::detect());
             candidates.gather_from(&logits, f32::NEG_INFINITY);
             candidates.weigh(0.0);
             candidates.renormalise();

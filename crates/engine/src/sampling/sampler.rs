@@ -1,6 +1,6 @@
 //! Chooses the tokens of one sequence.
 
-use matou_kernels::vector;
+use matou_kernels::{Isa, vector};
 
 use super::candidates::{Candidates, draw_from_all};
 use super::constraints::{BannedSequences, LogitBias, TokenMask, contradiction};
@@ -17,14 +17,30 @@ use super::truncation::Truncation;
 use super::xtc::Xtc;
 use crate::error::GenerationError;
 
-/// Scratch space for sampling, shared by all sequences: it grows to its size once.
-#[derive(Debug, Default)]
+/// What sampling needs besides a row of logits, shared by all sequences: the instruction set that
+/// passes over the row use, and scratch space, which grows to its size once.
+#[derive(Debug)]
 pub struct Workspace {
+    isa: Isa,
     candidates: Candidates,
     block_weights: Vec<f64>,
     raw_logits: Vec<f32>,
     spared_logits: Vec<f32>,
     dry: DryScratch,
+}
+
+impl Workspace {
+    /// A workspace without scratch space yet.
+    pub fn new(isa: Isa) -> Self {
+        Self {
+            isa,
+            candidates: Candidates::new(isa),
+            block_weights: Vec::new(),
+            raw_logits: Vec::new(),
+            spared_logits: Vec::new(),
+            dry: DryScratch::default(),
+        }
+    }
 }
 
 /// A token that was chosen.
@@ -163,7 +179,7 @@ impl Sampler {
             dry.apply(context.token_ids, logits, &mut workspace.dry);
         }
         if let Some(temperature) = &self.temperature {
-            temperature.apply(logits);
+            temperature.apply(workspace.isa, logits);
         }
     }
 
@@ -238,10 +254,11 @@ impl Sampler {
         workspace: &mut Workspace,
     ) -> Option<u32> {
         if self.temperature.is_none() {
-            let best = vector::argmax(logits);
+            let best = vector::argmax(workspace.isa, logits);
             return (*logits.get(best)? > f32::NEG_INFINITY).then_some(best as u32);
         }
         let Workspace {
+            isa,
             candidates,
             block_weights,
             ..
@@ -249,7 +266,7 @@ impl Sampler {
         match &self.truncation {
             Some(truncation) => truncation.apply(logits, candidates),
             None if self.xtc.is_none() && self.mirostat.is_none() => {
-                return draw_from_all(logits, token, block_weights);
+                return draw_from_all(*isa, logits, token, block_weights);
             }
             None => candidates.gather_all(logits),
         }

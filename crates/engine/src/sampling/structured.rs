@@ -119,6 +119,8 @@ impl fmt::Debug for GrammarMask {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use matou_kernels::Isa;
+
     use super::*;
     use crate::sampling::testing::{DRAWS, assert_drawn_from, drawn, logits, softmax};
     use crate::sampling::{MirostatParams, Sampler, SamplingParams, SequenceTokens, Workspace};
@@ -270,8 +272,11 @@ mod tests {
             token_ids: &[0],
             num_prompt_tokens: 1,
         };
-        let sampled =
-            Sampler::new(&params, 0).sample(&mut [1.0, 2.0], context, &mut Workspace::default());
+        let sampled = Sampler::new(&params, 0).sample(
+            &mut [1.0, 2.0],
+            context,
+            &mut Workspace::new(Isa::detect()),
+        );
         assert_eq!(
             sampled,
             Err(GenerationError::Grammar("too much".to_owned()))

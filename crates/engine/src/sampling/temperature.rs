@@ -1,6 +1,6 @@
 //! How far the distribution is flattened or sharpened.
 
-use matou_kernels::vector;
+use matou_kernels::{Isa, vector};
 
 use super::params::SamplingParams;
 
@@ -32,23 +32,23 @@ impl Temperature {
         self.range > 0.0
     }
 
-    pub(super) fn apply(&self, logits: &mut [f32]) {
+    pub(super) fn apply(&self, isa: Isa, logits: &mut [f32]) {
         let temperature = if self.is_dynamic() {
             let low = (self.temperature - self.range).max(0.0);
             let high = self.temperature + self.range;
-            low + (high - low) * normalised_entropy(logits).powf(self.exponent)
+            low + (high - low) * normalised_entropy(isa, logits).powf(self.exponent)
         } else {
             self.temperature
         };
         if temperature != 1.0 {
-            vector::scale(logits, 1.0 / temperature.max(GREEDY_BELOW));
+            vector::scale(isa, logits, 1.0 / temperature.max(GREEDY_BELOW));
         }
     }
 }
 
 /// Entropy as a fraction of what it would be if all possible tokens were equally likely.
-fn normalised_entropy(logits: &[f32]) -> f32 {
-    let max = vector::max(logits);
+fn normalised_entropy(isa: Isa, logits: &[f32]) -> f32 {
+    let max = vector::max(isa, logits);
     let (mut total, mut weighted, mut possible) = (0.0, 0.0, 0u32);
     for &logit in logits.iter().filter(|logit| **logit > f32::NEG_INFINITY) {
         let weight = f64::from((logit - max).exp());
@@ -69,7 +69,8 @@ mod tests {
     use crate::sampling::testing::{logits, softmax};
 
     fn apply(params: SamplingParams, logits: &mut [f32]) {
-        Temperature::from_params(&params).unwrap().apply(logits);
+        let temperature = Temperature::from_params(&params).unwrap();
+        temperature.apply(Isa::detect(), logits);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Distributions for the tests of the stages.
 
+use matou_kernels::Isa;
+
 use super::{Sampler, SamplingParams, SequenceTokens, Workspace};
 
 /// Logits like a model's: roughly normal, with a standard deviation of about 2.3.
@@ -32,7 +34,7 @@ pub(super) const DRAWS: usize = 20_000;
 /// How often each token is drawn from `logits` by one answer of `DRAWS` tokens.
 pub(super) fn drawn(params: &SamplingParams, logits: &[f32]) -> Vec<usize> {
     let mut sampler = Sampler::new(params, 0);
-    let mut workspace = Workspace::default();
+    let mut workspace = Workspace::new(Isa::detect());
     let tokens = vec![0; DRAWS];
     let mut counts = vec![0; logits.len()];
     for position in 0..DRAWS {

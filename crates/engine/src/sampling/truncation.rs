@@ -120,7 +120,7 @@ impl Truncation {
     /// Lists what is worth listing: top-nσ, top-k and min-p say at once what to keep, top-p where
     /// it is bound to cut. Only typical-p looks at every token.
     fn gather(&self, logits: &[f32], candidates: &mut Candidates) {
-        let max = vector::max(logits);
+        let max = vector::max(candidates.isa, logits);
         match (&self.top_n_sigma, self.top_k) {
             (Some(top_n_sigma), top_k) => {
                 candidates.gather_from(logits, top_n_sigma.threshold(logits, max));
@@ -147,7 +147,7 @@ impl Truncation {
         max: f32,
         candidates: &mut Candidates,
     ) {
-        candidates.total = f64::from(vector::sum_exp(logits, max));
+        candidates.total = f64::from(vector::sum_exp(candidates.isa, logits, max));
         let nucleus = f64::from(*p) * candidates.total;
         let mut depth = self.min_p_depth().unwrap_or(8.0);
         loop {
@@ -173,6 +173,8 @@ const BOTTOM: f32 = 104.0;
 
 #[cfg(test)]
 mod tests {
+    use matou_kernels::Isa;
+
     use super::*;
     use crate::sampling::testing::{logits, softmax};
 
@@ -254,8 +256,8 @@ mod tests {
     }
 
     /// What is kept of `logits`, with probabilities, by token.
-    fn kept(params: &SamplingParams, logits: &[f32]) -> Vec<(u32, f64)> {
-        let mut candidates = Candidates::default();
+    fn kept(isa: Isa, params: &SamplingParams, logits: &[f32]) -> Vec<(u32, f64)> {
+        let mut candidates = Candidates::new(isa);
         Truncation::from_params(params)
             .unwrap()
             .apply(logits, &mut candidates);
@@ -270,24 +272,27 @@ mod tests {
     }
 
     fn check(params: SamplingParams, reference: impl Fn(Reference, &[f32]) -> Reference) {
-        for seed in 0..40 {
+        let isas = Isa::available();
+        for (isa, seed) in (0..40).flat_map(|seed| isas.iter().map(move |isa| (*isa, seed))) {
             // From nearly flat to sharply peaked.
             let mut logits = logits(64 + 200 * (seed as usize % 5), seed);
-            vector::scale(&mut logits, [0.1, 0.5, 1.0, 3.0][seed as usize % 4]);
+            vector::scale(isa, &mut logits, [0.1, 0.5, 1.0, 3.0][seed as usize % 4]);
             let mut expected = reference(Reference::new(&logits), &logits).0;
             expected.sort_by_key(|(token, _)| *token);
-            let found = kept(&params, &logits);
+            let found = kept(isa, &params, &logits);
             let tokens =
                 |list: &[(u32, f64)]| list.iter().map(|(token, _)| *token).collect::<Vec<_>>();
             assert_eq!(
                 tokens(&found),
                 tokens(&expected),
-                "seed {seed} of {params:?}"
+                "seed {seed} of {params:?} with {}",
+                isa.name()
             );
             for (found, expected) in found.iter().zip(&expected) {
                 assert!(
                     (found.1 - expected.1).abs() < 1e-5,
-                    "seed {seed} of {params:?}"
+                    "seed {seed} of {params:?} with {}",
+                    isa.name()
                 );
             }
         }

@@ -49,7 +49,7 @@ mod tests {
 
     fn excluded(probability: f32, threshold: f32, draw: f64, probabilities: &[f32]) -> Vec<u32> {
         let logits: Vec<f32> = probabilities.iter().map(|p| p.ln()).collect();
-        let mut candidates = Candidates::default();
+        let mut candidates = Candidates::new(matou_kernels::Isa::detect());
         candidates.gather_from(&logits, f32::NEG_INFINITY);
         candidates.weigh(0.0);
         candidates.renormalise();

@@ -379,7 +379,7 @@ fn real_model(file: &str, isa: Isa, threads: usize) -> Box<dyn LanguageModel> {
 /// engine cuts batches. On every instruction set, in integer and in float formats.
 #[test]
 fn a_real_model_answers_alike_on_any_number_of_threads_in_any_batch() {
-    let best = Isa::preferred();
+    let best = Isa::detect();
     for isa in Isa::available() {
         compare_real_answers("llama-k256-q4_k_m.gguf", isa, KvCacheDtype::F16);
     }

@@ -15,8 +15,8 @@
 
 use half::f16;
 
-use super::Rows;
-use super::element::{Element, GROUP, groups};
+use super::element::{CacheElement, SCALE_GROUP, groups};
+use super::params::Rows;
 use crate::dispatch::Isa;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 use crate::{AllocError, HugeBuffer};
@@ -125,18 +125,19 @@ impl KvPool {
 
     /// Writes the keys and values of `slots.len()` tokens; token i, row i of `k` and `v` with
     /// `[kv_heads, head_dim]` elements, goes to slot `slots[i]` = block · 16 + position in the block.
+    /// The same bytes on every instruction set, unless a number is NaN.
     ///
     /// # Panics
     /// A slot lies beyond the pool, or a row beyond its slice.
-    pub fn write(&mut self, slots: &[u32], k: Rows<'_>, v: Rows<'_>) {
+    pub fn write(&mut self, isa: Isa, slots: &[u32], k: Rows<'_>, v: Rows<'_>) {
         match self.dtype {
-            KvDtype::F32 => self.write_as::<f32>(slots, k, v),
-            KvDtype::F16 => self.write_as::<f16>(slots, k, v),
-            KvDtype::Q8 => self.write_as::<i8>(slots, k, v),
+            KvDtype::F32 => self.write_as::<f32>(isa, slots, k, v),
+            KvDtype::F16 => self.write_as::<f16>(isa, slots, k, v),
+            KvDtype::Q8 => self.write_as::<i8>(isa, slots, k, v),
         }
     }
 
-    fn write_as<E: Element>(&mut self, slots: &[u32], k: Rows<'_>, v: Rows<'_>) {
+    fn write_as<E: CacheElement>(&mut self, isa: Isa, slots: &[u32], k: Rows<'_>, v: Rows<'_>) {
         let shape = self.shape;
         let memory: &mut [[E; LANES]] = bytemuck::cast_slice_mut(&mut self.memory);
         for (token, slot) in slots.iter().enumerate() {
@@ -146,7 +147,7 @@ impl KvPool {
                 let first = shape.first_vector(block, head);
                 let dims = head * shape.head_dim..(head + 1) * shape.head_dim;
                 dispatch(
-                    Isa::preferred(),
+                    isa,
                     WriteHead {
                         cache: &mut memory[first..first + shape.head_vectors()],
                         offset,
@@ -167,7 +168,7 @@ impl KvPool {
     }
 
     /// The pool as what it holds; `E` is the type of [`dtype`](Self::dtype).
-    pub(super) fn view<E: Element>(&self) -> CacheView<'_, E> {
+    pub(super) fn view<E: CacheElement>(&self) -> CacheView<'_, E> {
         assert_eq!(size_of::<E>(), self.dtype.size(), "the cache's own type");
         CacheView {
             memory: bytemuck::cast_slice(&self.memory),
@@ -184,7 +185,7 @@ struct WriteHead<'a, E> {
     v: &'a [f32],
 }
 
-impl<E: Element> Kernel for WriteHead<'_, E> {
+impl<E: CacheElement> Kernel for WriteHead<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -194,10 +195,10 @@ impl<E: Element> Kernel for WriteHead<'_, E> {
         let (values, scales) = rest.split_at_mut(BLOCK_SIZE * value_row);
         let scales: &mut [[f16; BLOCK_SIZE]] = bytemuck::cast_slice_mut(scales);
         let values = &mut values[self.offset * value_row..(self.offset + 1) * value_row];
-        let mut lanes = [[E::zeroed(); LANES]; GROUP / LANES];
-        for (group, k) in self.k.chunks(GROUP).enumerate() {
+        let mut lanes = [[E::zeroed(); LANES]; SCALE_GROUP / LANES];
+        for (group, k) in self.k.chunks(SCALE_GROUP).enumerate() {
             let scale = E::encode(simd, k, &mut lanes);
-            let keys = &mut keys[group * GROUP..][..k.len()];
+            let keys = &mut keys[group * SCALE_GROUP..][..k.len()];
             for (key, lane) in keys.iter_mut().zip(lanes.as_flattened()) {
                 key[self.offset] = *lane;
             }
@@ -205,8 +206,8 @@ impl<E: Element> Kernel for WriteHead<'_, E> {
                 scales[group][self.offset] = scale;
             }
         }
-        for (group, v) in self.v.chunks(GROUP).enumerate() {
-            let scale = E::encode(simd, v, &mut values[group * (GROUP / LANES)..]);
+        for (group, v) in self.v.chunks(SCALE_GROUP).enumerate() {
+            let scale = E::encode(simd, v, &mut values[group * (SCALE_GROUP / LANES)..]);
             if E::SCALED {
                 scales[groups(head_dim) + group][self.offset] = scale;
             }
@@ -222,12 +223,12 @@ pub(super) struct CacheView<'a, E> {
 }
 
 /// One head of a block.
-pub(super) struct Head<'a, E> {
+pub(super) struct CachedHead<'a, E> {
     /// `head_dim` vectors, a lane for each position.
     pub(super) keys: &'a [[E; LANES]],
     /// A row of [`CacheShape::value_vectors`] for each position.
     pub(super) values: &'a [[E; LANES]],
-    /// The scales of each [`GROUP`] of key dimensions, a lane for each position; empty if there are
+    /// The scales of each [`SCALE_GROUP`] of key dimensions, a lane for each position; empty if there are
     /// none.
     pub(super) key_scales: &'a [[f16; BLOCK_SIZE]],
     /// The same for values.
@@ -235,15 +236,15 @@ pub(super) struct Head<'a, E> {
 }
 
 // Not derived: that would ask the same of `E`.
-impl<E> Clone for Head<'_, E> {
+impl<E> Clone for CachedHead<'_, E> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<E> Copy for Head<'_, E> {}
+impl<E> Copy for CachedHead<'_, E> {}
 
-impl<E> Default for Head<'_, E> {
+impl<E> Default for CachedHead<'_, E> {
     fn default() -> Self {
         Self {
             keys: &[],
@@ -254,9 +255,9 @@ impl<E> Default for Head<'_, E> {
     }
 }
 
-impl<'a, E: Element> CacheView<'a, E> {
+impl<'a, E: CacheElement> CacheView<'a, E> {
     #[inline(always)]
-    pub(super) fn head(&self, block: u32, head: usize) -> Head<'a, E> {
+    pub(super) fn head(&self, block: u32, head: usize) -> CachedHead<'a, E> {
         let shape = self.shape;
         let first = shape.first_vector(block as usize, head);
         let vectors = &self.memory[first..first + shape.head_vectors()];
@@ -264,7 +265,7 @@ impl<'a, E: Element> CacheView<'a, E> {
         let (values, scales) = rest.split_at(BLOCK_SIZE * shape.value_vectors());
         let scales: &[[f16; BLOCK_SIZE]] = bytemuck::cast_slice(scales);
         let (key_scales, value_scales) = scales.split_at(scales.len() / 2);
-        Head {
+        CachedHead {
             keys,
             values,
             key_scales,
@@ -278,26 +279,54 @@ mod tests {
     use super::*;
     use crate::testing::noise;
 
+    const DTYPES: [KvDtype; 3] = [KvDtype::F32, KvDtype::F16, KvDtype::Q8];
+
+    /// Heads, elements of a head.
+    const SHAPES: [(usize, usize); 4] = [(1, 8), (3, 64), (2, 72), (2, 80)];
+
+    fn isas_and_shapes() -> impl Iterator<Item = (Isa, (usize, usize))> {
+        let isas = Isa::available().into_iter();
+        isas.flat_map(|isa| SHAPES.map(|shape| (isa, shape)))
+    }
+
+    const SLOTS: [u32; 5] = [3, 16, 47, 31, 0];
+
+    /// Keys and values for [`SLOTS`].
+    fn rows(stride: usize) -> [Vec<f32>; 2] {
+        [1, 2].map(|seed| noise(SLOTS.len() * stride, seed))
+    }
+
+    /// A pool of each type with these rows written.
+    fn written(
+        isa: Isa,
+        (kv_heads, head_dim): (usize, usize),
+        rows: &[Vec<f32>; 2],
+    ) -> [KvPool; 3] {
+        let stride = rows[0].len() / SLOTS.len();
+        let [k, v] = rows.each_ref().map(|data| Rows { data, stride });
+        DTYPES.map(|dtype| {
+            let mut pool = KvPool::new(3, kv_heads, head_dim, dtype).unwrap();
+            pool.write(isa, &SLOTS, k, v);
+            pool
+        })
+    }
+
     #[test]
     fn what_is_written_is_read_back_transposed() {
-        for (kv_heads, head_dim) in [(1, 8), (3, 64), (2, 72), (2, 80)] {
+        for (isa, shape) in isas_and_shapes() {
+            let (kv_heads, head_dim) = shape;
             let stride = kv_heads * head_dim + 5;
-            let slots = [3, 16, 47, 31, 0];
-            let k = noise(slots.len() * stride, 1);
-            let v = noise(slots.len() * stride, 2);
-            let all = k.iter().chain(&v);
-            let largest = all.fold(0.0f32, |largest, x| largest.max(x.abs()));
-            let rows = |data| Rows { data, stride };
-            let mut pool = KvPool::new(3, kv_heads, head_dim, KvDtype::F32).unwrap();
-            let mut half = KvPool::new(3, kv_heads, head_dim, KvDtype::F16).unwrap();
-            let mut q8 = KvPool::new(3, kv_heads, head_dim, KvDtype::Q8).unwrap();
-            for pool in [&mut pool, &mut half, &mut q8] {
-                pool.write(&slots, rows(&k), rows(&v));
-            }
-            for (token, slot) in slots.iter().enumerate() {
+            let rows = rows(stride);
+            let largest = rows
+                .iter()
+                .flatten()
+                .fold(0.0f32, |largest, x| largest.max(x.abs()));
+            let [exact, half, q8] = written(isa, shape, &rows);
+            let [k, v] = &rows;
+            for (token, slot) in SLOTS.iter().enumerate() {
                 for head in 0..kv_heads {
                     let offset = *slot as usize % 16;
-                    let exact = pool.view::<f32>().head(slot / 16, head);
+                    let exact = exact.view::<f32>().head(slot / 16, head);
                     let half = half.view::<f16>().head(slot / 16, head);
                     let q8 = q8.view::<i8>().head(slot / 16, head);
                     for dim in 0..head_dim {
@@ -312,18 +341,24 @@ mod tests {
                         let value = f32::from(q8.values[value][dim % 16]) * scale(q8.value_scales);
                         // Half a step of scales that are at most 1/127 of the largest number.
                         let bound = 0.51 / 127.0 * largest;
-                        assert!(
-                            (key - k[element]).abs() < bound,
-                            "{key}, not {}",
-                            k[element]
-                        );
-                        assert!(
-                            (value - v[element]).abs() < bound,
-                            "{value}, not {}",
-                            v[element]
-                        );
+                        for (found, written) in [(key, k[element]), (value, v[element])] {
+                            let error = (found - written).abs();
+                            assert!(error < bound, "{}: {found}, not {written}", isa.name());
+                        }
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_writes_the_same_bytes() {
+        for (isa, shape) in isas_and_shapes() {
+            let rows = rows(shape.0 * shape.1);
+            let expected = written(Isa::Scalar, shape, &rows);
+            for (pool, expected) in written(isa, shape, &rows).iter().zip(expected) {
+                let same = *pool.memory == *expected.memory;
+                assert!(same, "{shape:?} of {:?} with {}", pool.dtype, isa.name());
             }
         }
     }
@@ -352,6 +387,6 @@ mod tests {
             data: &[0.0; 8],
             stride: 8,
         };
-        pool.write(&[16], rows, rows);
+        pool.write(Isa::Scalar, &[16], rows, rows);
     }
 }

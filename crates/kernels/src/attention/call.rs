@@ -11,10 +11,11 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::cache::{CacheView, KvPool};
-use super::element::Element;
-use super::products::ChunkScores;
-use super::tile::{AttendSplit, Merge, STATE_HEAD, Tile, finish};
-use super::{AttentionParams, PagedBatch, Rows};
+use super::chunk::ChunkScores;
+use super::element::CacheElement;
+use super::params::{AttentionParams, PagedBatch, Rows};
+use super::state::{Merge, STATE_HEAD, finish};
+use super::tile::{AttendSplit, QueryTile};
 use crate::simd::{LANES, dispatch};
 use crate::{Context, SharedMut};
 
@@ -30,7 +31,7 @@ thread_local! {
 }
 
 /// [`paged_attention`](super::paged_attention) with a cache of `E`, the shapes checked.
-pub(super) fn attend<E: Element>(
+pub(super) fn attend<E: CacheElement>(
     ctx: &Context,
     params: &AttentionParams,
     q: Rows<'_>,
@@ -38,7 +39,7 @@ pub(super) fn attend<E: Element>(
     batch: &PagedBatch<'_>,
     out: &mut [f32],
 ) {
-    let call = Call {
+    let call = AttentionCall {
         ctx,
         params,
         q,
@@ -123,7 +124,7 @@ impl Scratch {
 }
 
 /// The arguments of one call.
-struct Call<'a, E> {
+struct AttentionCall<'a, E> {
     ctx: &'a Context,
     params: &'a AttentionParams,
     q: Rows<'a>,
@@ -132,7 +133,7 @@ struct Call<'a, E> {
     out: SharedMut<'a, f32>,
 }
 
-impl<E: Element> Call<'_, E> {
+impl<E: CacheElement> AttentionCall<'_, E> {
     fn make_plan(&self, plan: &mut Plan) {
         let kv_heads = self.params.kv_heads;
         let rows_per_tile = (TILE_QUERIES / self.params.group()).max(1);
@@ -180,7 +181,7 @@ impl<E: Element> Call<'_, E> {
     }
 
     /// A tile of the request's rows (counted within it).
-    fn tile(&self, request: usize, rows: Range<usize>, kv_head: usize) -> Tile<'_, E> {
+    fn tile(&self, request: usize, rows: Range<usize>, kv_head: usize) -> QueryTile<'_, E> {
         let starts = &self.batch.block_table_start[request..request + 2];
         let (seq_len, query_len) = (
             self.batch.seq_lens[request] as usize,
@@ -190,7 +191,7 @@ impl<E: Element> Call<'_, E> {
             seq_len >= query_len,
             "{query_len} rows of a context of {seq_len}"
         );
-        Tile {
+        QueryTile {
             params: self.params,
             cache: self.cache,
             block_table: &self.batch.block_tables[starts[0] as usize..starts[1] as usize],
@@ -240,7 +241,7 @@ impl<E: Element> Call<'_, E> {
 
     /// Brings the queries of a tile into the scratch memory, scaled, with the positions that they
     /// attend to, and makes room for their scores.
-    fn load(&self, request: usize, first: usize, tile: &Tile<'_, E>, scratch: &mut Scratch) {
+    fn load(&self, request: usize, first: usize, tile: &QueryTile<'_, E>, scratch: &mut Scratch) {
         let len = self.params.group() * self.params.head_dim;
         let heads = tile.kv_head * len..(tile.kv_head + 1) * len;
         let first = self.rows(request).start + first;
@@ -257,7 +258,13 @@ impl<E: Element> Call<'_, E> {
     }
 
     /// Attends to all splits of a tile, and writes the results.
-    fn attend_tile(&self, request: usize, first: usize, tile: &Tile<'_, E>, scratch: &mut Scratch) {
+    fn attend_tile(
+        &self,
+        request: usize,
+        first: usize,
+        tile: &QueryTile<'_, E>,
+        scratch: &mut Scratch,
+    ) {
         let state_row = tile.state_row();
         let len = tile.queries() * state_row;
         let Scratch { split, total, .. } = scratch;
@@ -315,7 +322,13 @@ impl<E: Element> Call<'_, E> {
         self.write(request.index, 0, &tile, total);
     }
 
-    fn write(&self, request: usize, first: usize, tile: &Tile<'_, E>, states: &[[f32; LANES]]) {
+    fn write(
+        &self,
+        request: usize,
+        first: usize,
+        tile: &QueryTile<'_, E>,
+        states: &[[f32; LANES]],
+    ) {
         let len = self.params.group() * self.params.head_dim;
         let first = self.rows(request).start + first;
         let rows = states.chunks_exact(self.params.group() * tile.state_row());

@@ -5,10 +5,10 @@ use half::f16;
 use crate::simd::{LANES, Simd};
 
 /// Neighbouring elements of a head that share a scale, in types that have scales: 32, as in Q8_0.
-pub(super) const GROUP: usize = 32;
+pub(super) const SCALE_GROUP: usize = 32;
 
 /// A type that caches hold.
-pub(super) trait Element: bytemuck::Pod + Send + Sync {
+pub(super) trait CacheElement: bytemuck::Pod + Send + Sync {
     /// Whether an element must be multiplied by the scale of its group. Types without scales take no
     /// room for them.
     const SCALED: bool = false;
@@ -16,20 +16,20 @@ pub(super) trait Element: bytemuck::Pod + Send + Sync {
     /// Sixteen elements, without their scales.
     fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F32;
 
-    /// Rounds up to [`GROUP`] numbers to elements; returns their scale. Lanes past the last number
+    /// Rounds up to [`SCALE_GROUP`] numbers to elements; returns their scale. Lanes past the last number
     /// become zero, later vectors are left alone.
     fn encode<S: Simd>(simd: S, from: &[f32], to: &mut [[Self; LANES]]) -> f16;
 }
 
 /// How many scales a row of `head_dim` elements has.
 pub(super) fn groups(head_dim: usize) -> usize {
-    head_dim.div_ceil(GROUP)
+    head_dim.div_ceil(SCALE_GROUP)
 }
 
 /// What a scale is where there are none.
 const NO_SCALE: f16 = f16::ONE;
 
-impl Element for f32 {
+impl CacheElement for f32 {
     #[inline(always)]
     fn load<S: Simd>(simd: S, from: &[f32; LANES]) -> S::F32 {
         simd.load(from)
@@ -44,7 +44,7 @@ impl Element for f32 {
     }
 }
 
-impl Element for f16 {
+impl CacheElement for f16 {
     #[inline(always)]
     fn load<S: Simd>(simd: S, from: &[f16; LANES]) -> S::F32 {
         simd.load_f16(from)
@@ -60,7 +60,7 @@ impl Element for f16 {
 }
 
 /// Symmetric: ±127 steps of the scale, which is the largest magnitude of the group over 127.
-impl Element for i8 {
+impl CacheElement for i8 {
     const SCALED: bool = true;
 
     #[inline(always)]
@@ -102,10 +102,10 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) -> Vec<f32> {
             let mut out = Vec::new();
-            for group in self.0.chunks(GROUP) {
-                let mut vectors = [[0i8; LANES]; GROUP / LANES];
+            for group in self.0.chunks(SCALE_GROUP) {
+                let mut vectors = [[0i8; LANES]; SCALE_GROUP / LANES];
                 let scale = simd.splat(i8::encode(simd, group, &mut vectors).to_f32());
-                let mut lanes = [[0.0; LANES]; GROUP / LANES];
+                let mut lanes = [[0.0; LANES]; SCALE_GROUP / LANES];
                 for (vector, lanes) in vectors.iter().zip(&mut lanes) {
                     simd.store(lanes, simd.mul(i8::load(simd, vector), scale));
                 }
@@ -121,7 +121,7 @@ mod tests {
             let x = noise(len, len as u64);
             for isa in Isa::available() {
                 let y = dispatch(isa, RoundTrip(&x));
-                for (x, y) in x.chunks(GROUP).zip(y.chunks(GROUP)) {
+                for (x, y) in x.chunks(SCALE_GROUP).zip(y.chunks(SCALE_GROUP)) {
                     let largest = x.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
                     // A scale rounded down by half an f16 ULP clamps the largest by as much.
                     let bound = largest * (0.5 / 127.0 + 1.0 / 2048.0);

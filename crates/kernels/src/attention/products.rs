@@ -23,17 +23,15 @@
 use std::ops::Range;
 
 use super::cache::BLOCK_SIZE;
-use super::element::{Element, GROUP};
-use super::tile::{CHUNK_BLOCKS, Chunk, STATE_HEAD};
+use super::chunk::{CHUNK_BLOCKS, Chunk, ChunkScores};
+use super::element::{CacheElement, SCALE_GROUP};
+use super::state::STATE_HEAD;
 use crate::simd::{LANES, Simd};
 
 /// Vectors of elements in a cache line.
 const fn per_line<E>() -> usize {
     64 / size_of::<[E; LANES]>()
 }
-
-/// For one query: scores, later weights, of the positions of a chunk.
-pub(super) type ChunkScores = [[f32; LANES]; CHUNK_BLOCKS];
 
 /// Calls `$function::<S, E, M, …>` with M = `$m`, which is 1 to 6.
 macro_rules! with_queries {
@@ -52,7 +50,7 @@ macro_rules! with_queries {
 
 /// The scores of the queries (`scores.len()` rows of `queries`) at the blocks of the chunk.
 #[inline(always)]
-pub(super) fn scores<S: Simd, E: Element>(
+pub(super) fn scores<S: Simd, E: CacheElement>(
     simd: S,
     queries: &[f32],
     chunk: &Chunk<'_, E>,
@@ -76,7 +74,7 @@ pub(super) fn scores<S: Simd, E: Element>(
 }
 
 #[inline(always)]
-fn score_tile<S: Simd, E: Element, const M: usize, const N: usize>(
+fn score_tile<S: Simd, E: CacheElement, const M: usize, const N: usize>(
     simd: S,
     queries: &[f32],
     chunk: &Chunk<'_, E>,
@@ -111,8 +109,8 @@ fn score_tile<S: Simd, E: Element, const M: usize, const N: usize>(
         for n in 0..N {
             operand[n] = E::load(simd, &keys[n][dim]);
             if E::SCALED {
-                if dim % GROUP == 0 {
-                    scale[n] = simd.load_f16(&key_scales[n][dim / GROUP]);
+                if dim % SCALE_GROUP == 0 {
+                    scale[n] = simd.load_f16(&key_scales[n][dim / SCALE_GROUP]);
                 }
                 operand[n] = simd.mul(operand[n], scale[n]);
             }
@@ -134,7 +132,7 @@ fn score_tile<S: Simd, E: Element, const M: usize, const N: usize>(
 /// Adds the values at `positions` (of the chunk), weighted, to the sums of the queries: `weights`
 /// holds a row for each, `state` `weights.len()` rows of [`STATE_HEAD`] vectors and then the sums.
 #[inline(always)]
-pub(super) fn add_weighted_values<S: Simd, E: Element>(
+pub(super) fn add_weighted_values<S: Simd, E: CacheElement>(
     simd: S,
     weights: &[ChunkScores],
     chunk: &Chunk<'_, E>,
@@ -166,7 +164,7 @@ pub(super) fn add_weighted_values<S: Simd, E: Element>(
 }
 
 #[inline(always)]
-fn sum_tile<S: Simd, E: Element, const M: usize, const N: usize>(
+fn sum_tile<S: Simd, E: CacheElement, const M: usize, const N: usize>(
     simd: S,
     weights: &[ChunkScores],
     chunk: &Chunk<'_, E>,
@@ -196,7 +194,7 @@ fn sum_tile<S: Simd, E: Element, const M: usize, const N: usize>(
         let mut scales = [[1.0; BLOCK_SIZE]; N];
         if E::SCALED {
             for n in 0..N {
-                let group = (column + n) * LANES / GROUP;
+                let group = (column + n) * LANES / SCALE_GROUP;
                 simd.store(&mut scales[n], simd.load_f16(&head.value_scales[group]));
             }
         }

@@ -18,30 +18,20 @@
 
 use std::ops::Range;
 
-use super::AttentionParams;
-use super::cache::{BLOCK_SIZE, CacheView, Head};
-use super::element::Element;
-use super::products::{ChunkScores, add_weighted_values, scores};
+use super::cache::{BLOCK_SIZE, CacheView};
+use super::chunk::{CHUNK, CHUNK_BLOCKS, Chunk, ChunkScores};
+use super::element::CacheElement;
+use super::params::AttentionParams;
+use super::products::{add_weighted_values, scores};
+use super::state::{MAXIMUM, STATE_HEAD, WEIGHT_SUM};
 use crate::simd::{Kernel, LANES, Simd, exp, sigmoid};
-
-/// Blocks between two updates of the running maximum.
-pub(super) const CHUNK_BLOCKS: usize = 4;
-
-const CHUNK: usize = CHUNK_BLOCKS * BLOCK_SIZE;
 
 /// Positions that one task attends to at a time: 128 KiB of cache at head size 64 in f16, enough to
 /// hide what starting a task costs, little enough to share a context of 4k evenly.
 pub(super) const SPLIT: usize = 512;
 
-/// Vectors that come before the weighted sum in a query's state: the sum of weights (lane by lane
-/// until its split is done, then in lane 0), and the maximum (in lane 0).
-pub(super) const STATE_HEAD: usize = 2;
-
-const WEIGHT_SUM: usize = 0;
-const MAXIMUM: usize = 1;
-
 /// Neighbouring rows of one request, with all query heads that share a key-value head.
-pub(super) struct Tile<'a, E> {
+pub(super) struct QueryTile<'a, E> {
     pub(super) params: &'a AttentionParams,
     pub(super) cache: CacheView<'a, E>,
     /// The blocks of the request.
@@ -52,7 +42,7 @@ pub(super) struct Tile<'a, E> {
     pub(super) rows: usize,
 }
 
-impl<E: Element> Tile<'_, E> {
+impl<E: CacheElement> QueryTile<'_, E> {
     /// How many queries the tile has: `rows` × query heads to a key-value head, rows outermost.
     pub(super) fn queries(&self) -> usize {
         self.rows * self.params.group()
@@ -99,26 +89,9 @@ impl<E: Element> Tile<'_, E> {
     }
 }
 
-/// Four blocks of keys and values, from a position that is a multiple of 64.
-pub(super) struct Chunk<'a, E> {
-    start: usize,
-    pub(super) heads: [Head<'a, E>; CHUNK_BLOCKS],
-    /// The chunk after this, as far as it is to be read and nobody has asked for it yet.
-    pub(super) next: [Head<'a, E>; CHUNK_BLOCKS],
-}
-
-impl<E> Chunk<'_, E> {
-    /// The part of `positions` within the chunk, counted from its start.
-    #[inline(always)]
-    fn clip(&self, positions: &Range<usize>) -> Range<usize> {
-        let relative = |position: usize| position.saturating_sub(self.start).min(CHUNK);
-        relative(positions.start)..relative(positions.end)
-    }
-}
-
 /// Computes the states of a tile's queries over one split.
 pub(super) struct AttendSplit<'a, E> {
-    pub(super) tile: &'a Tile<'a, E>,
+    pub(super) tile: &'a QueryTile<'a, E>,
     pub(super) split: usize,
     /// `[queries, head_dim]`, scaled.
     pub(super) queries: &'a [f32],
@@ -126,11 +99,11 @@ pub(super) struct AttendSplit<'a, E> {
     pub(super) bounds: &'a [Range<usize>],
     /// Scratch: a row for each query.
     pub(super) scores: &'a mut [ChunkScores],
-    /// The result: a row of [`Tile::state_row`] vectors for each query.
+    /// The result: a row of [`QueryTile::state_row`] vectors for each query.
     pub(super) state: &'a mut [[f32; LANES]],
 }
 
-impl<E: Element> Kernel for AttendSplit<'_, E> {
+impl<E: CacheElement> Kernel for AttendSplit<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -178,9 +151,9 @@ impl<E: Element> Kernel for AttendSplit<'_, E> {
 
 /// Takes a chunk into the states of the queries of one register tile.
 #[inline(always)]
-fn attend_chunk<S: Simd, E: Element>(
+fn attend_chunk<S: Simd, E: CacheElement>(
     simd: S,
-    tile: &Tile<'_, E>,
+    tile: &QueryTile<'_, E>,
     chunk: &Chunk<'_, E>,
     bounds: &[Range<usize>],
     queries: &[f32],
@@ -285,52 +258,4 @@ fn weigh<S: Simd>(
 fn soft_cap<S: Simd>(simd: S, cap: f32, x: S::F32) -> S::F32 {
     let sigmoid = sigmoid(simd, simd.mul(x, simd.splat(2.0 / cap)));
     simd.mul_add(sigmoid, simd.splat(2.0 * cap), simd.splat(-cap))
-}
-
-/// Merges the states of a later split into those of all splits before it.
-pub(super) struct Merge<'a> {
-    pub(super) total: &'a mut [[f32; LANES]],
-    pub(super) split: &'a [[f32; LANES]],
-    pub(super) state_row: usize,
-}
-
-impl Merge<'_> {
-    /// The state before the first split, which merging replaces by that of the split, bit for bit.
-    pub(super) fn reset(total: &mut [[f32; LANES]], state_row: usize) {
-        total.fill([0.0; LANES]);
-        for total in total.chunks_exact_mut(state_row) {
-            total[MAXIMUM][0] = f32::NEG_INFINITY;
-        }
-    }
-}
-
-impl Kernel for Merge<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let totals = self.total.chunks_exact_mut(self.state_row);
-        for (total, split) in totals.zip(self.split.chunks_exact(self.state_row)) {
-            if split[WEIGHT_SUM][0] == 0.0 {
-                continue; // This query attended to nothing in the split.
-            }
-            let maxima = [total[MAXIMUM][0], split[MAXIMUM][0]];
-            let maximum = maxima[0].max(maxima[1]);
-            let factor_total = exp(simd, simd.splat(maxima[0] - maximum));
-            let factor_split = exp(simd, simd.splat(maxima[1] - maximum));
-            for (total, split) in total.iter_mut().zip(split) {
-                let kept = simd.mul(simd.load(total), factor_total);
-                simd.store(total, simd.mul_add(simd.load(split), factor_split, kept));
-            }
-            total[MAXIMUM][0] = maximum;
-        }
-    }
-}
-
-/// The result of a query: its weighted sum over its sum of weights.
-pub(super) fn finish(state: &[[f32; LANES]], out: &mut [f32]) {
-    let sum = state[WEIGHT_SUM][0];
-    for (out, x) in out.iter_mut().zip(state[STATE_HEAD..].as_flattened()) {
-        *out = x / sum;
-    }
 }

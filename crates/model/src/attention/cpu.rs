@@ -59,8 +59,9 @@ impl AttentionBackend for CpuBackend {
                     data: &qkv[first..],
                     stride,
                 };
-                pool.write(&batch.slot_mapping, part(keys), part(values));
-                paged_attention(&self.cpu.context, params, part(0), pool, &paged, out);
+                let context = &self.cpu.context;
+                pool.write(context.isa(), &batch.slot_mapping, part(keys), part(values));
+                paged_attention(context, params, part(0), pool, &paged, out);
             })
         })
     }

@@ -15,6 +15,7 @@ mod build;
 use std::borrow::Cow;
 
 use candle_core::{DType, Tensor};
+use matou_kernels::Isa;
 use matou_kernels::activation::scale;
 use matou_kernels::attention::{KvDtype, KvPool};
 
@@ -117,6 +118,10 @@ impl Decoder {
 impl LanguageModel for Decoder {
     fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    fn isa(&self) -> Isa {
+        self.compute.isa()
     }
 
     fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize {

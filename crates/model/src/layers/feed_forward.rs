@@ -1,6 +1,7 @@
 //! The feed-forward part of a layer: gated, dense or of sparse experts.
 
 use candle_core::{DType, Tensor};
+use matou_kernels::Isa;
 use matou_kernels::activation::{geglu_tanh, swiglu};
 use matou_kernels::vector::softmax;
 
@@ -115,14 +116,21 @@ impl Mlp {
 /// added with the router's weights. Only chosen experts are computed, each once for all of the
 /// batch's tokens that chose it.
 pub(crate) struct SparseMoe {
+    isa: Isa,
     router: Linear,
     experts: Vec<Mlp>,
     experts_per_token: usize,
 }
 
 impl SparseMoe {
-    pub(crate) fn new(router: Linear, experts: Vec<Mlp>, experts_per_token: usize) -> Self {
+    pub(crate) fn new(
+        isa: Isa,
+        router: Linear,
+        experts: Vec<Mlp>,
+        experts_per_token: usize,
+    ) -> Self {
         Self {
+            isa,
             router,
             experts,
             experts_per_token,
@@ -134,7 +142,7 @@ impl SparseMoe {
             self.router.forward(x)?.to_dtype(DType::F32)?.to_vec2()?;
         let mut rows_of = vec![(Vec::new(), Vec::new()); self.experts.len()];
         for (row, mut weights) in router_logits.into_iter().enumerate() {
-            softmax(&mut weights);
+            softmax(self.isa, &mut weights);
             for (expert, weight) in self.choose(&weights) {
                 let (rows, row_weights): &mut (Vec<u32>, Vec<f32>) = &mut rows_of[expert];
                 rows.push(row as u32);

@@ -89,7 +89,7 @@ fn mirostat_brings_the_mean_surprise_to_its_target() {
 
 #[test]
 fn greedy_takes_the_best_token_after_bias_and_penalties() {
-    let mut workspace = Workspace::default();
+    let mut workspace = Workspace::new(Isa::detect());
     let mut sample = |params: &SamplingParams, tokens: &[u32]| {
         let context = SequenceTokens {
             token_ids: tokens,
@@ -161,7 +161,7 @@ fn no_strength_of_a_penalty_excludes_every_token() {
         let sampled = Sampler::new(&params, 0).sample(
             &mut [5.0, -5.0, 9.0],
             context,
-            &mut Workspace::default(),
+            &mut Workspace::new(Isa::detect()),
         );
         let token = sampled.unwrap_or_else(|error| panic!("{error}: {params:?}"));
         assert!(token.token_id < 2);
@@ -184,7 +184,11 @@ fn log_probabilities_are_those_before_all_stages() {
         num_prompt_tokens: 2,
     };
     let sampled = Sampler::new(&params, 0)
-        .sample(&mut raw.clone(), context, &mut Workspace::default())
+        .sample(
+            &mut raw.clone(),
+            context,
+            &mut Workspace::new(Isa::detect()),
+        )
         .unwrap();
     let logprobs = sampled.logprobs.unwrap();
     assert!(
@@ -210,8 +214,11 @@ fn impossible_and_broken_rows_are_errors() {
                 token_ids: &[0],
                 num_prompt_tokens: 1,
             };
-            let sampled =
-                Sampler::new(&params, 0).sample(&mut [row; 70], context, &mut Workspace::default());
+            let sampled = Sampler::new(&params, 0).sample(
+                &mut [row; 70],
+                context,
+                &mut Workspace::new(Isa::detect()),
+            );
             assert!(sampled.unwrap_err().to_string().contains(message));
         }
     }
