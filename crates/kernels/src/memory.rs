@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 
 /// The alignment of a [`HugeBuffer`]: the size of a huge page on x86-64 and (with 4 KiB granules) arm64.
-pub const HUGE_PAGE: usize = 2 << 20;
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
 /// The system has no room for a buffer.
 #[derive(Debug, thiserror::Error)]

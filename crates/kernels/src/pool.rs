@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 /// How long a worker without work spins before it parks: longer than the serial code between two
 /// loops of a forward pass, shorter than anybody notices.
-pub const SPIN: Duration = Duration::from_micros(50);
+pub(crate) const SPIN: Duration = Duration::from_micros(50);
 
 type Work<'a> = dyn Fn(usize) + Sync + 'a;
 
