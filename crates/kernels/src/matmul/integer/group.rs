@@ -1,9 +1,5 @@
 //! One group of 32 columns: weights unpacked, and multiplied with inputs.
 #![allow(unsafe_code)] // vectors
-#![expect(
-    clippy::needless_range_loop,
-    reason = "tiles are indexed by row and column"
-)]
 
 use crate::quant::codes::Codes;
 use crate::quant::inputs::InputGroup;
