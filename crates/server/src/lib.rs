@@ -1,17 +1,17 @@
 //! The HTTP API: the only crate that knows HTTP and wire JSON.
 //!
 //! ```text
-//! request ─▶ request_id ─▶ body ─▶ dialects/…/convert ─▶ prompt ─▶ engine
-//!            (name, span)  (bytes)  (pure: wire JSON      (template,    │
-//!                                    to a request, or a    tokenizer)   │ EngineEvent
-//!                                    typed rejection)                   ▼
-//! response ◀─ sse or JSON ◀─ dialects/…/{stream,answer} ◀─ generation (text, stop strings)
-//!                            (pure)                        GenerationEvent
+//! request ─▶ request_id ─▶ body ─▶ dialects/…/convert ─▶ matou_llm::prepare ─▶ engine
+//!            (name, span)  (bytes)  (pure: wire JSON                             │
+//!                                    to a request, or a                          │
+//!                                    typed rejection)                            ▼
+//! response ◀─ sse or JSON ◀─ dialects/…/{stream,answer} ◀──── matou_llm::generation
+//!                            (pure)                           GenerationEvent
 //! ```
 //!
-//! Async tasks never compute: everything between the body and the engine runs in
-//! [`AppState::compute`]. A client that goes away drops its response, with it the generation, and
-//! with that the engine's work.
+//! Async tasks never compute: everything between the body and the engine runs on the threads of
+//! `Workers`. A client that goes away drops its response, with it the generation, and with that the
+//! engine's work.
 
 mod access;
 mod body;

@@ -1,5 +1,5 @@
 //! Tools: what a request offers ([`functions`]), and how a model without a notation of its own is
-//! told about them ([`words`]).
+//! told about them (`words`).
 
 pub mod functions;
 pub(crate) mod words;
