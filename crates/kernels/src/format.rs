@@ -1,7 +1,7 @@
 //! The number formats that weights come in: one table, a row a format.
 //!
 //! Names, type numbers and block layouts are GGUF's. The layouts themselves are drawn in
-//! [`crate::quant`], one file per code width. To add a format is a row here, and in `quant` a
+//! `quant`, one file per code width. To add a format is a row here, and in `quant` a
 //! function that reads its blocks (and its codes and scales, if no other format has the like).
 
 use thiserror::Error;

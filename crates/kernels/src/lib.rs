@@ -3,13 +3,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`dispatch`] | which instructions may be used, decided once |
-//! | [`pool`] | the threads that share every loop |
+//! | `pool` | the threads that share every loop |
 //! | [`mod@format`] | the formats of weights, quantised or not |
-//! | `quant`, `matmul`, [`packed`] | their layouts in memory, kernels of products, packed matrices |
+//! | `quant`, `matmul`, `packed` | their layouts in memory, kernels of products, packed matrices |
 //! | [`attention`] | paged attention and its cache |
 //! | [`norm`], [`rope`], [`activation`] | the small operations between matrix products |
 //! | [`vector`] | long rows of logits, for sampling |
-//! | [`memory`] | huge pages; disjoint writes from tasks |
+//! | `memory` | huge pages; disjoint writes from tasks |
 //! | [`bandwidth`] | the roofs: what memory and arithmetic of this machine can do |
 //! | `simd` | sixteen `f32` lanes on any instruction set, and 8-bit dot products |
 //!

@@ -36,7 +36,7 @@ thread_local! {
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A fixed set of threads that share loops; see the [module](self).
+/// A fixed set of threads that share loops.
 pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
