@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use matou_engine::EngineConfig;
+use matou_engine::{EngineConfig, SamplingParams};
 use matou_llm::generation::GenerationEvent;
 use matou_llm::message::{MessageParser, MessagePart};
 use matou_llm::open::{OpenOptions, open};
@@ -22,8 +22,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = loaded.engine_config(&options, EngineConfig::default())?;
     let (llm, _engine) = loaded.start(config, Vec::new())?;
 
-    let messages = vec![json!({"role": "user", "content": question})];
-    let call = ChatCall::new(messages, llm.card().default_sampling.clone());
+    let messages = vec![
+        json!({"role": "system", "content": "You are a helpful assistant."}),
+        json!({"role": "user", "content": question}),
+    ];
+    // Small models may go on for ever.
+    let sampling = SamplingParams {
+        max_tokens: Some(256),
+        ..llm.card().default_sampling.clone()
+    };
+    let call = ChatCall::new(messages, sampling);
     let prompt = prepare::chat(&llm, call)?;
     let mut parser = MessageParser::new(&prompt.format);
     let mut generation = prompt.start(&llm, "example".to_owned(), "messages")?;
