@@ -125,13 +125,8 @@ fn describe_text(text: &mut String, summary: &ModelSummary, side: &TextSide) {
     if let Some(bos) = tokenizer.bos_token_id() {
         line(text, "begins with", &named(bos));
     }
-    let mut ends: Vec<u32> = Vec::new();
-    for id in &side.eos_token_ids {
-        if !ends.contains(id) {
-            ends.push(*id);
-        }
-    }
-    let ends: Vec<String> = ends.into_iter().map(named).collect();
+    let ends = side.eos_token_ids.iter().copied().map(named);
+    let ends: Vec<String> = ends.collect();
     line(text, "ends with", &ends.join(", "));
     let template = match &side.template {
         None => "none".to_owned(),
