@@ -1,4 +1,5 @@
-//! One answer, as it comes: `cargo run --release -p matou-llm --example answer -- "Why is the sky blue?"`
+//! One answer, as it comes: `target/release/examples/answer "Why is the sky blue?"`, built by
+//! `cargo build --release --workspace --examples`.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
-//! Several texts continued at once, in one batch of the engine:
-//! `cargo run --release -p matou-llm --example batch`
+//! Several texts continued at once, in one batch of the engine: `target/release/examples/batch`, built
+//! as `answer.rs` says.
 
 use matou_engine::{EngineConfig, SamplingParams};
 use matou_llm::generation::collect;

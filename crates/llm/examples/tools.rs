@@ -1,5 +1,5 @@
 //! A conversation with a tool: the model calls a function, this program runs it, and the model answers
-//! with its result. `cargo run --release -p matou-llm --example tools -- [MODEL]`
+//! with its result. `target/release/examples/tools [MODEL]`, built as `answer.rs` says.
 
 use matou_engine::{EngineConfig, SamplingParams};
 use matou_llm::generation::collect;
