@@ -99,12 +99,22 @@ pub(crate) struct Requests {
 }
 
 impl Samplers for Requests {
-    fn sampler(&mut self, id: SequenceId) -> &mut Sampler {
-        &mut self
-            .answers
-            .get_mut(&id)
-            .expect("every scheduled sequence is an answer")
-            .sampler
+    fn samplers(&mut self, step: &Step) -> Vec<&mut Sampler> {
+        let ids = step.sequences.iter().map(|scheduled| scheduled.id);
+        let places: HashMap<SequenceId, usize> = ids.zip(0..).collect();
+        let wanted = |(id, answer): (&SequenceId, _)| Some((*places.get(id)?, answer));
+        let mut found: Vec<(usize, &mut Answer)> =
+            self.answers.iter_mut().filter_map(wanted).collect();
+        assert_eq!(
+            found.len(),
+            step.sequences.len(),
+            "every scheduled sequence is an answer"
+        );
+        found.sort_unstable_by_key(|(place, _)| *place);
+        found
+            .into_iter()
+            .map(|(_, answer)| &mut answer.sampler)
+            .collect()
     }
 }
 

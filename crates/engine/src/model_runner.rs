@@ -1,7 +1,9 @@
 //! Carries out a step: flat arrays, one forward pass, the tokens sampled from its logits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 
+use matou_kernels::rows::for_each;
 use matou_model::{ForwardBatch, LanguageModel, Logits, ModelError};
 
 use crate::error::GenerationError;
@@ -24,19 +26,62 @@ pub(crate) struct SequenceOutput {
 
 /// How the runner gets at what a sequence's request wants.
 pub(crate) trait Samplers {
-    fn sampler(&mut self, id: SequenceId) -> &mut Sampler;
+    /// The samplers of the sequences of a step, in its order.
+    fn samplers(&mut self, step: &Step) -> Vec<&mut Sampler>;
 }
 
 /// The model, and the scratch space of its samplers.
 pub(crate) struct ModelRunner {
     model: Box<dyn LanguageModel>,
-    workspace: Workspace,
+    /// Those that no thread is using: in the end one for each that samples.
+    workspaces: Mutex<Vec<Workspace>>,
+}
+
+/// Logits in a step from which on its rows are shared among the model's threads: some microseconds'
+/// work, many times what it costs to start a loop there.
+const MIN_SHARED_LOGITS: usize = 32 << 10;
+
+/// A row of logits, and what is to be found from it.
+struct RowTask<'a> {
+    logits: &'a mut [f32],
+    /// Place of its sequence in the step.
+    sequence: usize,
+    goal: Goal<'a>,
+    found: Option<Found>,
+}
+
+enum Goal<'a> {
+    /// Log-probabilities of a prompt's token, and of that many of the best.
+    PromptLogprobs(u32, usize),
+    /// The next token.
+    Next(&'a mut Sampler, SequenceTokens<'a>),
+}
+
+enum Found {
+    PromptLogprobs(TokenLogprobs),
+    Next(Result<Sampled, GenerationError>),
+}
+
+impl RowTask<'_> {
+    fn run(&mut self, workspace: &mut Workspace) {
+        self.found = Some(match &mut self.goal {
+            Goal::PromptLogprobs(token, k) => {
+                let found = Sampler::prompt_logprobs(self.logits, *token, *k, workspace);
+                Found::PromptLogprobs(found)
+            }
+            Goal::Next(sampler, tokens) => {
+                Found::Next(sampler.sample(self.logits, *tokens, workspace))
+            }
+        });
+    }
 }
 
 impl ModelRunner {
     pub(crate) fn new(model: Box<dyn LanguageModel>) -> Self {
-        let workspace = Workspace::new(model.isa());
-        Self { model, workspace }
+        Self {
+            model,
+            workspaces: Mutex::default(),
+        }
     }
 
     /// Width of a hidden state.
@@ -78,50 +123,97 @@ impl ModelRunner {
     }
 
     fn sample(
-        &mut self,
+        &self,
         step: &Step,
         scheduler: &Scheduler,
         samplers: &mut impl Samplers,
         logits: &mut Logits,
     ) -> Vec<SequenceOutput> {
-        let hidden_size = self.model.info().hidden_size;
-        let (mut row, mut first_hidden) = (0, 0);
-        let output = |scheduled: &ScheduledSequence| {
+        let mut outputs = self.outputs(step, scheduler, logits.hidden_states());
+        let num_logits = logits.rows() * self.model.info().vocab_size;
+        let mut rows = logits.rows_mut();
+        let mut tasks = Vec::new();
+        let with_samplers = step.sequences.iter().zip(samplers.samplers(step));
+        for (place, (scheduled, sampler)) in with_samplers.enumerate() {
             let sequence = scheduler.sequence(scheduled.id);
-            let sampler = samplers.sampler(scheduled.id);
-            let mut hidden_states = Vec::new();
-            if sequence.needs_prompt_hidden() {
-                let rows = scheduled.num_tokens * hidden_size;
-                hidden_states = logits.hidden_states()[first_hidden..][..rows].to_vec();
-                first_hidden += rows;
-            }
-            let first_prompt_logprob = sequence.num_computed_tokens + 1;
-            let mut prompt_logprobs = Vec::new();
-            for &token in &sequence.token_ids[prompt_rows(sequence, scheduled)] {
-                prompt_logprobs.push(sampler.prompt_logprobs(
-                    logits.row(row),
-                    token,
-                    &mut self.workspace,
-                ));
-                row += 1;
-            }
-            let sampled = scheduled.is_last_chunk.then(|| {
-                let context = SequenceTokens {
+            let k = sampler.num_prompt_logprobs();
+            let prompt = sequence.token_ids[prompt_rows(sequence, scheduled)].iter();
+            let prompt = prompt.map(|&token| Goal::PromptLogprobs(token, k));
+            let next = scheduled.is_last_chunk.then(|| {
+                let tokens = SequenceTokens {
                     token_ids: &sequence.token_ids,
                     num_prompt_tokens: sequence.num_prompt_tokens,
                 };
-                row += 1;
-                sampler.sample(logits.row_mut(row - 1), context, &mut self.workspace)
+                Goal::Next(sampler, tokens)
             });
+            // The goal comes first: a row must not be taken for want of one.
+            tasks.extend(
+                prompt
+                    .chain(next)
+                    .zip(&mut rows)
+                    .map(|(goal, logits)| RowTask {
+                        logits,
+                        sequence: place,
+                        goal,
+                        found: None,
+                    }),
+            );
+        }
+        self.run_tasks(&mut tasks, num_logits);
+        for task in tasks {
+            let output = &mut outputs[task.sequence];
+            match task.found {
+                Some(Found::PromptLogprobs(found)) => output.prompt_logprobs.push(found),
+                Some(Found::Next(sampled)) => output.sampled = Some(sampled),
+                None => {}
+            }
+        }
+        outputs
+    }
+
+    /// What a step yields before anything is found in its logits.
+    fn outputs(
+        &self,
+        step: &Step,
+        scheduler: &Scheduler,
+        mut hidden_states: &[f32],
+    ) -> Vec<SequenceOutput> {
+        let hidden_size = self.model.info().hidden_size;
+        let output = |scheduled: &ScheduledSequence| {
+            let sequence = scheduler.sequence(scheduled.id);
+            let wanted = match sequence.needs_prompt_hidden() {
+                true => scheduled.num_tokens * hidden_size,
+                false => 0,
+            };
+            let (own, others) = hidden_states.split_at(wanted);
+            hidden_states = others;
             SequenceOutput {
                 id: scheduled.id,
-                prompt_logprobs,
-                first_prompt_logprob,
-                hidden_states,
-                sampled,
+                prompt_logprobs: Vec::new(),
+                first_prompt_logprob: sequence.num_computed_tokens + 1,
+                hidden_states: own.to_vec(),
+                sampled: None,
             }
         };
         step.sequences.iter().map(output).collect()
+    }
+
+    /// Rows are independent of each other, so whichever threads take them find the same.
+    fn run_tasks(&self, tasks: &mut [RowTask<'_>], num_logits: usize) {
+        // Not all of `self`: a model need not be one that threads may share.
+        let all = &self.workspaces;
+        let workspaces = || all.lock().unwrap_or_else(PoisonError::into_inner);
+        let isa = self.model.isa();
+        let run = |task: &mut RowTask<'_>| {
+            let free = workspaces().pop();
+            let mut workspace = free.unwrap_or_else(|| Workspace::new(isa));
+            task.run(&mut workspace);
+            workspaces().push(workspace);
+        };
+        match self.model.thread_pool() {
+            Some(pool) if num_logits >= MIN_SHARED_LOGITS => for_each(pool, tasks, run),
+            _ => tasks.iter_mut().for_each(run),
+        }
     }
 }
 

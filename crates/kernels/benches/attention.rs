@@ -85,6 +85,7 @@ impl Setup {
             .map(|i| (i as f32 * 0.7).sin())
             .collect();
         let k: Vec<f32> = (0..4096 + kv).map(|i| (i as f32 * 0.3).cos()).collect();
+        let ctx = context();
         let slots: Vec<u32> = (0..(requests * blocks * BLOCK_SIZE) as u32).collect();
         let pools = (0..layers).map(|_| {
             let mut pool = KvPool::new(requests * blocks, shape.kv_heads, shape.head_dim, dtype)
@@ -92,7 +93,7 @@ impl Setup {
             for slot in &slots {
                 let data = &k[*slot as usize % 4096..];
                 let rows = Rows { data, stride: kv };
-                pool.write(Isa::detect(), &[*slot], rows, rows);
+                pool.write(&ctx, &[*slot], rows, rows);
             }
             pool
         });

@@ -52,6 +52,34 @@ pub fn add(ctx: &Context, a: &mut [f32], b: &[f32]) {
     });
 }
 
+/// Adds `bias` to each row of `x`.
+///
+/// # Panics
+/// `x` is not whole rows of `bias.len()` elements.
+pub fn add_bias(ctx: &Context, x: &mut [f32], bias: &[f32]) {
+    let n = bias.len();
+    if n == 0 && x.is_empty() {
+        return;
+    }
+    assert!(
+        x.len().is_multiple_of(n),
+        "{} elements are not whole rows of {n}",
+        x.len()
+    );
+    for_row_part(ctx, x.len() / n, (x, n), |_, x| {
+        for a in x.chunks_exact_mut(n) {
+            dispatch(ctx.isa(), AddAssign { a, b: bias });
+        }
+    });
+}
+
+/// `x[i] = cap · tanh(x[i] / cap)`, of the standard library: the same bits on every instruction set.
+pub fn softcap(ctx: &Context, x: &mut [f32], cap: f32) {
+    for_row_part(ctx, x.len(), (x, 1), |_, x| {
+        x.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
+    });
+}
+
 /// `x[i] *= factor`.
 pub fn scale(ctx: &Context, x: &mut [f32], factor: f32) {
     for_row_part(ctx, x.len(), (x, 1), |_, x| {
@@ -262,6 +290,31 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn biases_are_added_to_each_row() {
+        for (rows, n) in [(1, 5), (3, 16), (70, 576), (2, 1537)] {
+            let (x, bias) = (noise(rows * n, 3), noise(n, 4));
+            let expected: Vec<f32> = (0..rows * n).map(|i| x[i] + bias[i % n]).collect();
+            for ctx in contexts() {
+                let mut sum = x.clone();
+                add_bias(&ctx, &mut sum, &bias);
+                assert_eq!(sum, expected);
+            }
+        }
+        add_bias(&contexts()[0], &mut [], &[]);
+    }
+
+    #[test]
+    fn capped_numbers_have_the_bits_of_one_thread() {
+        let x: Vec<f32> = noise(50_001, 5).iter().map(|x| x * 20.0).collect();
+        let expected: Vec<f32> = x.iter().map(|x| 30.0 * (x / 30.0).tanh()).collect();
+        for ctx in contexts() {
+            let mut capped = x.clone();
+            softcap(&ctx, &mut capped, 30.0);
+            assert_eq!(capped, expected);
         }
     }
 

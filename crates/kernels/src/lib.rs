@@ -8,6 +8,7 @@
 //! | `quant`, `matmul`, `packed` | their layouts in memory, kernels of products, packed matrices |
 //! | [`attention`] | paged attention and its cache |
 //! | [`norm`], [`rope`], [`activation`] | the small operations between matrix products |
+//! | [`rows`] | parallel loops over rows |
 //! | [`vector`] | long rows of logits, for sampling |
 //! | `memory` | huge pages; disjoint writes from tasks |
 //! | [`bandwidth`] | the roofs: what memory and arithmetic of this machine can do |
@@ -37,13 +38,13 @@ mod packed;
 mod pool;
 mod quant;
 pub mod rope;
-mod rows;
+pub mod rows;
 mod simd;
 #[cfg(test)]
 mod testing;
 pub mod vector;
 
-pub use activation::{add, geglu_tanh, gelu_tanh, scale, silu, swiglu};
+pub use activation::{add, add_bias, geglu_tanh, gelu_tanh, scale, silu, softcap, swiglu};
 pub use attention::{
     AttentionParams, BLOCK_SIZE, KvDtype, KvPool, PagedBatch, Rows, paged_attention,
 };
@@ -51,7 +52,7 @@ pub use context::Context;
 pub use dispatch::{Isa, IsaError};
 pub use format::{Format, FormatError};
 pub use memory::{AllocError, HugeBuffer, SharedMut};
-pub use norm::{add_rms_norm, rms_norm};
+pub use norm::{add_rms_norm, rms_norm, rms_norm_heads};
 pub use packed::{PackError, PackedMatrix, dequantize, matmul};
 pub use pool::ThreadPool;
 pub use rope::{RopeTable, rope_neox};

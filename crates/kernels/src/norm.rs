@@ -77,6 +77,38 @@ pub fn add_rms_norm(
     });
 }
 
+/// Norms heads of `weight.len()` elements, each on its own and in place. Row i of `x` starts at
+/// `i · row_stride` with `heads` of them; so `x` may be the part of a fused projection that begins
+/// with the first query (or key). The same bits as [`rms_norm`] of each head.
+///
+/// # Panics
+/// Rows overlap, or the last one does not hold its heads.
+pub fn rms_norm_heads(
+    ctx: &Context,
+    x: &mut [f32],
+    row_stride: usize,
+    heads: usize,
+    weight: &[f32],
+    eps: f32,
+) {
+    let row = heads * weight.len();
+    assert!(row <= row_stride, "rows overlap: {row} > {row_stride}");
+    if row == 0 {
+        return;
+    }
+    for_row_part(
+        ctx,
+        x.len().div_ceil(row_stride),
+        (x, row_stride),
+        |_, x| {
+            for x in x.chunks_mut(row_stride) {
+                let x = &mut x[..row];
+                dispatch(ctx.isa(), RmsNormInPlace { x, weight, eps });
+            }
+        },
+    );
+}
+
 fn row_count(x: &[f32], n: usize) -> usize {
     assert!(n > 0, "rows have no elements");
     assert!(
@@ -100,8 +132,7 @@ impl Kernel for RmsNorm<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mean = sum_of_squares(simd, self.x) / self.x.len() as f32;
-        let scale = 1.0 / (mean + self.eps).sqrt();
+        let scale = inverse_rms(simd, self.x, self.eps);
         let factor = simd.splat(scale);
         let (x, x_tail) = self.x.as_chunks::<LANES>();
         let (weight, weight_tail) = self.weight.as_chunks::<LANES>();
@@ -114,6 +145,40 @@ impl Kernel for RmsNorm<'_> {
             *out = x * scale * weight;
         }
     }
+}
+
+/// Neighbouring rows of [`rms_norm`], in place.
+struct RmsNormInPlace<'a> {
+    x: &'a mut [f32],
+    weight: &'a [f32],
+    eps: f32,
+}
+
+impl Kernel for RmsNormInPlace<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (weight, weight_tail) = self.weight.as_chunks::<LANES>();
+        for x in self.x.chunks_exact_mut(self.weight.len()) {
+            let scale = inverse_rms(simd, x, self.eps);
+            let factor = simd.splat(scale);
+            let (x, x_tail) = x.as_chunks_mut::<LANES>();
+            for (x, weight) in x.iter_mut().zip(weight) {
+                let normed = simd.mul(simd.load(x), factor);
+                simd.store(x, simd.mul(normed, simd.load(weight)));
+            }
+            for (x, weight) in x_tail.iter_mut().zip(weight_tail) {
+                *x = *x * scale * weight;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn inverse_rms<S: Simd>(simd: S, x: &[f32], eps: f32) -> f32 {
+    let mean = sum_of_squares(simd, x) / x.len() as f32;
+    1.0 / (mean + eps).sqrt()
 }
 
 #[inline(always)]
@@ -201,6 +266,26 @@ mod tests {
             add_rms_norm(&ctx, &mut fused, &delta, &weight, 1e-6, &mut out);
             assert_eq!(fused, sum);
             assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn heads_in_place_have_the_bits_of_rows_and_what_is_beside_them_is_left_alone() {
+        for (heads, len, gap, rows) in [(16, 128, 2048, 40), (1, 256, 3, 200), (3, 72, 0, 5)] {
+            let stride = heads * len + gap;
+            let (x, weight) = (noise(rows * stride, 8), noise(len, 9));
+            // From the second head on, as keys lie behind queries.
+            let (first, heads) = (len, heads - 1);
+            for ctx in contexts() {
+                let mut expected = x.clone();
+                for row in expected.chunks_mut(stride) {
+                    let row = &mut row[first..][..heads * len];
+                    rms_norm(&ctx, &row.to_vec(), &weight, 1e-6, row);
+                }
+                let mut out = x.clone();
+                rms_norm_heads(&ctx, &mut out[first..], stride, heads, &weight, 1e-6);
+                assert_eq!(out, expected);
+            }
         }
     }
 

@@ -142,8 +142,8 @@ impl Logits {
         &self.data[i * self.vocab_size..][..self.vocab_size]
     }
 
-    /// The same, to be changed in place (samplers do).
-    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
-        &mut self.data[i * self.vocab_size..][..self.vocab_size]
+    /// All rows, to be changed in place (samplers do).
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.data.chunks_exact_mut(self.vocab_size)
     }
 }

@@ -1,6 +1,6 @@
 //! The one trait between the engine and whatever computes logits.
 
-use matou_kernels::Isa;
+use matou_kernels::{Isa, ThreadPool};
 
 use crate::cost::{Roofs, TokenCost};
 use crate::error::ModelError;
@@ -53,6 +53,12 @@ pub trait LanguageModel: Send {
     /// where it has any.
     fn isa(&self) -> Isa {
         Isa::detect()
+    }
+
+    /// The threads of this model, which are idle between two steps: for what is computed from its
+    /// logits. `None` where it has none.
+    fn thread_pool(&self) -> Option<&ThreadPool> {
+        None
     }
 
     /// Bytes a block of [`BLOCK_SIZE`](crate::BLOCK_SIZE) tokens takes over all layers.

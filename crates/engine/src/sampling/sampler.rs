@@ -17,8 +17,8 @@ use super::truncation::Truncation;
 use super::xtc::Xtc;
 use crate::error::GenerationError;
 
-/// What sampling needs besides a row of logits, shared by all sequences: the instruction set that
-/// passes over the row use, and scratch space, which grows to its size once.
+/// What sampling needs besides a row of logits, whichever sequence it is of: the instruction set
+/// that passes over the row use, and scratch space, which grows to its size once.
 #[derive(Debug)]
 pub struct Workspace {
     isa: Isa,
@@ -137,19 +137,20 @@ impl Sampler {
         })
     }
 
-    /// Log-probabilities of a prompt's `token`, given the raw `logits` of the position before it.
+    /// How many of the best tokens are wanted at each position of the prompt.
+    pub(crate) fn num_prompt_logprobs(&self) -> usize {
+        self.prompt_logprobs.unwrap_or(0)
+    }
+
+    /// Log-probabilities of a prompt's `token`, given the raw `logits` of the position before it,
+    /// and of the `k` best.
     pub(crate) fn prompt_logprobs(
-        &self,
         logits: &[f32],
         token: u32,
+        k: usize,
         workspace: &mut Workspace,
     ) -> TokenLogprobs {
-        token_logprobs(
-            logits,
-            token,
-            self.prompt_logprobs.unwrap_or(0),
-            &mut workspace.candidates,
-        )
+        token_logprobs(logits, token, k, &mut workspace.candidates)
     }
 
     /// The stages that change logits.

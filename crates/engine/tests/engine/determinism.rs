@@ -13,7 +13,7 @@ use matou_testkit::scripted::ScriptedModel;
 
 use crate::common::{Answer, TestEngine, answer, request};
 
-const NUM_REQUESTS: usize = 200;
+pub(crate) const NUM_REQUESTS: usize = 200;
 
 /// Greedy and sampled requests, with all kinds of stages, prompts that share beginnings, and
 /// several answers to some.
@@ -92,7 +92,7 @@ fn replay(config: EngineConfig, order: impl Iterator<Item = usize>) -> Vec<Vec<A
 }
 
 /// Keeps up to `in_flight` requests going at a time.
-fn replay_on(
+pub(crate) fn replay_on(
     model: Box<dyn LanguageModel>,
     config: EngineConfig,
     order: impl Iterator<Item = usize>,

@@ -5,3 +5,4 @@ mod common;
 mod determinism;
 mod lifecycle;
 mod structured;
+mod threads;

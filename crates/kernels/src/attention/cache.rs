@@ -12,14 +12,15 @@
 //! The keys are transposed so that the scores of sixteen positions fill the lanes of a vector and no
 //! product needs a horizontal sum. Keys and values of a head lie side by side (4 KiB at head size 64
 //! in f16), because they are read together.
+#![allow(unsafe_code)] // tasks write disjoint blocks of one pool
 
 use half::f16;
 
 use super::element::{CacheElement, SCALE_GROUP, groups};
 use super::params::Rows;
-use crate::dispatch::Isa;
+use crate::rows::ELEMENTS_PER_TASK;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
-use crate::{AllocError, HugeBuffer};
+use crate::{AllocError, Context, HugeBuffer, SharedMut};
 
 /// Positions in a block.
 pub const BLOCK_SIZE: usize = 16;
@@ -129,34 +130,49 @@ impl KvPool {
     ///
     /// # Panics
     /// A slot lies beyond the pool, or a row beyond its slice.
-    pub fn write(&mut self, isa: Isa, slots: &[u32], k: Rows<'_>, v: Rows<'_>) {
+    pub fn write(&mut self, ctx: &Context, slots: &[u32], k: Rows<'_>, v: Rows<'_>) {
         match self.dtype {
-            KvDtype::F32 => self.write_as::<f32>(isa, slots, k, v),
-            KvDtype::F16 => self.write_as::<f16>(isa, slots, k, v),
-            KvDtype::Q8 => self.write_as::<i8>(isa, slots, k, v),
+            KvDtype::F32 => self.write_as::<f32>(ctx, slots, k, v),
+            KvDtype::F16 => self.write_as::<f16>(ctx, slots, k, v),
+            KvDtype::Q8 => self.write_as::<i8>(ctx, slots, k, v),
         }
     }
 
-    fn write_as<E: CacheElement>(&mut self, isa: Isa, slots: &[u32], k: Rows<'_>, v: Rows<'_>) {
+    /// Tokens of one block share cache lines and, in their keys, vectors: a block belongs to one task.
+    fn write_as<E: CacheElement>(
+        &mut self,
+        ctx: &Context,
+        slots: &[u32],
+        k: Rows<'_>,
+        v: Rows<'_>,
+    ) {
         let shape = self.shape;
         let memory: &mut [[E; LANES]] = bytemuck::cast_slice_mut(&mut self.memory);
-        for (token, slot) in slots.iter().enumerate() {
-            let (block, offset) = (*slot as usize / BLOCK_SIZE, *slot as usize % BLOCK_SIZE);
-            let (k, v) = (k.row(token), v.row(token));
-            for head in 0..shape.kv_heads {
-                let first = shape.first_vector(block, head);
-                let dims = head * shape.head_dim..(head + 1) * shape.head_dim;
-                dispatch(
-                    isa,
-                    WriteHead {
-                        cache: &mut memory[first..first + shape.head_vectors()],
+        let memory = SharedMut::new(memory);
+        let tasks = write_tasks(ctx, slots.len() * 2 * shape.kv_heads * shape.head_dim);
+        ctx.pool().run(tasks, &|task| {
+            for (token, slot) in slots.iter().enumerate() {
+                let (block, offset) = (*slot as usize / BLOCK_SIZE, *slot as usize % BLOCK_SIZE);
+                if block % tasks != task {
+                    continue;
+                }
+                let (k, v) = (k.row(token), v.row(token));
+                for head in 0..shape.kv_heads {
+                    let first = shape.first_vector(block, head);
+                    let vectors = first..first + shape.head_vectors();
+                    let dims = head * shape.head_dim..(head + 1) * shape.head_dim;
+                    let write = WriteHead {
+                        // SAFETY: of one block, and blocks are disjoint; all writes to a block are
+                        // in one task, one after the other.
+                        cache: unsafe { memory.slice_mut(vectors) },
                         offset,
                         k: &k[dims.clone()],
                         v: &v[dims],
-                    },
-                );
+                    };
+                    dispatch(ctx.isa(), write);
+                }
             }
-        }
+        });
     }
 
     pub(super) fn shape(&self) -> CacheShape {
@@ -175,6 +191,13 @@ impl KvPool {
             shape: self.shape,
         }
     }
+}
+
+/// How many tasks share a write of `elements` numbers. Each looks at all slots for its own, so there
+/// are no more of them than it takes to keep the threads evenly busy.
+fn write_tasks(ctx: &Context, elements: usize) -> usize {
+    let most = 4 * ctx.pool().threads();
+    (elements / ELEMENTS_PER_TASK).clamp(1, most)
 }
 
 /// Writes one head of one token into its block.
@@ -277,7 +300,12 @@ impl<'a, E: CacheElement> CacheView<'a, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::noise;
+    use crate::Isa;
+    use crate::testing::{contexts, noise};
+
+    fn scalar() -> Context {
+        Context::new(Isa::Scalar, 1)
+    }
 
     const DTYPES: [KvDtype; 3] = [KvDtype::F32, KvDtype::F16, KvDtype::Q8];
 
@@ -306,7 +334,7 @@ mod tests {
         let [k, v] = rows.each_ref().map(|data| Rows { data, stride });
         DTYPES.map(|dtype| {
             let mut pool = KvPool::new(3, kv_heads, head_dim, dtype).unwrap();
-            pool.write(isa, &SLOTS, k, v);
+            pool.write(&Context::new(isa, 1), &SLOTS, k, v);
             pool
         })
     }
@@ -351,6 +379,30 @@ mod tests {
         }
     }
 
+    /// A chunk large enough for several tasks, in blocks of no order: one slot is written twice.
+    #[test]
+    fn a_pool_holds_the_same_bytes_whatever_wrote_it() {
+        let (kv_heads, head_dim, blocks) = (3, 72, 40);
+        let stride = kv_heads * head_dim + 5;
+        let mut slots: Vec<u32> = (0..blocks * 16).map(|i| i * 37 % (blocks * 16)).collect();
+        slots.push(slots[5]);
+        let k = noise(slots.len() * stride, 3);
+        let v = noise(slots.len() * stride, 4);
+        let rows = |data| Rows { data, stride };
+        for dtype in [KvDtype::F32, KvDtype::F16, KvDtype::Q8] {
+            let written = |ctx: &Context| {
+                let mut pool = KvPool::new(blocks as usize, kv_heads, head_dim, dtype).unwrap();
+                pool.write(ctx, &slots, rows(&k), rows(&v));
+                pool.memory.to_vec()
+            };
+            let expected = written(&scalar());
+            for ctx in contexts() {
+                let same = written(&ctx) == expected;
+                assert!(same, "{dtype:?}, {}", ctx.isa().name());
+            }
+        }
+    }
+
     #[test]
     fn every_instruction_set_writes_the_same_bytes() {
         for (isa, shape) in isas_and_shapes() {
@@ -387,6 +439,6 @@ mod tests {
             data: &[0.0; 8],
             stride: 8,
         };
-        pool.write(Isa::Scalar, &[16], rows, rows);
+        pool.write(&scalar(), &[16], rows, rows);
     }
 }

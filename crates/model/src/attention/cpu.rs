@@ -60,7 +60,7 @@ impl AttentionBackend for CpuBackend {
                     stride,
                 };
                 let context = &self.cpu.context;
-                pool.write(context.isa(), &batch.slot_mapping, part(keys), part(values));
+                pool.write(context, &batch.slot_mapping, part(keys), part(values));
                 paged_attention(context, params, part(0), pool, &paged, out);
             })
         })

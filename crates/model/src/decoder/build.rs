@@ -176,7 +176,7 @@ impl Builder<'_> {
             self.mlp(gate_up, format!("{expert}.w2"))
         };
         Ok(FeedForward::Sparse(SparseMoe::new(
-            self.loader.compute().isa(),
+            self.loader.compute().clone(),
             self.linear(&router, self.config.hidden_size, false)?,
             (0..experts).map(expert).collect::<Result<_>>()?,
             experts_per_token,

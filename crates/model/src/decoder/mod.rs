@@ -15,9 +15,9 @@ mod build;
 use std::borrow::Cow;
 
 use candle_core::{DType, Tensor};
-use matou_kernels::Isa;
-use matou_kernels::activation::scale;
+use matou_kernels::activation::{scale, softcap};
 use matou_kernels::attention::{KvDtype, KvPool};
+use matou_kernels::{Isa, ThreadPool};
 
 use crate::attention::{AttentionBackend, CacheShape, CpuBackend, TensorBackend};
 use crate::compute::{Compute, into_vec, read, write};
@@ -97,19 +97,24 @@ impl Decoder {
     /// The head.
     fn logits(&self, hidden: &Tensor) -> Result<Logits> {
         let logits = self.head.forward(hidden)?;
+        let (factor, cap) = (self.logit_scale, self.logit_softcap);
         let mut values = match &self.compute {
             Compute::Kernels(_) => into_vec(&logits)?,
             Compute::Candle { .. } => logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?,
         };
-        if self.logit_scale != 1.0 {
-            values
-                .iter_mut()
-                .for_each(|logit| *logit *= self.logit_scale);
-        }
-        if let Some(cap) = self.logit_softcap {
-            values
-                .iter_mut()
-                .for_each(|logit| *logit = cap * (*logit / cap).tanh());
+        match &self.compute {
+            Compute::Kernels(cpu) => {
+                if factor != 1.0 {
+                    scale(&cpu.context, &mut values, factor);
+                }
+                if let Some(cap) = cap {
+                    softcap(&cpu.context, &mut values, cap);
+                }
+            }
+            Compute::Candle { .. } => {
+                let cap = |x: f32| cap.map_or(x, |cap| cap * (x / cap).tanh());
+                values.iter_mut().for_each(|x| *x = cap(*x * factor));
+            }
         }
         Ok(Logits::new(values, self.info.vocab_size))
     }
@@ -122,6 +127,13 @@ impl LanguageModel for Decoder {
 
     fn isa(&self) -> Isa {
         self.compute.isa()
+    }
+
+    fn thread_pool(&self) -> Option<&ThreadPool> {
+        match &self.compute {
+            Compute::Kernels(cpu) => Some(cpu.context.pool()),
+            Compute::Candle { .. } => None,
+        }
     }
 
     fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize {

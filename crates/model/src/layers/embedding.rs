@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use matou_kernels::PackedMatrix;
+use matou_kernels::rows::for_row_part;
 
 use super::Linear;
 use crate::compute::{Compute, Cpu};
@@ -51,9 +52,12 @@ impl Embedding {
     pub(crate) fn forward(&self, ids: &[u32]) -> Result<Tensor> {
         match self {
             Self::Packed { cpu, table } => cpu.produce((ids.len(), table.cols()), |out| {
-                for (&id, row) in ids.iter().zip(out.chunks_exact_mut(table.cols())) {
-                    table.row(id as usize, row);
-                }
+                let columns = table.cols();
+                for_row_part(&cpu.context, ids.len(), (out, columns), |rows, out| {
+                    for (&id, row) in ids[rows].iter().zip(out.chunks_exact_mut(columns)) {
+                        table.row(id as usize, row);
+                    }
+                });
                 Ok(())
             }),
             Self::Dense(table) => Ok(table.index_select(&Tensor::new(ids, table.device())?, 0)?),

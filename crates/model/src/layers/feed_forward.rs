@@ -1,12 +1,13 @@
 //! The feed-forward part of a layer: gated, dense or of sparse experts.
 
 use candle_core::{DType, Tensor};
-use matou_kernels::Isa;
+use matou_kernels::Context;
 use matou_kernels::activation::{geglu_tanh, swiglu};
+use matou_kernels::rows::for_row_part;
 use matou_kernels::vector::softmax;
 
 use super::Linear;
-use crate::compute::{Compute, read};
+use crate::compute::{Compute, Cpu, read, write};
 use crate::cost::WeightCost;
 use crate::error::Result;
 use crate::loader::Loader;
@@ -42,7 +43,7 @@ impl FeedForward {
     pub(crate) fn forward(&self, x: Tensor) -> Result<Tensor> {
         match self {
             Self::Dense(mlp) => mlp.forward(x),
-            Self::Sparse(moe) => moe.forward(&x),
+            Self::Sparse(moe) => moe.forward(x),
         }
     }
 }
@@ -116,42 +117,89 @@ impl Mlp {
 /// added with the router's weights. Only chosen experts are computed, each once for all of the
 /// batch's tokens that chose it.
 pub(crate) struct SparseMoe {
-    isa: Isa,
+    compute: Compute,
     router: Linear,
     experts: Vec<Mlp>,
     experts_per_token: usize,
 }
 
+/// The tokens that chose an expert, ascending, and its weight for each.
+#[derive(Clone, Default)]
+struct Chosen {
+    rows: Vec<u32>,
+    weights: Vec<f32>,
+}
+
 impl SparseMoe {
     pub(crate) fn new(
-        isa: Isa,
+        compute: Compute,
         router: Linear,
         experts: Vec<Mlp>,
         experts_per_token: usize,
     ) -> Self {
         Self {
-            isa,
+            compute,
             router,
             experts,
             experts_per_token,
         }
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: Tensor) -> Result<Tensor> {
+        let chosen = self.route(&x)?;
+        match &self.compute {
+            Compute::Kernels(cpu) => self.run_experts(cpu, x, &chosen),
+            Compute::Candle { .. } => self.run_experts_on_device(&x, &chosen),
+        }
+    }
+
+    /// Which tokens chose each of the experts.
+    fn route(&self, x: &Tensor) -> Result<Vec<Chosen>> {
         let router_logits: Vec<Vec<f32>> =
             self.router.forward(x)?.to_dtype(DType::F32)?.to_vec2()?;
-        let mut rows_of = vec![(Vec::new(), Vec::new()); self.experts.len()];
+        let mut chosen = vec![Chosen::default(); self.experts.len()];
         for (row, mut weights) in router_logits.into_iter().enumerate() {
-            softmax(self.isa, &mut weights);
+            softmax(self.compute.isa(), &mut weights);
             for (expert, weight) in self.choose(&weights) {
-                let (rows, row_weights): &mut (Vec<u32>, Vec<f32>) = &mut rows_of[expert];
-                rows.push(row as u32);
-                row_weights.push(weight);
+                chosen[expert].rows.push(row as u32);
+                chosen[expert].weights.push(weight);
             }
         }
-        // A token's experts are added in the order of their numbers, whoever else chose them.
+        Ok(chosen)
+    }
+
+    /// Adds up the outputs of the chosen experts, a token's in the order of their numbers, whoever
+    /// else chose them. The input is used up.
+    fn run_experts(&self, cpu: &Cpu, x: Tensor, chosen: &[Chosen]) -> Result<Tensor> {
+        let (tokens, columns) = x.dims2()?;
+        let y = cpu.produce((tokens, columns), |y| {
+            y.fill(0.0);
+            Ok(())
+        })?;
+        for (expert, chosen) in self.experts.iter().zip(chosen) {
+            if chosen.rows.is_empty() {
+                continue;
+            }
+            let input = cpu.produce((chosen.rows.len(), columns), |input| {
+                read(&x, |x| {
+                    gather_rows(&cpu.context, x, &chosen.rows, columns, input)
+                })
+            })?;
+            let output = expert.forward(input)?;
+            write(&y, |y| {
+                read(&output, |output| {
+                    add_weighted_rows(&cpu.context, y, columns, chosen, output);
+                })
+            })??;
+            cpu.recycle(output)?;
+        }
+        cpu.recycle(x)?;
+        Ok(y)
+    }
+
+    fn run_experts_on_device(&self, x: &Tensor, chosen: &[Chosen]) -> Result<Tensor> {
         let mut y = x.zeros_like()?;
-        for (expert, (rows, weights)) in self.experts.iter().zip(rows_of) {
+        for (expert, Chosen { rows, weights }) in self.experts.iter().zip(chosen) {
             if rows.is_empty() {
                 continue;
             }
@@ -177,5 +225,73 @@ impl SparseMoe {
             .into_iter()
             .map(|expert| (expert, probabilities[expert] / total))
             .collect()
+    }
+}
+
+/// Copies some rows of `x`.
+fn gather_rows(context: &Context, x: &[f32], rows: &[u32], columns: usize, out: &mut [f32]) {
+    for_row_part(context, rows.len(), (out, columns), |part, out| {
+        for (&row, out) in rows[part].iter().zip(out.chunks_exact_mut(columns)) {
+            out.copy_from_slice(&x[row as usize * columns..][..columns]);
+        }
+    });
+}
+
+/// Adds to each of the chosen rows of `y` its row of `output` times its weight.
+fn add_weighted_rows(
+    context: &Context,
+    y: &mut [f32],
+    columns: usize,
+    Chosen { rows, weights }: &Chosen,
+    output: &[f32],
+) {
+    for_row_part(context, y.len() / columns, (y, columns), |part, y| {
+        let place = |row: usize| rows.partition_point(|&chosen| (chosen as usize) < row);
+        for i in place(part.start)..place(part.end) {
+            let y = &mut y[(rows[i] as usize - part.start) * columns..][..columns];
+            let output = &output[i * columns..][..columns];
+            for (y, output) in y.iter_mut().zip(output) {
+                // Rounded twice, as in the operations of other devices.
+                *y += output * weights[i];
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use matou_kernels::Isa;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_gathered_and_added_alike_on_any_number_of_threads() {
+        let (tokens, columns) = (100, 576);
+        let x: Vec<f32> = (0..tokens * columns)
+            .map(|i| (i as f32 * 0.37).sin())
+            .collect();
+        let rows: Vec<u32> = (0..tokens as u32).filter(|row| row % 3 != 1).collect();
+        let weights = rows.iter().map(|row| 1.0 / (1.0 + *row as f32)).collect();
+        let chosen = Chosen { rows, weights };
+        let added = |threads| {
+            let context = Context::new(Isa::Scalar, threads);
+            let mut gathered = vec![f32::NAN; chosen.rows.len() * columns];
+            gather_rows(&context, &x, &chosen.rows, columns, &mut gathered);
+            let mut y = vec![1.0; x.len()];
+            add_weighted_rows(&context, &mut y, columns, &chosen, &gathered);
+            y
+        };
+        let expected = added(1);
+        for (i, y) in expected.iter().enumerate() {
+            let row = i / columns;
+            let weight = if row % 3 == 1 {
+                0.0
+            } else {
+                1.0 / (1.0 + row as f32)
+            };
+            assert_eq!(*y, 1.0 + x[i] * weight);
+        }
+        assert_eq!(added(2), expected);
+        assert_eq!(added(3), expected);
     }
 }

@@ -1,7 +1,7 @@
 //! Root-mean-square norms, alone and together with the residual addition before them.
 
 use candle_core::{D, DType, Tensor};
-use matou_kernels::norm::{add_rms_norm, rms_norm};
+use matou_kernels::norm::{add_rms_norm, rms_norm, rms_norm_heads};
 
 use crate::compute::{Compute, read, write};
 use crate::error::Result;
@@ -97,12 +97,8 @@ impl RmsNorm {
         };
         write(&fused, |fused| {
             read(&self.weight, |weight| {
-                let mut heads_before = vec![0.0; heads * len];
-                for row in fused.chunks_exact_mut(width) {
-                    let row = &mut row[first..][..heads * len];
-                    heads_before.copy_from_slice(row);
-                    rms_norm(&cpu.context, &heads_before, weight, self.eps, row);
-                }
+                let fused = &mut fused[first..];
+                rms_norm_heads(&cpu.context, fused, width, heads, weight, self.eps);
             })
         })??;
         Ok(fused)

@@ -4,6 +4,7 @@ use std::f64::consts::TAU;
 
 use candle_core::{D, DType, Device, Tensor};
 use matou_kernels::rope::{RopeTable, rope_neox};
+use matou_kernels::rows::for_row_part;
 
 use crate::compute::{Compute, write};
 use crate::config::{Llama4Scaling, RopeParameters, RopeScaling};
@@ -165,14 +166,21 @@ fn scale_queries(
         (1.0 + scaling.beta * periods.ln_1p()) as f32
     };
     let (_, width) = fused.dims2()?;
-    if let Compute::Kernels(_) = compute {
+    if let Compute::Kernels(cpu) = compute {
         write(&fused, |fused| {
-            for (row, position) in fused.chunks_exact_mut(width).zip(positions) {
-                let factor = factor(position);
-                row[..query_width]
-                    .iter_mut()
-                    .for_each(|query| *query *= factor);
-            }
+            for_row_part(
+                &cpu.context,
+                positions.len(),
+                (fused, width),
+                |rows, fused| {
+                    for (row, position) in fused.chunks_exact_mut(width).zip(&positions[rows]) {
+                        let factor = factor(position);
+                        row[..query_width]
+                            .iter_mut()
+                            .for_each(|query| *query *= factor);
+                    }
+                },
+            );
         })?;
         return Ok(fused);
     }

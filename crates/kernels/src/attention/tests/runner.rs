@@ -132,12 +132,8 @@ impl<'a> Runner<'a> {
             data: &garbage,
             stride: 0,
         };
-        pool.write(
-            Isa::Scalar,
-            &(0..16 * total as u32).collect::<Vec<_>>(),
-            rows,
-            rows,
-        );
+        let slots: Vec<u32> = (0..16 * total as u32).collect();
+        pool.write(&Context::new(Isa::Scalar, 1), &slots, rows, rows);
         Self {
             params,
             sequences: sequences.to_vec(),
@@ -182,7 +178,7 @@ impl<'a> Runner<'a> {
             stride,
         };
         self.pool
-            .write(ctx.isa(), &slots, part(heads), part(heads + kv_heads));
+            .write(ctx, &slots, part(heads), part(heads + kv_heads));
         let batch_view = PagedBatch {
             query_start_loc: &query_start_loc,
             seq_lens: &seq_lens,
