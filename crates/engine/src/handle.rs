@@ -39,17 +39,17 @@ pub enum SubmitError {
         /// The limit, see [`EngineConfig::max_queue_len`].
         max_queue_len: usize,
     },
-    /// Prompt and answer together are longer than the context.
+    /// The prompt leaves no room in the context for what has to be generated.
     #[error(
-        "the maximum context length is {max_model_len} tokens, but {total} were asked for \
-         ({prompt_tokens} in the prompt, {max_tokens} to generate)",
-        total = prompt_tokens.saturating_add(*max_tokens)
+        "the maximum context length is {max_model_len} tokens, but the prompt has {prompt_tokens} \
+         and at least {min_tokens} must be generated"
     )]
     ContextLengthExceeded {
         /// Tokens in the prompt.
         prompt_tokens: usize,
-        /// Tokens to generate; 1 if the request leaves the number open.
-        max_tokens: usize,
+        /// Tokens that must be generated, one at least. How many may be is no matter: an answer ends
+        /// where the context does.
+        min_tokens: usize,
         /// The limit, see [`EngineConfig::max_model_len`].
         max_model_len: usize,
     },
@@ -59,7 +59,7 @@ pub enum SubmitError {
          shorten it, or give the KV cache more memory"
     )]
     KvCacheTooSmall {
-        /// Blocks for the prompt and what is to be generated.
+        /// Blocks for the prompt and what has to be generated.
         needed_blocks: usize,
         /// Blocks of the whole cache.
         total_blocks: usize,
@@ -281,24 +281,26 @@ impl EngineHandle {
                 return Err(SubmitError::InvalidParam { param, message });
             }
         }
-        self.validate_length(
-            request.prompt_token_ids.len(),
-            request.params.max_tokens.unwrap_or(1),
-        )
+        let min_tokens = match request.params.max_tokens {
+            // Only what the prompt itself says is wanted.
+            Some(0) => 0,
+            _ => request.params.min_tokens.max(1),
+        };
+        self.validate_length(request.prompt_token_ids.len(), min_tokens)
     }
 
-    fn validate_length(&self, prompt_tokens: usize, max_tokens: usize) -> Result<(), SubmitError> {
+    fn validate_length(&self, prompt_tokens: usize, min_tokens: usize) -> Result<(), SubmitError> {
         let EngineConfig {
             max_model_len,
             max_num_batched_tokens,
             num_kv_blocks,
             ..
         } = self.shared.config;
-        let total = prompt_tokens.saturating_add(max_tokens);
+        let total = prompt_tokens.saturating_add(min_tokens);
         if total > max_model_len {
             return Err(SubmitError::ContextLengthExceeded {
                 prompt_tokens,
-                max_tokens,
+                min_tokens,
                 max_model_len,
             });
         }

@@ -18,7 +18,8 @@ use matou_model::BLOCK_SIZE;
 use crate::block_pool::{BlockContent, BlockId, BlockPool};
 
 /// Hash of the empty prefix.
-const ROOT_HASH: u64 = 0;
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RootHash(u64);
 
 /// The blocks that hold one sequence's keys and values.
 #[derive(Debug, Default)]
@@ -45,13 +46,21 @@ impl BlockTable {
 }
 
 /// Computed blocks that begin a sequence of tokens.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PrefixMatch {
     blocks: Vec<BlockId>,
     last_hash: u64,
 }
 
 impl PrefixMatch {
+    /// Nothing of a sequence that begins at `root`.
+    pub(crate) fn none(root: RootHash) -> Self {
+        Self {
+            blocks: Vec::new(),
+            last_hash: root.0,
+        }
+    }
+
     pub(crate) fn num_tokens(&self) -> usize {
         self.blocks.len() * BLOCK_SIZE
     }
@@ -100,13 +109,15 @@ impl KvCacheManager {
         &self.pool
     }
 
+    /// Where the hashes of sequences with this salt begin: they share blocks with each other only.
+    pub(crate) fn root(&self, salt: Option<&str>) -> RootHash {
+        RootHash(salt.map_or(0, |salt| self.hash_key.hash_one(salt)))
+    }
+
     /// The longest computed prefix of `tokens`, in whole blocks. At least one token is always left
     /// to compute, because only a computed token has logits.
-    pub(crate) fn find_prefix(&self, tokens: &[u32]) -> PrefixMatch {
-        let mut found = PrefixMatch {
-            blocks: Vec::new(),
-            last_hash: ROOT_HASH,
-        };
+    pub(crate) fn find_prefix(&self, root: RootHash, tokens: &[u32]) -> PrefixMatch {
+        let mut found = PrefixMatch::none(root);
         if !self.enable_prefix_caching {
             return found;
         }
@@ -220,7 +231,7 @@ mod tests {
 
     fn computed(manager: &mut KvCacheManager, tokens: &[u32]) -> BlockTable {
         let mut table = BlockTable::default();
-        let found = manager.find_prefix(tokens);
+        let found = manager.find_prefix(RootHash::default(), tokens);
         manager.adopt_prefix(&mut table, found);
         assert!(manager.allocate(&mut table, tokens.len()));
         manager.commit(&mut table, tokens, tokens.len());
@@ -235,8 +246,11 @@ mod tests {
     fn a_prefix_is_found_in_whole_blocks_and_leaves_a_token_to_compute() {
         let mut manager = KvCacheManager::new(16, true, None);
         let table = computed(&mut manager, &tokens(0..40));
-        let found =
-            |manager: &KvCacheManager, tokens: &[u32]| manager.find_prefix(tokens).num_tokens();
+        let found = |manager: &KvCacheManager, tokens: &[u32]| {
+            manager
+                .find_prefix(RootHash::default(), tokens)
+                .num_tokens()
+        };
         assert_eq!(found(&manager, &tokens(0..40)), 32);
         assert_eq!(found(&manager, &tokens(0..33)), 32);
         assert_eq!(found(&manager, &tokens(0..32)), 16);
@@ -257,7 +271,12 @@ mod tests {
         let mut first = tokens(0..32);
         computed(&mut manager, &first);
         first[0] = 99;
-        assert_eq!(manager.find_prefix(&first).num_tokens(), 0);
+        assert_eq!(
+            manager
+                .find_prefix(RootHash::default(), &first)
+                .num_tokens(),
+            0
+        );
     }
 
     #[test]
@@ -265,9 +284,19 @@ mod tests {
         let mut manager = KvCacheManager::new(4, true, None);
         let mut table = computed(&mut manager, &tokens(0..48));
         manager.free(&mut table);
-        assert_eq!(manager.find_prefix(&tokens(0..64)).num_tokens(), 48);
+        assert_eq!(
+            manager
+                .find_prefix(RootHash::default(), &tokens(0..64))
+                .num_tokens(),
+            48
+        );
         let mut other = computed(&mut manager, &tokens(100..130));
-        assert_eq!(manager.find_prefix(&tokens(0..64)).num_tokens(), 32);
+        assert_eq!(
+            manager
+                .find_prefix(RootHash::default(), &tokens(0..64))
+                .num_tokens(),
+            32
+        );
         manager.free(&mut other);
         manager.pool.check_integrity([].into_iter()).unwrap();
     }
@@ -277,7 +306,12 @@ mod tests {
         let mut manager = KvCacheManager::new(4, false, None);
         let mut table = computed(&mut manager, &tokens(0..48));
         manager.free(&mut table);
-        assert_eq!(manager.find_prefix(&tokens(0..48)).num_tokens(), 0);
+        assert_eq!(
+            manager
+                .find_prefix(RootHash::default(), &tokens(0..48))
+                .num_tokens(),
+            0
+        );
         assert_eq!(
             (manager.pool.num_cached(), manager.pool.num_available()),
             (0, 4)

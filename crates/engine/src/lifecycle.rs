@@ -143,6 +143,7 @@ impl Requests {
             let id = scheduler.add(NewSequence {
                 prompt_token_ids: request.prompt_token_ids.clone(),
                 priority: request.priority,
+                cache_salt: request.cache_salt.clone(),
                 leader,
                 prompt_logits: leader.is_none() && params.prompt_logprobs.is_some(),
                 prompt_hidden: leader.is_none() && params.prompt_embedding,

@@ -1,5 +1,7 @@
 //! What goes into the engine and what comes out of it.
 
+use std::sync::Arc;
+
 use crate::error::GenerationError;
 use crate::sampling::{SamplingParams, TokenLogprobs};
 
@@ -17,6 +19,9 @@ pub struct GenerationRequest {
     /// Lower runs earlier. A unit is worth as much as having arrived 256 sequences before; so only
     /// a limited number of later requests can overtake, and none starves.
     pub priority: i32,
+    /// Requests share computed blocks only with those that have the same: who does not know it cannot
+    /// find out by the time that a prompt takes what others have asked.
+    pub cache_salt: Option<Arc<str>>,
 }
 
 /// What happens to a request, in order.

@@ -125,7 +125,8 @@ impl Scheduler {
     pub(crate) fn add(&mut self, new: NewSequence) -> SequenceId {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        let sequence = Sequence::new(id, new);
+        let root_hash = self.kv_cache.root(new.cache_salt.as_deref());
+        let sequence = Sequence::new(id, root_hash, new);
         self.waiting.insert(sequence.rank);
         self.sequences.insert(id, sequence);
         id
@@ -258,9 +259,10 @@ impl Scheduler {
             .expect("waiting sequences exist");
         let prompt_logits = sequence.needs_prompt_logits();
         let found = if prompt_logits || sequence.needs_prompt_hidden() {
-            PrefixMatch::default()
+            PrefixMatch::none(sequence.root_hash)
         } else {
-            self.kv_cache.find_prefix(&sequence.token_ids)
+            self.kv_cache
+                .find_prefix(sequence.root_hash, &sequence.token_ids)
         };
         let cached = found.num_tokens();
         let chunk = budget.chunk(sequence.num_tokens() - cached, prompt_logits);

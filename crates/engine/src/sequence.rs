@@ -1,6 +1,8 @@
 //! One answer in the making, as the scheduler sees it.
 
-use crate::kv_cache_manager::BlockTable;
+use std::sync::Arc;
+
+use crate::kv_cache_manager::{BlockTable, RootHash};
 
 /// Arrivals that one unit of priority outweighs.
 ///
@@ -33,6 +35,8 @@ impl Rank {
 pub(crate) struct NewSequence {
     pub(crate) prompt_token_ids: Vec<u32>,
     pub(crate) priority: i32,
+    /// Only sequences with the same share blocks.
+    pub(crate) cache_salt: Option<Arc<str>>,
     /// A sequence with the same prompt, for whose blocks to wait.
     pub(crate) leader: Option<SequenceId>,
     /// Logits are wanted at every position of the prompt, so that it cannot be taken from the cache.
@@ -50,6 +54,8 @@ pub(crate) struct Sequence {
     pub(crate) num_prompt_tokens: usize,
     /// Chases the number of tokens; falls back to 0 on preemption.
     pub(crate) num_computed_tokens: usize,
+    /// Where its blocks' hashes begin.
+    pub(crate) root_hash: RootHash,
     pub(crate) table: BlockTable,
     pub(crate) leader: Option<SequenceId>,
     pub(crate) prompt_logits: bool,
@@ -59,12 +65,13 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(id: SequenceId, new: NewSequence) -> Self {
+    pub(crate) fn new(id: SequenceId, root_hash: RootHash, new: NewSequence) -> Self {
         Self {
             rank: Rank::new(id, new.priority),
             num_prompt_tokens: new.prompt_token_ids.len(),
             token_ids: new.prompt_token_ids,
             num_computed_tokens: 0,
+            root_hash,
             table: BlockTable::default(),
             leader: new.leader,
             prompt_logits: new.prompt_logits,

@@ -59,6 +59,7 @@ async fn embed_one(
         },
         n: 1,
         priority: 0,
+        cache_salt: None,
     };
     let submitted = llm.engine().submit(request);
     let mut generation = submitted.map_err(|error| llm.refusal(error, param))?;

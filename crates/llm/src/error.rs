@@ -26,8 +26,13 @@ pub enum ErrorKind {
     InvalidValue,
     /// A field asks for something that this model cannot do.
     Unsupported,
-    /// Prompt and answer do not fit the model's context.
-    ContextLengthExceeded,
+    /// The prompt leaves no room in the context for an answer.
+    ContextLengthExceeded {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Tokens that prompt and answer may have together.
+        max_model_len: usize,
+    },
     /// The request names a model that is not there.
     ModelNotFound,
     /// Too many requests wait.
@@ -65,13 +70,23 @@ impl LlmError {
         Self::new(ErrorKind::Unsupported, Some(param.into()), message)
     }
 
-    /// Prompt and answer do not fit the model's context.
-    pub fn context_length_exceeded(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(
-            ErrorKind::ContextLengthExceeded,
-            Some(param.into()),
-            message,
-        )
+    /// The prompt, which came as `param`, leaves no room in the context for an answer. The words are
+    /// OpenAI's: clients look for them to know that they have to shorten the conversation.
+    pub fn context_length_exceeded(
+        param: impl Into<String>,
+        prompt_tokens: usize,
+        max_model_len: usize,
+    ) -> Self {
+        let kind = ErrorKind::ContextLengthExceeded {
+            prompt_tokens,
+            max_model_len,
+        };
+        let message = format!(
+            "This model's maximum context length is {max_model_len} tokens. However, your prompt \
+             resulted in {prompt_tokens} tokens, which leaves no room for an answer. Please reduce \
+             the length of the prompt."
+        );
+        Self::new(kind, Some(param.into()), message)
     }
 
     /// The request names a model that is not there.

@@ -134,6 +134,7 @@ impl Llm {
             params,
             n: options.n,
             priority: options.priority,
+            cache_salt: options.cache_salt.clone(),
         };
         let generation = self
             .engine
@@ -159,9 +160,13 @@ impl Llm {
         let message = sentence(&error.to_string());
         match error {
             SubmitError::QueueFull { .. } => LlmError::overloaded(message, self.retry_after()),
-            SubmitError::ContextLengthExceeded { .. } | SubmitError::KvCacheTooSmall { .. } => {
-                LlmError::context_length_exceeded(prompt_param, message)
-            }
+            SubmitError::ContextLengthExceeded {
+                prompt_tokens,
+                min_tokens: 0 | 1,
+                max_model_len,
+            } => LlmError::context_length_exceeded(prompt_param, prompt_tokens, max_model_len),
+            SubmitError::ContextLengthExceeded { .. } => LlmError::invalid("min_tokens", message),
+            SubmitError::KvCacheTooSmall { .. } => LlmError::invalid(prompt_param, message),
             SubmitError::EmptyPrompt | SubmitError::TokenOutOfRange { .. } => {
                 LlmError::invalid(prompt_param, message)
             }

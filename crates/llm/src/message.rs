@@ -20,6 +20,8 @@ pub struct MessageFormat {
     pub reasoning: Option<(ReasoningFormat, bool)>,
     /// How it writes calls, and of which tools.
     pub tools: Option<(ToolFormat, Vec<Tool>)>,
+    /// Whether there is nothing but calls: what is cut off before it has become one is no text.
+    pub only_calls: bool,
 }
 
 impl MessageFormat {
@@ -63,6 +65,7 @@ pub struct MessageParser {
     reasoning: Option<ReasoningSplitter>,
     tools: Option<ToolParser>,
     format: Option<ToolFormat>,
+    only_calls: bool,
     has_calls: bool,
 }
 
@@ -75,6 +78,7 @@ impl MessageParser {
             reasoning: reasoning.map(|(format, inside)| ReasoningSplitter::new(format, inside)),
             tools: tools.map(|(format, tools)| ToolParser::new(*format, tools)),
             format: tools.map(|(format, _)| *format),
+            only_calls: format.only_calls,
             has_calls: false,
         }
     }
@@ -131,6 +135,7 @@ impl MessageParser {
 
     fn parts(&mut self, events: Vec<ToolEvent>) -> Vec<MessagePart> {
         let part = |event| match event {
+            ToolEvent::Text(_) if self.only_calls => None,
             ToolEvent::Text(text) => Some(MessagePart::Text(text)),
             ToolEvent::CallStart { index, id, name } => {
                 self.has_calls = true;

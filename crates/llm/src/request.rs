@@ -3,6 +3,8 @@
 //! A server's converters make these from their wire types and refuse what they cannot express. What is
 //! here has been checked against the documented ranges; only the engine knows whether it fits.
 
+use std::sync::Arc;
+
 use matou_chat::tools::Tool;
 use matou_engine::SamplingParams;
 use matou_grammar::GrammarSpec;
@@ -30,9 +32,11 @@ pub struct ChatRequest {
 pub enum Reasoning {
     /// Not at all, if the model lets itself be told.
     Off,
-    /// As long as it likes.
+    /// As long as it likes; a model that cannot is the wrong one.
     On,
-    /// This long, in the words of OpenAI.
+    /// As long as it likes, if it can.
+    Adaptive,
+    /// This long, in the words of OpenAI, if it can.
     Effort(String),
 }
 
@@ -47,8 +51,8 @@ pub struct ChatCall {
     pub options: GenerationOptions,
     /// The grammar that the answer has to follow.
     pub output: Option<OutputGrammar>,
-    /// Most tokens to think, with the field of the request that says so.
-    pub thinking_budget: Option<(&'static str, usize)>,
+    /// Most tokens to think, of a model that does.
+    pub thinking_budget: Option<usize>,
 }
 
 impl ChatCall {
@@ -118,6 +122,8 @@ pub struct GenerationOptions {
     pub n: usize,
     /// Requests with a lower value are served first.
     pub priority: i32,
+    /// Only requests with the same share what the prefix cache holds.
+    pub cache_salt: Option<Arc<str>>,
     /// What becomes of the tokens.
     pub text: TextOptions,
 }
@@ -131,6 +137,7 @@ impl Default for GenerationOptions {
             bad_words: Vec::new(),
             n: 1,
             priority: 0,
+            cache_salt: None,
             text: TextOptions::default(),
         }
     }

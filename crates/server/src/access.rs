@@ -4,9 +4,10 @@
 //! takes tells nothing about them, not even their length.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -19,7 +20,7 @@ use crate::error::ApiError;
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Load balancers and orchestrators ask for health without a key, and browsers for the page about the
 /// API, which is the same on every server.
-const OPEN_PATHS: [&str; 3] = ["/health", "/docs", "/openapi.json"];
+const OPEN_PATHS: [&str; 4] = ["/", "/health", "/docs", "/openapi.json"];
 /// What web pages may read of a response beside its body.
 const EXPOSED: [HeaderName; 2] = [HeaderName::from_static("x-request-id"), header::RETRY_AFTER];
 
@@ -99,6 +100,57 @@ fn shown_key(headers: &HeaderMap) -> Option<&str> {
     bearer.or_else(|| text(X_API_KEY))
 }
 
+/// Refuses what a page of another site asks for, where no key protects the server: a browser would
+/// send it without asking, as long as it looks like a form. Its `Origin` tells; programs send none.
+pub(crate) async fn refuse_other_sites(
+    State(access): State<Access>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match request.headers().get(header::ORIGIN) {
+        Some(origin) if access.keys.is_empty() && !access.lets_in(origin) => {
+            ApiError::other_site(&String::from_utf8_lossy(origin.as_bytes())).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+impl Access {
+    /// Whether pages of `origin` may use a server without keys: those that are allowed by name, those
+    /// of this machine and of the local network, and programs that are no web pages.
+    fn lets_in(&self, origin: &HeaderValue) -> bool {
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        let is_allowed = |allowed: &String| allowed == "*" || allowed == origin;
+        if self.allowed_origins.iter().any(is_allowed) {
+            return true;
+        }
+        let Ok(uri) = origin.parse::<Uri>() else {
+            return false;
+        };
+        match (uri.scheme_str(), uri.host()) {
+            // Another site may have itself resolved to this machine, but not under such a name.
+            (Some("http" | "https"), Some(host)) => is_local_name(host),
+            // Editors and desktop applications have schemes of their own.
+            (Some(_), _) => true,
+            // `null`: a page that has no site.
+            (None, _) => false,
+        }
+    }
+}
+
+/// Whether a host is an address or has a name that no public site can have.
+fn is_local_name(host: &str) -> bool {
+    const LOCAL: [&str; 5] = ["localhost", "local", "lan", "internal", "home.arpa"];
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_below = |suffix: &str| {
+        let rest = host.strip_suffix(suffix);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    address.parse::<IpAddr>().is_ok() || !host.contains('.') || LOCAL.into_iter().any(is_below)
+}
+
 /// Answers the questions of browsers about pages of other origins. Without allowed origins it says
 /// nothing, which browsers take for a no.
 pub(crate) fn cors(access: &Access) -> CorsLayer {
@@ -125,6 +177,38 @@ mod tests {
         assert!(keys.contains("first") && keys.contains("second"));
         for other in ["", "firs", "firstt", "First", "first second"] {
             assert!(!keys.contains(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_told_from_those_at_home() {
+        let access = Access {
+            allowed_origins: vec!["https://ui.example".to_owned()],
+            ..Access::default()
+        };
+        let lets_in = |origin: &str| access.lets_in(&HeaderValue::from_str(origin).unwrap());
+        for origin in [
+            "http://localhost:3000",
+            "http://127.0.0.1",
+            "http://[::1]:8080",
+            "http://192.168.1.5:8080",
+            "https://box.lan",
+            "http://box",
+            "vscode-webview://abc",
+            "app://obsidian.md",
+            "https://ui.example",
+        ] {
+            assert!(lets_in(origin), "{origin}");
+        }
+        for origin in [
+            "http://evil.example",
+            "https://ui.example.evil.example",
+            "https://localhost.evil.example",
+            "http://notlocalhost.com",
+            "null",
+            "",
+        ] {
+            assert!(!lets_in(origin), "{origin}");
         }
     }
 

@@ -22,6 +22,7 @@ pub(crate) struct ApiError {
     param: Option<String>,
     code: Option<&'static str>,
     retry_after: Option<Duration>,
+    context_length: Option<(usize, usize)>,
 }
 
 /// The JSON of an error: `{"error": {…}}`.
@@ -48,6 +49,7 @@ impl ApiError {
             param: None,
             code: None,
             retry_after: None,
+            context_length: None,
         }
     }
 
@@ -87,14 +89,18 @@ impl ApiError {
             .with_code("unsupported_parameter")
     }
 
-    /// 400: prompt and completion do not fit the model's context.
-    pub(crate) fn context_length_exceeded(
+    /// 400: a prompt of `prompt_tokens` leaves no room in the context.
+    fn context_length_exceeded(
         param: impl Into<String>,
         message: impl Into<String>,
+        prompt_tokens: usize,
+        max_model_len: usize,
     ) -> Self {
-        Self::bad_request(message)
+        let mut error = Self::bad_request(message)
             .with_param(param)
-            .with_code("context_length_exceeded")
+            .with_code("context_length_exceeded");
+        error.context_length = Some((prompt_tokens, max_model_len));
+        error
     }
 
     /// 401: the request shows no key, or one that is not known.
@@ -108,6 +114,16 @@ impl ApiError {
         };
         Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message)
             .with_code("invalid_api_key")
+    }
+
+    /// 403: a page of a site that may not use this server has sent the request.
+    pub(crate) fn other_site(origin: &str) -> Self {
+        let message = format!(
+            "Pages of {origin} may not use this server. Start it with `--allowed-origins {origin}` to \
+             let them, or with `--api-key` to let in whoever has the key."
+        );
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message)
+            .with_code("origin_not_allowed")
     }
 
     /// 404: the request names a thing that this server does not have (any more).
@@ -208,6 +224,11 @@ impl ApiError {
         self.code
     }
 
+    /// Tokens of a prompt that leaves no room, and what the context has.
+    pub(crate) fn context_length(&self) -> Option<(usize, usize)> {
+        self.context_length
+    }
+
     /// The same error, about the field that this dialect calls `to` and the server `from`.
     pub(crate) fn renamed(mut self, from: &str, to: &str) -> Self {
         if let Some(rest) = self
@@ -254,7 +275,10 @@ impl From<LlmError> for ApiError {
             ErrorKind::InvalidRequest => Self::bad_request(message),
             ErrorKind::InvalidValue => Self::invalid(param, message),
             ErrorKind::Unsupported => Self::unsupported(param, message),
-            ErrorKind::ContextLengthExceeded => Self::context_length_exceeded(param, message),
+            ErrorKind::ContextLengthExceeded {
+                prompt_tokens,
+                max_model_len,
+            } => Self::context_length_exceeded(param, message, prompt_tokens, max_model_len),
             ErrorKind::ModelNotFound => Self::model_not_found(message),
             ErrorKind::Overloaded { retry_after } => Self::overloaded(message, retry_after),
             ErrorKind::ShuttingDown => Self::shutting_down(),

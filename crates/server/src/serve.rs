@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::{debug, info, warn};
 
-use crate::access::{self, require_key};
+use crate::access::{self, refuse_other_sites, require_key};
 use crate::dialects;
 use crate::error::ApiError;
 use crate::lifecycle::Stage;
@@ -53,6 +53,10 @@ pub fn app(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(
             state.access.keys.clone(),
             require_key,
+        ))
+        .layer(middleware::from_fn_with_state(
+            state.access.clone(),
+            refuse_other_sites,
         ))
         .layer(access::cors(&state.access))
         .layer(middleware::from_fn(dialects::word_errors))

@@ -37,7 +37,8 @@ pub struct ScriptedModel {
     info: ModelInfo,
     /// Token and position in each slot: the keys and values of this model.
     kv_cache: Vec<Option<(u32, u32)>>,
-    reply: Option<Vec<u32>>,
+    /// What it says where the context holds the first part; the first that fits.
+    replies: Vec<(Vec<u32>, Vec<u32>)>,
     step_time: Duration,
     token_time: Duration,
     faults: Vec<(usize, Fault)>,
@@ -60,7 +61,7 @@ impl ScriptedModel {
         Self {
             info,
             kv_cache: Vec::new(),
-            reply: None,
+            replies: Vec::new(),
             step_time: Duration::ZERO,
             token_time: Duration::ZERO,
             faults: Vec::new(),
@@ -76,9 +77,14 @@ impl ScriptedModel {
 
     /// Answers every prompt with these tokens, over and over: by far the best logit is that of the
     /// token after the longest beginning of `reply` that the context ends with.
-    pub fn with_reply(mut self, reply: &[u32]) -> Self {
+    pub fn with_reply(self, reply: &[u32]) -> Self {
+        self.with_reply_to(&[], reply)
+    }
+
+    /// The same for prompts that hold `cue`, unless an earlier reply fits.
+    pub fn with_reply_to(mut self, cue: &[u32], reply: &[u32]) -> Self {
         assert!(!reply.is_empty(), "a reply has at least one token");
-        self.reply = Some(reply.to_vec());
+        self.replies.push((cue.to_vec(), reply.to_vec()));
         self
     }
 
@@ -117,7 +123,8 @@ impl ScriptedModel {
         let mut logits: Vec<f32> = (0..self.info.vocab_size as u64)
             .map(|token| noise(state, token))
             .collect();
-        if let Some(reply) = &self.reply {
+        let fits = |cue: &[u32]| cue.is_empty() || context.windows(cue.len()).any(|w| w == cue);
+        if let Some((_, reply)) = self.replies.iter().find(|(cue, _)| fits(cue)) {
             let said = (0..reply.len())
                 .rev()
                 .find(|&n| context.ends_with(&reply[..n]))

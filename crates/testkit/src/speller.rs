@@ -42,6 +42,17 @@ const CONTROL: [&str; 6] = [
 ///
 /// When the template cannot be parsed.
 pub fn speller(reply: &str, template: &str) -> Llm {
+    // Room for long templates, a byte a token.
+    conversing(&[("", reply)], template, 16 << 10)
+}
+
+/// A model with this chat template and so long a context that gives the first of `replies` whose cue
+/// its prompt holds.
+///
+/// # Panics
+///
+/// When the template cannot be parsed.
+pub fn conversing(replies: &[(&str, &str)], template: &str, max_model_len: usize) -> Llm {
     let bytes = (0..=255).map(|byte: u8| format!("<0x{byte:02X}>"));
     let tokens: Vec<String> = ["<unk>", "<s>", "</s>"]
         .map(str::to_owned)
@@ -64,13 +75,15 @@ pub fn speller(reply: &str, template: &str) -> Llm {
         ..GgufVocab::default()
     })
     .expect("a scripted model starts");
-    let mut spelled = spell(reply);
-    spelled.push(END);
-    let model = ScriptedModel::new(tokenizer.vocab_size()).with_reply(&spelled);
-    // Room for long templates, a byte a token.
+    let mut model = ScriptedModel::new(tokenizer.vocab_size());
+    for (cue, reply) in replies {
+        let mut spelled = spell(reply);
+        spelled.push(END);
+        model = model.with_reply_to(&spell(cue), &spelled);
+    }
     let config = EngineConfig {
-        max_model_len: 16_384,
-        num_kv_blocks: 4096,
+        max_model_len,
+        num_kv_blocks: max_model_len / 4,
         ..EngineConfig::default()
     };
     let (engine, _thread) =

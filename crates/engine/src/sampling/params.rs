@@ -48,6 +48,8 @@ pub struct SamplingParams {
     pub mirostat: Option<MirostatParams>,
     /// Divides positive and multiplies negative logits of tokens in the prompt or the answer.
     pub repetition_penalty: f32,
+    /// How many of the newest tokens the three penalties look at; all if missing.
+    pub penalty_last_n: Option<usize>,
     /// Subtracted from the logits of tokens that occur in the answer.
     pub presence_penalty: f32,
     /// Subtracted once for each occurrence in the answer.
@@ -113,6 +115,7 @@ impl Default for SamplingParams {
             dry_sequence_breaker_ids: Vec::new(),
             mirostat: None,
             repetition_penalty: 1.0,
+            penalty_last_n: None,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             logit_bias: Vec::new(),

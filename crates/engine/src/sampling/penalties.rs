@@ -1,34 +1,56 @@
 //! Penalties on tokens that have occurred. They touch those tokens alone, not the vocabulary.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::params::{FARTHEST, SamplingParams};
 use super::sequence_tokens::SequenceTokens;
 
-/// Counts of the tokens that occurred in one sequence.
+/// Counts of the tokens that occurred in a sequence, or in its newest part.
 #[derive(Debug, Default)]
 struct TokenCounts {
-    /// Each token once, in order of first occurrence, with its occurrences in the answer.
-    counts: Vec<(u32, u32)>,
+    /// Each token once, in order of first occurrence.
+    counts: Vec<TokenCount>,
     place: HashMap<u32, usize>,
-    num_seen: usize,
+    /// The tokens of the sequence that are counted.
+    counted: Range<usize>,
+}
+
+#[derive(Debug)]
+struct TokenCount {
+    token: u32,
+    /// In prompt and answer.
+    anywhere: u32,
+    in_answer: u32,
 }
 
 impl TokenCounts {
-    /// Counts the tokens that came since the last call.
-    fn update(&mut self, context: SequenceTokens<'_>) {
+    /// Counts the tokens that came since the last call, and forgets all but the newest `last_n`.
+    fn update(&mut self, context: SequenceTokens<'_>, last_n: Option<usize>) {
         let SequenceTokens {
             token_ids,
             num_prompt_tokens,
         } = context;
-        for (i, &token) in token_ids.iter().enumerate().skip(self.num_seen) {
+        let end = token_ids.len();
+        let begin = end.saturating_sub(last_n.unwrap_or(end));
+        for (i, &token) in token_ids.iter().enumerate().skip(self.counted.end) {
             let place = *self.place.entry(token).or_insert(self.counts.len());
             if place == self.counts.len() {
-                self.counts.push((token, 0));
+                self.counts.push(TokenCount {
+                    token,
+                    anywhere: 0,
+                    in_answer: 0,
+                });
             }
-            self.counts[place].1 += u32::from(i >= num_prompt_tokens);
+            self.counts[place].anywhere += 1;
+            self.counts[place].in_answer += u32::from(i >= num_prompt_tokens);
         }
-        self.num_seen = token_ids.len();
+        for i in self.counted.start..begin {
+            let count = &mut self.counts[self.place[&token_ids[i]]];
+            count.anywhere -= 1;
+            count.in_answer -= u32::from(i >= num_prompt_tokens);
+        }
+        self.counted = begin..end;
     }
 }
 
@@ -39,6 +61,7 @@ pub(super) struct Penalties {
     repetition: f32,
     presence: f32,
     frequency: f32,
+    last_n: Option<usize>,
     counts: TokenCounts,
 }
 
@@ -48,6 +71,7 @@ impl Penalties {
             repetition: params.repetition_penalty,
             presence: params.presence_penalty,
             frequency: params.frequency_penalty,
+            last_n: params.penalty_last_n,
             counts: TokenCounts::default(),
         };
         let any = (
@@ -55,14 +79,14 @@ impl Penalties {
             penalties.presence,
             penalties.frequency,
         ) != (1.0, 0.0, 0.0);
-        any.then_some(penalties)
+        (any && penalties.last_n != Some(0)).then_some(penalties)
     }
 
     pub(super) fn apply(&mut self, context: SequenceTokens<'_>, logits: &mut [f32]) {
-        self.counts.update(context);
-        for &(token, count) in &self.counts.counts {
-            let logit = &mut logits[token as usize];
-            if *logit == f32::NEG_INFINITY {
+        self.counts.update(context, self.last_n);
+        for count in &self.counts.counts {
+            let logit = &mut logits[count.token as usize];
+            if *logit == f32::NEG_INFINITY || count.anywhere == 0 {
                 continue;
             }
             if *logit > 0.0 {
@@ -70,8 +94,8 @@ impl Penalties {
             } else {
                 *logit *= self.repetition;
             }
-            if count > 0 {
-                *logit -= self.presence + self.frequency * count as f32;
+            if count.in_answer > 0 {
+                *logit -= self.presence + self.frequency * count.in_answer as f32;
             }
             *logit = logit.clamp(-FARTHEST, FARTHEST);
         }
@@ -110,27 +134,46 @@ mod tests {
 
     #[test]
     fn penalties_follow_their_definitions_as_the_answer_grows() {
-        let params = SamplingParams {
-            repetition_penalty: 1.3,
-            presence_penalty: 0.4,
-            frequency_penalty: -0.2,
-            ..SamplingParams::default()
-        };
-        let mut penalties = Penalties::from_params(&params).unwrap();
-        let tokens = [3, 9, 3, 7, 7, 20, 3, 9, 7, 41, 41, 41];
-        for len in 5..tokens.len() {
-            let context = SequenceTokens {
-                token_ids: &tokens[..len],
-                num_prompt_tokens: 5,
+        for penalty_last_n in [None, Some(1), Some(3), Some(6), Some(100)] {
+            let params = SamplingParams {
+                repetition_penalty: 1.3,
+                presence_penalty: 0.4,
+                frequency_penalty: -0.2,
+                penalty_last_n,
+                ..SamplingParams::default()
             };
-            let mut found = logits(50, len as u64);
-            let mut expected = found.clone();
-            penalties.apply(context, &mut found);
-            reference(&params, context, &mut expected);
-            for (found, expected) in found.iter().zip(&expected) {
-                assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
+            let mut penalties = Penalties::from_params(&params).unwrap();
+            let tokens = [3, 9, 3, 7, 7, 20, 3, 9, 7, 41, 41, 41];
+            for len in 5..tokens.len() {
+                let context = SequenceTokens {
+                    token_ids: &tokens[..len],
+                    num_prompt_tokens: 5,
+                };
+                let mut found = logits(50, len as u64);
+                let mut expected = found.clone();
+                penalties.apply(context, &mut found);
+                // What lies further back is as if it were not there.
+                let begin = len - penalty_last_n.unwrap_or(len).min(len);
+                let newest = SequenceTokens {
+                    token_ids: &tokens[begin..len],
+                    num_prompt_tokens: 5usize.saturating_sub(begin),
+                };
+                reference(&params, newest, &mut expected);
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn penalties_on_nothing_are_none() {
+        let params = SamplingParams {
+            repetition_penalty: 1.3,
+            penalty_last_n: Some(0),
+            ..SamplingParams::default()
+        };
+        assert!(Penalties::from_params(&params).is_none());
     }
 
     #[test]

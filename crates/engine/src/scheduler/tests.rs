@@ -27,6 +27,7 @@ fn sequence(prompt: impl IntoIterator<Item = u32>) -> NewSequence {
     NewSequence {
         prompt_token_ids: prompt.into_iter().collect(),
         priority: 0,
+        cache_salt: None,
         leader: None,
         prompt_logits: false,
         prompt_hidden: false,

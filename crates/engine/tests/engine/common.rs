@@ -116,6 +116,7 @@ pub(crate) fn request(
         },
         n: 1,
         priority: 0,
+        cache_salt: None,
     }
 }
 

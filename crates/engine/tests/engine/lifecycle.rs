@@ -347,11 +347,11 @@ fn what_can_never_run_is_refused_with_the_numbers() {
         }
     );
     assert_eq!(
-        refusal(&[1; 600], 401, &unchanged).to_string(),
-        "the maximum context length is 1000 tokens, but 1001 were asked for (600 in the prompt, 401 to generate)"
+        refusal(&[1; 1000], 1, &unchanged).to_string(),
+        "the maximum context length is 1000 tokens, but the prompt has 1000 and at least 1 must be generated"
     );
     assert_eq!(
-        refusal(&[1; 150], 11, &unchanged),
+        refusal(&[1; 160], 1, &unchanged),
         SubmitError::KvCacheTooSmall {
             needed_blocks: 11,
             total_blocks: 10

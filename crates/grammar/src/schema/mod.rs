@@ -45,7 +45,8 @@ pub(crate) fn prepare(schema: &Value) -> Result<Value, GrammarError> {
     prepared.insert(
         "x-guidance".to_owned(),
         json!({
-            "whitespace_flexible": true,
+            // What can only be empty has no room for anything.
+            "whitespace_flexible": schema["const"] != json!({}),
             "whitespace_pattern": WHITESPACE,
             "json_allowed_escapes": ESCAPES,
         }),

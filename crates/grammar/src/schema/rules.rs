@@ -84,8 +84,12 @@ pub(super) struct Step {
     exponent: u32,
 }
 
+/// Largest step, in units of its last digit. The compiler keeps a state for each remainder, and a
+/// client waits for all of them: at this size some tenths of a second.
+const MAX_STEP: u64 = 100_000;
+
 impl Step {
-    /// Reads a step that the compiler can count by: it counts in 32 bits.
+    /// Reads a step that the compiler can count by.
     pub(super) fn read(value: &Value, path: &str) -> Result<Self> {
         let keyword = "multipleOf";
         bound(value, path, keyword)?;
@@ -98,7 +102,7 @@ impl Step {
             scaled *= 10.0;
             exponent += 1;
         }
-        if scaled.fract() != 0.0 || scaled > f64::from(u32::MAX / 10) {
+        if scaled.fract() != 0.0 || scaled > MAX_STEP as f64 {
             return unsupported(path, keyword, "it has too many digits");
         }
         Ok(Self {
@@ -112,7 +116,7 @@ impl Step {
         let scale = |exponent: u32| 10_u64.pow(exponent);
         let own = self.coefficient * scale(other.exponent.saturating_sub(self.exponent));
         let others = other.coefficient * scale(self.exponent.saturating_sub(other.exponent));
-        own.saturating_mul(others) <= u64::from(u32::MAX)
+        own.saturating_mul(others) <= MAX_STEP
     }
 }
 

@@ -33,6 +33,7 @@ pub fn chat(llm: &Llm, call: ChatCall) -> Result<PreparedPrompt, LlmError> {
         reasoning: ReasoningFormat::detect(template.source())
             .map(|format| (format, format.starts_inside(&prompt.text()))),
         tools: tools.map(|tools| (notation, tools.tools.clone())),
+        only_calls: tools.is_some_and(|tools| tools.required),
     };
     let control = |text: &str| {
         let id = tokenizer.token_to_id(text)?;
@@ -43,7 +44,11 @@ pub fn chat(llm: &Llm, call: ChatCall) -> Result<PreparedPrompt, LlmError> {
         options.text.keep_special_tokens = true;
     }
     options.sampling = resolve_sampling(tokenizer, &options)?;
-    let thinking = thinking_plan(&format, call.thinking_budget)?;
+    let thinking = format.reasoning.map(|(format, is_open)| ThinkingPlan {
+        format,
+        is_open,
+        budget: call.thinking_budget,
+    });
     let output = answer_grammar(notation, tools, call.output, control)?;
     options.sampling.constraint = match (output, thinking) {
         (Some(output), thinking) => Some(llm.constraints().output(&output, thinking)?),
@@ -128,16 +133,12 @@ fn template_kwargs(
         _ if source.contains("enable_thinking") => {
             ("enable_thinking", (*reasoning != Reasoning::Off).into())
         }
-        // There is nothing to turn off, or what there is cannot be.
-        Reasoning::Off => return Ok(kwargs),
-        Reasoning::On if knows_effort || ReasoningFormat::detect(source).is_some() => {
-            return Ok(kwargs);
-        }
-        Reasoning::On | Reasoning::Effort(_) => {
-            let message =
-                "`reasoning_effort` is not supported: this model's chat template knows none.";
+        Reasoning::On if !knows_effort && ReasoningFormat::detect(source).is_none() => {
+            let message = "`reasoning_effort` is not supported: this model does not think.";
             return Err(LlmError::unsupported("reasoning_effort", message));
         }
+        // It thinks anyway, or cannot: neither is a reason not to answer.
+        _ => return Ok(kwargs),
     };
     kwargs.entry(name).or_insert(value);
     Ok(kwargs)
@@ -152,23 +153,4 @@ fn tokenize_rendered(tokenizer: &Tokenizer, prompt: &RenderedPrompt) -> Result<V
     tokenizer
         .encode_prompt(prompt)
         .map_err(|error| cannot_tokenize("messages", &error))
-}
-
-/// How the model thinks, if it does.
-fn thinking_plan(
-    format: &MessageFormat,
-    budget: Option<(&'static str, usize)>,
-) -> Result<Option<ThinkingPlan>, LlmError> {
-    match (format.reasoning, budget) {
-        (Some((format, is_open)), budget) => Ok(Some(ThinkingPlan {
-            format,
-            is_open,
-            budget: budget.map(|(_, budget)| budget),
-        })),
-        (None, Some((param, _))) => {
-            let message = format!("`{param}` is not supported: this model does not think.");
-            Err(LlmError::unsupported(param, message))
-        }
-        (None, None) => Ok(None),
-    }
 }

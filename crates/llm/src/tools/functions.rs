@@ -114,11 +114,16 @@ pub fn tool_use(
         .map(|function| {
             let definition = function.definition();
             // Free arguments are any object, unless the call is forced.
-            let bound = required || function.strict;
-            let parameters = function.parameters.filter(|_| bound);
+            let parameters = match (required || function.strict, function.parameters) {
+                (true, Some(parameters)) if !takes_nothing(&parameters) => parameters,
+                (true, _) => {
+                    json!({"const": {}})
+                }
+                (false, _) => json!({"type": "object"}),
+            };
             let tool = Tool {
                 name: function.name,
-                parameters: parameters.unwrap_or_else(|| json!({"type": "object"})),
+                parameters,
             };
             (definition, tool)
         })
@@ -130,6 +135,21 @@ pub fn tool_use(
         parallel,
         is_constrained: required || is_strict || !parallel,
     }))
+}
+
+/// Whether a schema of parameters names none, as clients write it for functions that have none.
+fn takes_nothing(parameters: &Value) -> bool {
+    let Some(fields) = parameters.as_object() else {
+        return false;
+    };
+    let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
+    fields.iter().all(|(name, value)| match name.as_str() {
+        "type" => value == "object",
+        "properties" | "required" => is_empty(value) || value.as_array().is_some_and(Vec::is_empty),
+        "title" | "description" | "$schema" | "strict" => true,
+        "additionalProperties" => *value == Value::Bool(false),
+        _ => false,
+    })
 }
 
 /// Keeps the functions that are named.

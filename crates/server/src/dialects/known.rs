@@ -27,7 +27,6 @@ const UNSUPPORTED: Names = &[
     "modalities",
     "audio",
     "web_search_options",
-    "verbosity",
     "use_beam_search",
     "length_penalty",
     "truncate_prompt_tokens",
@@ -47,9 +46,7 @@ const UNSUPPORTED: Names = &[
     "tfs_z",
     "top_a",
     "penalize_newline",
-    "mcp_servers",
     "container",
-    "context_management",
     "template",
     "context",
     "images",
@@ -70,7 +67,6 @@ static DEFAULTS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
         ("tool_choice", json!("auto")),
         ("parallel_tool_calls", json!(true)),
         ("modalities", json!(["text"])),
-        ("verbosity", json!("medium")),
         ("service_tier", json!("auto")),
         ("service_tier", json!("default")),
         ("truncation", json!("disabled")),
@@ -83,13 +79,36 @@ static DEFAULTS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
         ("top_logprobs", json!(0)),
         ("n_probs", json!(0)),
         ("min_keep", json!(0)),
-        ("repeat_last_n", json!(-1)),
         ("t_max_predict_ms", json!(0)),
         ("t_max_predict_ms", json!(-1)),
         ("encoding_format", json!("float")),
         ("type", json!("message")),
     ]
 });
+
+/// Fields that hint at something or give leave, whatever their value: how long a model is kept, how
+/// much is said, what may be dropped from a long conversation.
+const HINTS: Names = &[
+    "keep_alive",
+    "verbosity",
+    "context_management",
+    "truncation",
+];
+
+/// Options of Ollama's that bound something from above, or say how to run a model.
+const BOUNDS: Names = &[
+    "num_ctx",
+    "num_predict",
+    "num_keep",
+    "num_batch",
+    "num_gpu",
+    "num_thread",
+    "main_gpu",
+    "low_vram",
+    "numa",
+    "use_mmap",
+    "use_mlock",
+];
 
 /// Fields that ask for something when they are false.
 const FALSE_ASKS: Names = &[
@@ -297,8 +316,11 @@ fn asks_for_nothing(name: &str, value: &Value) -> bool {
         Value::String(text) if text.is_empty() => true,
         Value::Array(list) if list.is_empty() => true,
         Value::Object(fields) if fields.is_empty() => true,
-        // How long a model is kept changes no answer.
-        _ if name == "keep_alive" => true,
+        _ if HINTS.contains(&name) => true,
+        // What gateways put beside the fields of OpenAI.
+        Value::Object(fields) if name == "options" => fields
+            .iter()
+            .all(|(name, value)| BOUNDS.contains(&name.as_str()) || asks_for_nothing(name, value)),
         value => DEFAULTS
             .iter()
             .any(|(of, default)| *of == name && is_same(default, value)),

@@ -14,6 +14,7 @@ use axum::extract::Request;
 use axum::http::HeaderName;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
 use axum::{Json, Router};
 
 use crate::error::ApiError;
@@ -33,11 +34,33 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
         .merge(models::router())
 }
 
+/// The version of most paths. Clients whose base URL lacks it get the same under the bare path.
+const VERSION: &str = "/v1";
+
+/// Routes that are there with and without the version before their path.
+trait VersionedRoutes {
+    /// Adds the routes of `path`, which follows the version.
+    fn versioned(self, path: &str, methods: MethodRouter<AppState>) -> Self;
+}
+
+impl VersionedRoutes for Router<AppState> {
+    fn versioned(self, path: &str, methods: MethodRouter<AppState>) -> Self {
+        self.route(&format!("{VERSION}{path}"), methods.clone())
+            .route(path, methods)
+    }
+}
+
+/// A path without the version that it may begin with.
+fn without_version(path: &str) -> &str {
+    let rest = path.strip_prefix(VERSION);
+    rest.filter(|rest| rest.starts_with('/')).unwrap_or(path)
+}
+
 /// Puts errors, whichever layer they come from, into the words of the dialect that was spoken.
 pub(crate) async fn word_errors(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let is_anthropic = path == "/v1/messages"
-        || path.starts_with("/v1/messages/")
+    let path = without_version(request.uri().path());
+    let is_anthropic = path == "/messages"
+        || path.starts_with("/messages/")
         || models::is_anthropic(path, request.headers());
     let is_ollama = path.starts_with("/api/");
     let id = request

@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::VersionedRoutes;
 use super::anthropic::models::{self as of_anthropic, PageQuery};
 use super::openai::models as of_openai;
 use crate::error::ApiError;
@@ -22,15 +23,14 @@ const ANTHROPIC_VERSION: &str = "anthropic-version";
 /// The routes of this module.
 pub(super) fn router() -> Router<AppState> {
     Router::new()
-        .route("/v1/models", get(list))
+        .versioned("/models", get(list))
         // A model's name may have slashes in it.
-        .route("/v1/models/{*id}", get(retrieve))
+        .versioned("/models/{*id}", get(retrieve))
 }
 
-/// Whether a request for models is one of Anthropic's.
+/// Whether a request for models is one of Anthropic's. The path comes without its version.
 pub(super) fn is_anthropic(path: &str, headers: &HeaderMap) -> bool {
-    (path == "/v1/models" || path.starts_with("/v1/models/"))
-        && headers.contains_key(ANTHROPIC_VERSION)
+    (path == "/models" || path.starts_with("/models/")) && headers.contains_key(ANTHROPIC_VERSION)
 }
 
 /// All names under which the model is served.

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod agents;
 mod anthropic;
+mod cases;
 mod chat;
 mod completions;
 mod embeddings;

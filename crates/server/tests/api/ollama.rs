@@ -178,7 +178,7 @@ async fn what_is_served_is_described() {
     );
     assert_eq!(show["model_info"]["general.parameter_count"], 0);
     assert_eq!(
-        server.get("/api/version").await.json()["version"],
+        server.get("/api/version").await.json()["matou_version"],
         env!("CARGO_PKG_VERSION")
     );
 }
@@ -236,18 +236,14 @@ async fn what_cannot_be_done_is_refused_by_name() {
             "`options.temperature`",
         ),
         (
-            json!({"options": {"num_ctx": 100_000}}),
-            "`options.num_ctx`",
-        ),
-        (
-            json!({"options": {"num_predict": 0}}),
-            "`options.num_predict`",
-        ),
-        (
-            json!({"options": {"repeat_last_n": 64}}),
+            json!({"options": {"repeat_last_n": -2}}),
             "`options.repeat_last_n`",
         ),
         (json!({"options": {"n": 2}}), "`options.n`"),
+        (
+            json!({"messages": [{"role": "user", "content": " t10".repeat(5000)}]}),
+            "the input length exceeds the context length",
+        ),
         (json!({"format": "xml"}), "`format`"),
         (json!({"think": "hard"}), "`think`"),
         (json!({"think": true}), "`think` is not supported"),

@@ -3,12 +3,13 @@
 use matou_engine::FinishReason;
 use serde_json::{Value, json};
 
-use super::wire::{ContentBlock, MessageEnd, MessageResponse, Usage};
+use super::wire::{AppliedEdits, ContentBlock, MessageEnd, MessageResponse, Usage};
 use matou_llm::generation::{Collected, TokenUsage};
 use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
 
-/// What opens an answer: without content, and without an end.
-pub(super) fn opening(id: String, model: String) -> MessageResponse {
+/// What opens an answer: without content, and without an end. `edits` says whether the request gave
+/// leave to drop parts of the conversation.
+pub(super) fn opening(id: String, model: String, edits: bool) -> MessageResponse {
     MessageResponse {
         id,
         kind: "message",
@@ -18,6 +19,7 @@ pub(super) fn opening(id: String, model: String) -> MessageResponse {
         stop_reason: None,
         stop_sequence: None,
         usage: Usage::default(),
+        context_management: edits.then(AppliedEdits::default),
     }
 }
 

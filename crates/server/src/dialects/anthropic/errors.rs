@@ -17,9 +17,14 @@ pub(crate) fn error_body(error: &ApiError, request_id: Option<&str>) -> Value {
         status if status.is_server_error() => "api_error",
         _ => "invalid_request_error",
     };
+    // Clients look for these words to know that they have to shorten the conversation.
+    let message = match error.context_length() {
+        Some((prompt, max)) => format!("prompt is too long: {prompt} tokens > {max} maximum"),
+        None => error.to_string(),
+    };
     let mut body = json!({
         "type": "error",
-        "error": {"type": kind, "message": error.to_string()},
+        "error": {"type": kind, "message": message},
     });
     if let Some(id) = request_id {
         body["request_id"] = id.into();

@@ -18,6 +18,7 @@ use matou_llm::prepare::{self, PreparedPrompt};
 use matou_llm::request::Reasoning;
 
 use crate::body::JsonBody;
+use crate::dialects::VersionedRoutes;
 use crate::dialects::shared::trace::trace_user;
 use crate::error::ApiError;
 use crate::request_id::RequestId;
@@ -31,8 +32,8 @@ use wire::{MessagesRequest, TokenCount};
 /// The routes of this dialect.
 pub(super) fn router() -> Router<AppState> {
     Router::new()
-        .route("/v1/messages", post(create))
-        .route("/v1/messages/count_tokens", post(count_tokens))
+        .versioned("/messages", post(create))
+        .versioned("/messages/count_tokens", post(count_tokens))
 }
 
 /// Answers a conversation.
@@ -41,11 +42,12 @@ async fn create(
     Extension(request_id): Extension<RequestId>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let (prompt, stream) = serving.compute(move |llm| prepare(llm, &body)).await?;
-    let format = prompt.format.clone();
-    let events = serving.start(prompt, &request_id, "messages")?;
-    let opening = answer::opening(format!("msg_{request_id}"), serving.llm.name().to_owned());
-    if stream {
+    let prepared = serving.compute(move |llm| prepare(llm, &body)).await?;
+    let format = prepared.prompt.format.clone();
+    let events = serving.start(prepared.prompt, &request_id, "messages")?;
+    let id = format!("msg_{request_id}");
+    let opening = answer::opening(id, serving.llm.name().to_owned(), prepared.edits);
+    if prepared.stream {
         let encoder = MessageEncoder::new(opening, &format);
         return serving.stream(events, encoder).await;
     }
@@ -53,7 +55,15 @@ async fn create(
     Ok(Json(answer::message(opening, &format, collected)).into_response())
 }
 
-fn prepare(llm: &Llm, body: &JsonBody) -> Result<(PreparedPrompt, bool), ApiError> {
+/// A request that is ready for the engine.
+struct Prepared {
+    prompt: PreparedPrompt,
+    stream: bool,
+    /// Whether parts of the conversation may be dropped.
+    edits: bool,
+}
+
+fn prepare(llm: &Llm, body: &JsonBody) -> Result<Prepared, ApiError> {
     let wire: MessagesRequest = body.read()?;
     let user = wire
         .metadata
@@ -61,11 +71,17 @@ fn prepare(llm: &Llm, body: &JsonBody) -> Result<(PreparedPrompt, bool), ApiErro
         .and_then(|labels| labels.user_id.as_deref());
     trace_user(user);
     let stream = wire.stream.unwrap_or(false);
+    let edits = wire.context_management.as_ref();
+    let edits = edits.is_some_and(|may| may.edits.as_ref().is_some_and(|edits| !edits.is_empty()));
     let call = messages_call(wire, &llm.card().default_sampling)?;
     let reasoning = call.request.reasoning.clone();
     let prompt = prepare::chat(llm, call)
         .map_err(|error| in_words_of_this_dialect(error.into(), reasoning.as_ref()))?;
-    Ok((prompt, stream))
+    Ok(Prepared {
+        prompt,
+        stream,
+        edits,
+    })
 }
 
 /// How many tokens a conversation is.

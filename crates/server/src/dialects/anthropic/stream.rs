@@ -111,8 +111,11 @@ impl EventEncoder for MessageEncoder {
         match event {
             GenerationEvent::Prompt(_) => {
                 self.message.usage = self.usage.into();
+                // Anthropic tells at the end what was dropped.
+                let edits = self.message.context_management.take();
                 let message = &self.message;
                 send(&StreamEvent::MessageStart { message }, frames);
+                self.message.context_management = edits;
             }
             GenerationEvent::Text { text, .. } => {
                 for part in self.parser.push(&text) {
@@ -125,8 +128,12 @@ impl EventEncoder for MessageEncoder {
                 }
                 self.close_block(frames);
                 let delta = message_end(Some(reason), stop, self.parser.has_calls());
-                let usage = self.usage.into();
-                send(&StreamEvent::MessageDelta { delta, usage }, frames);
+                let end = StreamEvent::MessageDelta {
+                    delta,
+                    usage: self.usage.into(),
+                    context_management: self.message.context_management.take(),
+                };
+                send(&end, frames);
                 send(&StreamEvent::MessageStop, frames);
             }
             GenerationEvent::Failed(error) => {

@@ -40,13 +40,26 @@ pub(crate) struct MessagesRequest {
     pub metadata: Option<Metadata>,
     /// Class of service; this server has one.
     pub service_tier: Option<String>,
+    /// Leave to drop parts of a conversation that has become long. Nothing is dropped here, and the
+    /// answer says so.
+    pub context_management: Option<ContextManagement>,
+    /// Servers with tools that Anthropic's own would call. Nothing here does: their tools are left
+    /// out.
+    pub mcp_servers: Option<Vec<Value>>,
+}
+
+/// What may be dropped from a conversation.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub(crate) struct ContextManagement {
+    /// The kinds of droppings, each with when and how much.
+    pub edits: Option<Vec<Value>>,
 }
 
 /// One turn.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = AnthropicMessage)]
 pub(crate) struct Message {
-    /// `user` or `assistant`.
+    /// `user`, `assistant`, or `system` for what the assistant is told on the way.
     pub role: Option<String>,
     /// Text, or blocks.
     pub content: Option<TextOr<Block>>,
@@ -55,7 +68,8 @@ pub(crate) struct Message {
 /// A block of content; which fields it has depends on its type.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct Block {
-    /// `text`, `thinking`, `redacted_thinking`, `tool_use` or `tool_result`.
+    /// `text`, `document`, `search_result`, `thinking`, `redacted_thinking`, `tool_use` or
+    /// `tool_result`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The text of `text`.
@@ -71,27 +85,37 @@ pub(crate) struct Block {
     pub input: Option<Map<String, Value>>,
     /// The call that `tool_result` answers.
     pub tool_use_id: Option<String>,
-    /// What the tool gave: text, or blocks of text.
-    pub content: Option<TextOr<TextBlock>>,
+    /// What the tool gave, or a search found: text, or blocks of text.
+    #[schema(no_recursion)]
+    pub content: Option<TextOr<Block>>,
     /// Whether the tool failed.
     pub is_error: Option<bool>,
+    /// The tool that `tool_reference` names.
+    pub tool_name: Option<String>,
+    /// What `document` holds, or where `search_result` was found.
+    pub source: Option<Value>,
+    /// The title of `document` and `search_result`.
+    pub title: Option<String>,
+    /// What to know about `document`.
+    pub context: Option<String>,
+    /// Whether passages of `document` and `search_result` are to be cited, which this server's models
+    /// do not do.
+    pub citations: Option<Citations>,
 }
 
-/// A block inside of a tool's result.
+/// Whether passages are to be cited.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub(crate) struct TextBlock {
-    /// `text`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The text.
-    pub text: Option<String>,
+pub(crate) struct Citations {
+    /// Whether they are.
+    pub enabled: Option<bool>,
 }
 
 /// A function that may be called.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = AnthropicTool)]
 pub(crate) struct Tool {
-    /// `custom`; the other types run on Anthropic's servers.
+    /// `custom`, or one that clients run: `bash_DATE`, `text_editor_DATE`, `memory_DATE`. Those that
+    /// run on Anthropic's servers are left out.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Its name.
@@ -103,6 +127,8 @@ pub(crate) struct Tool {
     pub input_schema: Option<Map<String, Value>>,
     /// Whether the arguments must satisfy the schema whatever the model would rather write.
     pub strict: Option<bool>,
+    /// Whether the model is only told about it once the result of a call refers to it.
+    pub defer_loading: Option<bool>,
 }
 
 /// Whether and which functions are called.
@@ -173,6 +199,17 @@ pub(crate) struct MessageResponse {
     pub stop_sequence: Option<String>,
     /// Token counts.
     pub usage: Usage,
+    /// What was dropped from the conversation, where the request gave leave to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_management: Option<AppliedEdits>,
+}
+
+/// What was dropped from a conversation: nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct AppliedEdits {
+    /// Always empty.
+    #[schema(value_type = Vec<Value>)]
+    pub applied_edits: [(); 0],
 }
 
 /// A block of an answer.
@@ -313,6 +350,9 @@ pub(crate) enum StreamEvent<'a> {
         delta: MessageEnd,
         /// All token counts.
         usage: Usage,
+        /// As of the whole answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        context_management: Option<AppliedEdits>,
     },
     /// Closes the answer.
     MessageStop,

@@ -8,7 +8,7 @@ use matou_llm::Llm;
 use matou_llm::message::MessageFormat;
 use matou_llm::prepare::{self, PreparedPrompt};
 
-use super::convert::{AskedFor, Defaults, chat_call, generate_call};
+use super::convert::{AskedFor, chat_call, generate_call};
 use super::names::check_model;
 use super::stream::{Kind, LineEncoder};
 use super::wire::{ChatFields, CommonFields, GenerateFields};
@@ -39,8 +39,14 @@ pub(super) async fn generate(
 /// A request that is ready for the engine, or one that needs none.
 struct Prepared {
     model: String,
-    prompt: Option<PreparedPrompt>,
+    prompt: Asked,
     stream: bool,
+}
+
+enum Asked {
+    Answer(Box<PreparedPrompt>),
+    /// Nothing, for this reason.
+    Nothing(&'static str),
 }
 
 async fn answer(
@@ -57,9 +63,13 @@ async fn answer(
         .compute(move |llm| prepare(llm, &body, kind))
         .await?;
     let created_at = rfc3339(serving.now());
-    let Some(prompt) = prompt else {
-        let encoder = LineEncoder::new(kind, model, created_at, false, &MessageFormat::default());
-        return Ok(Json(encoder.loaded()).into_response());
+    let prompt = match prompt {
+        Asked::Answer(prompt) => *prompt,
+        Asked::Nothing(reason) => {
+            let format = MessageFormat::default();
+            let encoder = LineEncoder::new(kind, model, created_at, false, &format);
+            return Ok(Json(encoder.nothing(reason)).into_response());
+        }
     };
     let logprobs = prompt.options.sampling.logprobs.is_some();
     let encoder = LineEncoder::new(kind, model, created_at, logprobs, &prompt.format);
@@ -75,10 +85,7 @@ async fn answer(
 }
 
 fn prepare(llm: &Llm, body: &JsonBody, kind: Kind) -> Result<Prepared, ApiError> {
-    let defaults = Defaults {
-        sampling: &llm.card().default_sampling,
-        max_model_len: llm.max_model_len(),
-    };
+    let defaults = &llm.card().default_sampling;
     let (model, stream, asked_for) = match kind {
         Kind::Chat => {
             let (mut common, chat): (CommonFields, ChatFields) = body.read()?;
@@ -94,11 +101,13 @@ fn prepare(llm: &Llm, body: &JsonBody, kind: Kind) -> Result<Prepared, ApiError>
         }
     };
     let prompt = match asked_for {
-        AskedFor::Load => None,
-        AskedFor::Chat(call) => Some(
-            prepare::chat(llm, *call)
-                .map_err(|error| ApiError::from(error).renamed("reasoning_effort", "think"))?,
-        ),
+        AskedFor::Load => Asked::Nothing("load"),
+        AskedFor::Unload => Asked::Nothing("unload"),
+        AskedFor::Chat(call) => {
+            let prompt = prepare::chat(llm, *call)
+                .map_err(|error| ApiError::from(error).renamed("reasoning_effort", "think"))?;
+            Asked::Answer(Box::new(prompt))
+        }
         AskedFor::Raw {
             prompt,
             suffix,
@@ -112,7 +121,7 @@ fn prepare(llm: &Llm, body: &JsonBody, kind: Kind) -> Result<Prepared, ApiError>
                 call.options.clone(),
                 output,
             )?;
-            Some(prompts.into_first())
+            Asked::Answer(Box::new(prompts.into_first()))
         }
     };
     Ok(Prepared {

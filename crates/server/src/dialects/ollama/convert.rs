@@ -9,19 +9,21 @@ use super::wire::{
 };
 use crate::body::read_object;
 use crate::dialects::shared::convert::{functions, generation_options};
-use crate::dialects::shared::fields::{in_range, logprobs, required};
+use crate::dialects::shared::fields::{logprobs, required};
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
 use matou_llm::request::{
     ChatCall, ChatRequest, GenerationOptions, OutputGrammar, PromptInput, Reasoning,
 };
-use matou_llm::tools::functions::{FunctionChoice, tool_use};
+use matou_llm::tools::functions::FunctionChoice;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum AskedFor {
     /// Nothing but that the model is there.
     Load,
+    /// Nothing but that the model goes, which it does not: it is served as long as the server runs.
+    Unload,
     /// An answer to a conversation.
     Chat(Box<ChatCall>),
     /// The continuation of a text, or what lies between it and the text that is to follow.
@@ -35,15 +37,6 @@ pub(crate) enum AskedFor {
     },
 }
 
-/// What holds where a request says nothing.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Defaults<'a> {
-    /// The model's own sampling parameters.
-    pub sampling: &'a SamplingParams,
-    /// The length of the context, in tokens.
-    pub max_model_len: usize,
-}
-
 /// Checks and converts `POST /api/chat`.
 ///
 /// # Errors
@@ -52,19 +45,20 @@ pub(crate) struct Defaults<'a> {
 pub(crate) fn chat_call(
     common: CommonFields,
     chat: ChatFields,
-    defaults: Defaults<'_>,
+    defaults: &SamplingParams,
 ) -> Result<AskedFor, ApiError> {
+    let nothing = nothing(common.keep_alive.as_ref());
     let mut call = call(common, defaults)?;
     let messages = chat.messages.unwrap_or_default();
     if messages.is_empty() {
-        return Ok(AskedFor::Load);
+        return Ok(nothing);
     }
     let messages = messages.into_iter().enumerate();
     let messages: Result<Vec<Value>, ApiError> = messages
         .map(|(i, message)| template_message(i, message))
         .collect();
-    let functions = functions(chat.tools.as_deref().unwrap_or_default())?;
-    call.request.tools = tool_use(functions, FunctionChoice::Auto, true)?;
+    let offered = functions(chat.tools.as_deref().unwrap_or_default())?;
+    call.request.tools = offered.tool_use(FunctionChoice::Auto, true)?;
     call.request.messages = messages?;
     let last = call
         .request
@@ -88,14 +82,15 @@ pub(crate) fn chat_call(
 pub(crate) fn generate_call(
     common: CommonFields,
     generate: GenerateFields,
-    defaults: Defaults<'_>,
+    defaults: &SamplingParams,
 ) -> Result<AskedFor, ApiError> {
     let suffix = generate.suffix.filter(|suffix| !suffix.is_empty());
     let system = generate.system.filter(|system| !system.is_empty());
     let is_raw = generate.raw.unwrap_or(false) || suffix.is_some();
+    let nothing = nothing(common.keep_alive.as_ref());
     let mut call = call(common, defaults)?;
     let Some(prompt) = generate.prompt.filter(|prompt| !prompt.is_empty()) else {
-        return Ok(AskedFor::Load);
+        return Ok(nothing);
     };
     if is_raw {
         refuse_with_raw(system.is_some(), call.request.reasoning.as_ref())?;
@@ -117,6 +112,23 @@ pub(crate) fn generate_call(
     Ok(AskedFor::Chat(Box::new(call)))
 }
 
+/// What a request without anything to answer asks for.
+fn nothing(keep_alive: Option<&Value>) -> AskedFor {
+    let unloads = match keep_alive {
+        Some(Value::Number(time)) => time.as_f64() == Some(0.0),
+        // A duration such as `0s`.
+        Some(Value::String(time)) => {
+            let number = time.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+            number.parse() == Ok(0.0)
+        }
+        _ => false,
+    };
+    match unloads {
+        true => AskedFor::Unload,
+        false => AskedFor::Load,
+    }
+}
+
 /// Refuses what a template would have to say.
 fn refuse_with_raw(has_system: bool, reasoning: Option<&Reasoning>) -> Result<(), ApiError> {
     let thinks = reasoning.is_some_and(|reasoning| *reasoning != Reasoning::Off);
@@ -133,7 +145,7 @@ fn refuse_with_raw(has_system: bool, reasoning: Option<&Reasoning>) -> Result<()
 }
 
 /// What both have in common: a call without messages.
-fn call(common: CommonFields, defaults: Defaults<'_>) -> Result<ChatCall, ApiError> {
+fn call(common: CommonFields, defaults: &SamplingParams) -> Result<ChatCall, ApiError> {
     let given = common.options.clone().unwrap_or_default();
     let given: Options = read_object("options", &given.into())?;
     let mut options = options(given, defaults).map_err(|error| error.renamed_inside("options"))?;
@@ -154,55 +166,29 @@ fn call(common: CommonFields, defaults: Defaults<'_>) -> Result<ChatCall, ApiErr
     })
 }
 
-fn options(given: Options, defaults: Defaults<'_>) -> Result<GenerationOptions, ApiError> {
-    check_length(&given.runner, defaults.max_model_len)?;
-    let RunnerOptions {
-        num_predict,
-        repeat_last_n,
-        ..
-    } = given.runner;
+fn options(given: Options, defaults: &SamplingParams) -> Result<GenerationOptions, ApiError> {
+    let RunnerOptions { num_predict, .. } = given.runner;
     let fields = SharedFields {
         sampling: given.sampling,
         ..SharedFields::default()
     };
-    let mut options = generation_options(&fields, defaults.sampling)?;
-    if repeat_last_n.is_some_and(|n| n != -1) {
-        let message = "`repeat_last_n` must be -1: repetitions are penalised in the whole text.";
-        return Err(ApiError::unsupported("repeat_last_n", message));
-    }
+    let mut options = generation_options(&fields, defaults)?;
     options.sampling.max_tokens = match num_predict {
-        None => defaults.sampling.max_tokens,
-        Some(n) if n < 0 => None,
-        given => in_range("num_predict", given, 1, i64::MAX)?.map(|n| n as usize),
+        None => defaults.max_tokens,
+        // 0 too is no bound, as in Ollama.
+        Some(n) => usize::try_from(n).ok().filter(|n| *n > 0),
     };
     Ok(options)
 }
 
-/// Checks that a context is not longer than the server's.
-fn check_length(runner: &RunnerOptions, max_model_len: usize) -> Result<(), ApiError> {
-    if let Some(num_ctx) = in_range("num_ctx", runner.num_ctx, 1, i64::MAX)?
-        && num_ctx as usize > max_model_len
-    {
-        let message = format!(
-            "`num_ctx` is {num_ctx}, but this server runs with a context of {max_model_len} \
-             tokens; start it with a larger --max-model-len."
-        );
-        return Err(ApiError::unsupported("num_ctx", message));
-    }
-    Ok(())
-}
-
-/// Checks the options of an embedding, for which only the length of the context means something.
+/// Checks the options of an embedding, where none of them means anything.
 ///
 /// # Errors
 ///
-/// Names the first one that cannot be honoured.
-pub(crate) fn check_embed_options(
-    options: Option<Map<String, Value>>,
-    max_model_len: usize,
-) -> Result<(), ApiError> {
-    let given: Options = read_object("options", &options.unwrap_or_default().into())?;
-    check_length(&given.runner, max_model_len).map_err(|error| error.renamed_inside("options"))
+/// Names the first one that cannot be read.
+pub(crate) fn check_embed_options(options: Option<Map<String, Value>>) -> Result<(), ApiError> {
+    let _: Options = read_object("options", &options.unwrap_or_default().into())?;
+    Ok(())
 }
 
 fn reasoning(think: Option<&Value>) -> Result<Option<Reasoning>, ApiError> {

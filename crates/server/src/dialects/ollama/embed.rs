@@ -71,7 +71,7 @@ fn inputs(
     texts: Option<Vec<String>>,
     options: Option<Map<String, Value>>,
 ) -> Result<Vec<Vec<u32>>, ApiError> {
-    check_embed_options(options, llm.max_model_len())?;
+    check_embed_options(options)?;
     let Some(texts) = texts else {
         return Err(ApiError::invalid(param, format!("`{param}` is missing.")));
     };

@@ -30,5 +30,12 @@ pub(super) fn router() -> Router<AppState> {
 
 /// An error in Ollama's shape.
 pub(crate) fn error_body(error: &ApiError) -> Value {
-    serde_json::json!({"error": error.to_string()})
+    let message = match error.context_length() {
+        // In Ollama's words, for which clients look.
+        Some((prompt, max)) => {
+            format!("the input length exceeds the context length: {prompt} tokens > {max} maximum")
+        }
+        None => error.to_string(),
+    };
+    serde_json::json!({"error": message})
 }

@@ -16,6 +16,9 @@ use crate::error::ApiError;
 use matou_llm::Llm;
 use matou_llm::gap::fills_gaps;
 
+/// The version of Ollama whose requests and answers these are.
+const OLLAMA_VERSION: &str = "0.13.0";
+
 /// All names under which the model is served.
 pub(super) async fn tags(State(llm): State<Arc<Llm>>) -> Json<Value> {
     let models = llm.card().names.iter().map(|name| entry(&llm, name));
@@ -85,9 +88,13 @@ pub(super) async fn show(
     })))
 }
 
-/// The version of this server, not of an Ollama.
+/// The version of Ollama whose API this is, for editors refuse to work with old ones; and that of
+/// this server.
 pub(super) async fn version() -> Json<Value> {
-    Json(json!({"version": env!("CARGO_PKG_VERSION")}))
+    Json(json!({
+        "version": OLLAMA_VERSION,
+        "matou_version": env!("CARGO_PKG_VERSION"),
+    }))
 }
 
 fn entry(llm: &Llm, name: &str) -> Value {

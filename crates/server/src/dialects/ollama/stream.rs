@@ -73,10 +73,10 @@ impl LineEncoder {
         }
     }
 
-    /// The answer to a request that asks for none.
-    pub(super) fn loaded(self) -> Value {
+    /// The answer to a request that asks for none, for this reason.
+    pub(super) fn nothing(self, reason: &str) -> Value {
         let mut line = self.line(&Piece::default());
-        line.insert("done_reason".to_owned(), "load".into());
+        line.insert("done_reason".to_owned(), reason.into());
         line.insert("done".to_owned(), true.into());
         Value::Object(line)
     }

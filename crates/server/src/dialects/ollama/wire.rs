@@ -23,7 +23,6 @@ pub(crate) struct CommonFields {
     /// Whether the model thinks before it answers: a truth value, or `low`, `medium`, `high`.
     pub think: Option<Value>,
     /// How long to keep the model; this server keeps it while it runs.
-    #[expect(dead_code, reason = "accepted from every client, and changes nothing")]
     pub keep_alive: Option<Value>,
     /// Whether to return the log-probability of each token.
     pub logprobs: Option<bool>,
@@ -45,12 +44,14 @@ pub(crate) struct Options {
 /// Options about the length of things.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct RunnerOptions {
-    /// Largest number of tokens to generate; below 0 for as many as fit.
+    /// Largest number of tokens to generate; 0 or less for as many as fit.
     pub num_predict: Option<i64>,
-    /// Length of the context; it is fixed when the server starts.
+    /// Length that the context may have; the model's own is fixed when the server starts.
+    #[expect(
+        dead_code,
+        reason = "accepted: no context is ever longer than the server's"
+    )]
     pub num_ctx: Option<i64>,
-    /// How many tokens back repetitions are penalised; -1, for all, is what this server does.
-    pub repeat_last_n: Option<i64>,
 }
 
 /// The other fields of `POST /api/chat`.

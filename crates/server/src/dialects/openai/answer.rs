@@ -1,5 +1,6 @@
 //! Whole answers: what a request that is not streamed gets.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use matou_engine::FinishReason;
@@ -7,8 +8,11 @@ use matou_engine::FinishReason;
 use super::completion_logprobs;
 use super::wire::{
     AssistantMessage, ChatChoice, ChatCompletion, Completion, CompletionChoice, CompletionLogprobs,
-    FunctionCallMessage, Header, PromptTokensDetails, TimingsReport, ToolCallMessage, Usage,
+    CustomCallMessage, FunctionCallMessage, Header, PromptTokensDetails, TimingsReport,
+    ToolCallMessage, Usage,
 };
+use crate::dialects::shared::calls::{Part, WholeCall, WholeCalls};
+use crate::dialects::shared::convert::{ResponseOptions, custom_input};
 use crate::dialects::shared::logprobs;
 use matou_llm::generation::{Collected, Timings, TokenUsage};
 use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
@@ -37,19 +41,30 @@ impl CompletionFormat {
     }
 }
 
+/// How a chat completion is told.
+#[derive(Debug, Clone)]
+pub(crate) struct ChatFormat {
+    /// How its messages are written.
+    pub message: MessageFormat,
+    /// The tools whose calls are told as OpenAI's custom calls.
+    pub custom_tools: BTreeSet<String>,
+    /// Whether log-probabilities were asked for.
+    pub logprobs: bool,
+    /// How it is sent.
+    pub response: ResponseOptions,
+}
+
 /// A finished chat completion.
 pub(crate) fn chat_completion(
     header: Header,
-    format: &MessageFormat,
-    with_logprobs: bool,
-    with_timings: bool,
+    format: &ChatFormat,
     collected: Collected,
 ) -> ChatCompletion {
     let prompt = collected.prompts.first();
     let prompt = prompt.filter(|prompt| !prompt.ranked.is_empty());
     let prompt_logprobs =
         prompt.map(|prompt| completion_logprobs::prompt(&prompt.ranked, usize::MAX));
-    let timings = with_timings.then(|| timings(&collected));
+    let timings = format.response.timings.then(|| timings(&collected));
     let choices = collected
         .choices
         .into_iter()
@@ -63,7 +78,7 @@ pub(crate) fn chat_completion(
             ChatChoice {
                 index,
                 message,
-                logprobs: with_logprobs.then(|| logprobs::chat(&choice.tokens)),
+                logprobs: format.logprobs.then(|| logprobs::chat(&choice.tokens)),
                 finish_reason,
             }
         });
@@ -78,26 +93,45 @@ pub(crate) fn chat_completion(
 }
 
 /// The message that a text is.
-fn message(format: &MessageFormat, text: &str) -> AssistantMessage {
-    let mut parser = MessageParser::new(format);
+fn message(format: &ChatFormat, text: &str) -> AssistantMessage {
+    let mut parser = MessageParser::new(&format.message);
+    let mut whole_calls = WholeCalls::default();
+    let is_custom = |name: &str| format.custom_tools.contains(name);
     let mut parts = parser.push(text);
     parts.extend(parser.finish());
+    let parts = parts.into_iter();
+    let mut parts: Vec<Part> = parts
+        .flat_map(|part| whole_calls.push(part, is_custom))
+        .collect();
+    parts.extend(whole_calls.finish().map(Part::Call));
     let (mut content, mut reasoning) = (String::new(), String::new());
     let mut tool_calls: Vec<ToolCallMessage> = Vec::new();
     for part in parts {
         match part {
-            MessagePart::Reasoning(text) => reasoning.push_str(&text),
-            MessagePart::Text(text) => content.push_str(&text),
-            MessagePart::CallStart { id, name, .. } => tool_calls.push(ToolCallMessage {
-                id,
-                kind: "function",
-                function: FunctionCallMessage {
-                    name,
-                    arguments: String::new(),
-                },
-            }),
-            MessagePart::Arguments { index, fragment } => {
-                tool_calls[index].function.arguments.push_str(&fragment);
+            Part::Message(MessagePart::Reasoning(text)) => reasoning.push_str(&text),
+            Part::Message(MessagePart::Text(text)) => content.push_str(&text),
+            Part::Message(MessagePart::CallStart { id, name, .. }) => {
+                let arguments = String::new();
+                tool_calls.push(ToolCallMessage {
+                    id,
+                    kind: "function",
+                    function: Some(FunctionCallMessage { name, arguments }),
+                    custom: None,
+                });
+            }
+            Part::Message(MessagePart::Arguments { index, fragment }) => {
+                if let Some(function) = &mut tool_calls[index].function {
+                    function.arguments.push_str(&fragment);
+                }
+            }
+            Part::Call(call) => {
+                let id = call.id.clone();
+                tool_calls.push(ToolCallMessage {
+                    id,
+                    kind: "custom",
+                    function: None,
+                    custom: Some(call.into()),
+                });
             }
         }
     }
@@ -107,6 +141,15 @@ fn message(format: &MessageFormat, text: &str) -> AssistantMessage {
         content: (!content.is_empty() || tool_calls.is_empty()).then_some(content),
         refusal: None,
         tool_calls,
+    }
+}
+
+impl From<WholeCall> for CustomCallMessage {
+    fn from(call: WholeCall) -> Self {
+        Self {
+            name: call.name,
+            input: custom_input(&call.arguments),
+        }
     }
 }
 

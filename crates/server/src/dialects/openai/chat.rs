@@ -7,12 +7,13 @@ use matou_llm::Llm;
 use matou_llm::generation::collect;
 use matou_llm::prepare::{self, PreparedPrompt};
 
-use super::answer::chat_completion;
+use super::answer::{ChatFormat, chat_completion};
 use super::convert::chat_call;
 use super::header::header;
 use super::stream::ChatEncoder;
+use super::wire::ChatCompletionRequest;
 use crate::body::JsonBody;
-use crate::dialects::shared::convert::ResponseOptions;
+use crate::dialects::shared::convert::custom_names;
 use crate::dialects::shared::trace::trace_labels;
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
@@ -25,25 +26,30 @@ pub(super) async fn create(
     Extension(request_id): Extension<RequestId>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let (prompt, response) = serving.compute(move |llm| prepare(llm, &body)).await?;
-    let format = prompt.format.clone();
+    let (prompt, format) = serving.compute(move |llm| prepare(llm, &body)).await?;
     let n = prompt.options.n;
-    let logprobs = prompt.options.sampling.logprobs.is_some();
     let events = serving.start(prompt, &request_id, "messages")?;
-    if response.stream {
+    if format.response.stream {
         let header = header(&serving, "chatcmpl", "chat.completion.chunk", &request_id);
-        let encoder = ChatEncoder::new(header, n, &format, logprobs, response);
+        let encoder = ChatEncoder::new(header, n, format);
         return serving.stream(events, encoder).await;
     }
     let header = header(&serving, "chatcmpl", "chat.completion", &request_id);
     let collected = collect(events, n).await?;
-    let answer = chat_completion(header, &format, logprobs, response.timings, collected);
-    Ok(Json(answer).into_response())
+    Ok(Json(chat_completion(header, &format, collected)).into_response())
 }
 
-fn prepare(llm: &Llm, body: &JsonBody) -> Result<(PreparedPrompt, ResponseOptions), ApiError> {
-    let (wire, shared): (_, SharedFields) = body.read()?;
+fn prepare(llm: &Llm, body: &JsonBody) -> Result<(PreparedPrompt, ChatFormat), ApiError> {
+    let (wire, shared): (ChatCompletionRequest, SharedFields) = body.read()?;
+    let custom_tools = custom_names(wire.tools.as_deref().unwrap_or_default());
     let (call, response) = chat_call(wire, &shared, &llm.card().default_sampling)?;
     trace_labels(&shared.delivery);
-    Ok((prepare::chat(llm, call)?, response))
+    let prompt = prepare::chat(llm, call)?;
+    let format = ChatFormat {
+        message: prompt.format.clone(),
+        custom_tools,
+        logprobs: prompt.options.sampling.logprobs.is_some(),
+        response,
+    };
+    Ok((prompt, format))
 }

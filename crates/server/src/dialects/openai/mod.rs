@@ -14,17 +14,19 @@ mod tokenize;
 pub(crate) mod wire;
 
 use axum::Router;
-use axum::routing::post;
+use axum::routing::{get, post};
 
+use super::VersionedRoutes;
 use crate::state::AppState;
 
 /// The routes of this dialect.
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
-        .route("/v1/chat/completions", post(chat::create))
-        .route("/v1/completions", post(completions::create))
-        .route("/v1/embeddings", post(embeddings::create))
+        .versioned("/chat/completions", post(chat::create))
+        .versioned("/completions", post(completions::create))
+        .versioned("/embeddings", post(embeddings::create))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
+        .route("/tokenizer_info", get(tokenize::tokenizer_info))
         .route("/apply-template", post(tokenize::apply_template))
 }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 
-use super::wire::{Model, ModelList};
+use super::wire::{Model, ModelList, ModelMeta};
 use crate::error::ApiError;
 use matou_llm::Llm;
 
@@ -27,11 +27,22 @@ pub(crate) fn retrieve(llm: &Llm, id: &str) -> Result<Json<Model>, ApiError> {
 }
 
 fn model(llm: &Llm, name: &str) -> Model {
+    let info = llm.engine().model_info();
+    let context = llm.max_model_len();
     Model {
         id: name.to_owned(),
         object: "model",
         created: llm.card().created,
         owned_by: "matou",
-        max_model_len: llm.max_model_len(),
+        max_model_len: context,
+        context_length: context,
+        context_window: context,
+        meta: ModelMeta {
+            n_vocab: info.vocab_size,
+            n_ctx: context,
+            n_embd: info.hidden_size,
+            n_params: info.parameters,
+            size: info.weight_bytes,
+        },
     }
 }

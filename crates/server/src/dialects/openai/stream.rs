@@ -3,27 +3,26 @@
 
 use matou_engine::FinishReason;
 
-use super::answer::CompletionFormat;
+use super::answer::{ChatFormat, CompletionFormat};
 use super::completion_logprobs;
 use super::wire::{
     ChatChunkChoice, ChatCompletionChunk, Completion, CompletionChoice, Delta, FunctionCallDelta,
     Header, TimingsReport, ToolCallDelta,
 };
-use crate::dialects::shared::convert::ResponseOptions;
+use crate::dialects::shared::calls::{Part, WholeCalls};
 use crate::dialects::shared::logprobs;
 use crate::dialects::shared::wire::ChatLogprobs;
 use crate::error::ApiError;
 use crate::sse::{EventEncoder, Frames};
 use matou_llm::generation::{GenerationEvent, Timings, TokenLogprob, TokenUsage};
-use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
+use matou_llm::message::{MessageParser, MessagePart};
 
 /// Encodes a chat completion: the role once a choice, text, reasoning and calls as they come, one
 /// chunk with the reason that it ended, and, if asked for, one without choices that brings the token
 /// counts.
 pub(crate) struct ChatEncoder {
     header: Header,
-    logprobs: bool,
-    response: ResponseOptions,
+    format: ChatFormat,
     choices: Vec<ChatChoiceState>,
     usage: TokenUsage,
     failed: bool,
@@ -32,6 +31,7 @@ pub(crate) struct ChatEncoder {
 /// How far one choice has been told.
 struct ChatChoiceState {
     parser: MessageParser,
+    whole_calls: WholeCalls,
     /// Whether it has told its role.
     started: bool,
     /// Tokens whose log-probabilities go with the next chunk.
@@ -39,26 +39,34 @@ struct ChatChoiceState {
 }
 
 impl ChatEncoder {
-    /// For a completion of `n` choices, written in `format`.
-    pub(crate) fn new(
-        header: Header,
-        n: usize,
-        format: &MessageFormat,
-        logprobs: bool,
-        response: ResponseOptions,
-    ) -> Self {
+    /// For a completion of `n` choices, told as `format` says.
+    pub(crate) fn new(header: Header, n: usize, format: ChatFormat) -> Self {
         let choice = |_| ChatChoiceState {
-            parser: MessageParser::new(format),
+            parser: MessageParser::new(&format.message),
+            whole_calls: WholeCalls::default(),
             started: false,
             tokens: Vec::new(),
         };
+        let choices = (0..n).map(choice).collect();
         Self {
             header,
-            logprobs,
-            response,
-            choices: (0..n).map(choice).collect(),
+            format,
+            choices,
             usage: TokenUsage::default(),
             failed: false,
+        }
+    }
+
+    /// Tells what parts add to a choice.
+    fn parts(&mut self, index: usize, parts: Vec<MessagePart>, frames: &mut Frames) {
+        for part in parts {
+            let custom = &self.format.custom_tools;
+            let told = self.choices[index]
+                .whole_calls
+                .push(part, |name| custom.contains(name));
+            for part in told {
+                self.tell(index, delta(part), None, frames);
+            }
         }
     }
 
@@ -74,7 +82,7 @@ impl ChatEncoder {
             self.chunk(index, delta, None, None, frames);
         }
         let tokens = std::mem::take(&mut self.choices[index].tokens);
-        let has_logprobs = self.logprobs && (end.is_none() || !tokens.is_empty());
+        let has_logprobs = self.format.logprobs && (end.is_none() || !tokens.is_empty());
         let logprobs = has_logprobs.then(|| logprobs::chat(&tokens));
         self.chunk(index, delta, logprobs, end, frames);
     }
@@ -95,7 +103,7 @@ impl ChatEncoder {
                 logprobs,
                 finish_reason: end.map(|end| end.finish_reason),
             }],
-            usage: self.response.include_usage.then_some(None),
+            usage: self.format.response.include_usage.then_some(None),
             timings: end.and_then(|end| end.timings),
         });
     }
@@ -109,31 +117,41 @@ struct End {
 }
 
 /// What a part of a message adds to it.
-fn delta(part: MessagePart) -> Delta {
-    let call = |index, id: Option<String>, name, arguments| ToolCallDelta {
-        index,
-        kind: id.is_some().then_some("function"),
-        id,
-        function: FunctionCallDelta { name, arguments },
-    };
+fn delta(part: Part) -> Delta {
+    let mut delta = Delta::default();
     match part {
-        MessagePart::Reasoning(text) => Delta {
-            reasoning_content: Some(text),
-            ..Delta::default()
-        },
-        MessagePart::Text(text) => Delta {
-            content: Some(text),
-            ..Delta::default()
-        },
-        MessagePart::CallStart { index, id, name } => Delta {
-            tool_calls: vec![call(index, Some(id), Some(name), String::new())],
-            ..Delta::default()
-        },
-        MessagePart::Arguments { index, fragment } => Delta {
-            tool_calls: vec![call(index, None, None, fragment)],
-            ..Delta::default()
-        },
+        Part::Message(MessagePart::Reasoning(text)) => delta.reasoning_content = Some(text),
+        Part::Message(MessagePart::Text(text)) => delta.content = Some(text),
+        Part::Message(MessagePart::CallStart { index, id, name }) => {
+            let arguments = String::new();
+            let name = Some(name);
+            delta.tool_calls.push(ToolCallDelta {
+                index,
+                id: Some(id),
+                kind: Some("function"),
+                function: Some(FunctionCallDelta { name, arguments }),
+                custom: None,
+            });
+        }
+        Part::Message(MessagePart::Arguments { index, fragment }) => {
+            let (name, arguments) = (None, fragment);
+            delta.tool_calls.push(ToolCallDelta {
+                index,
+                id: None,
+                kind: None,
+                function: Some(FunctionCallDelta { name, arguments }),
+                custom: None,
+            });
+        }
+        Part::Call(call) => delta.tool_calls.push(ToolCallDelta {
+            index: call.index,
+            id: Some(call.id.clone()),
+            kind: Some("custom"),
+            function: None,
+            custom: Some(call.into()),
+        }),
     }
+    delta
 }
 
 impl EventEncoder for ChatEncoder {
@@ -153,9 +171,7 @@ impl EventEncoder for ChatEncoder {
                 if parts.is_empty() && !choice.tokens.is_empty() {
                     parts.push(MessagePart::Text(String::new()));
                 }
-                for part in parts {
-                    self.tell(index, delta(part), None, frames);
-                }
+                self.parts(index, parts, frames);
             }
             GenerationEvent::Finished {
                 index,
@@ -163,8 +179,10 @@ impl EventEncoder for ChatEncoder {
                 timings,
                 ..
             } => {
-                for part in self.choices[index].parser.finish() {
-                    self.tell(index, delta(part), None, frames);
+                let parts = self.choices[index].parser.finish();
+                self.parts(index, parts, frames);
+                if let Some(call) = self.choices[index].whole_calls.finish() {
+                    self.tell(index, delta(Part::Call(call)), None, frames);
                 }
                 let has_calls = self.choices[index].parser.has_calls();
                 let finish_reason = match reason {
@@ -174,7 +192,7 @@ impl EventEncoder for ChatEncoder {
                 let report = || TimingsReport::new(self.usage, timings);
                 let end = End {
                     finish_reason,
-                    timings: self.response.timings.then(report),
+                    timings: self.format.response.timings.then(report),
                 };
                 self.tell(index, Delta::default(), Some(end), frames);
             }
@@ -186,7 +204,7 @@ impl EventEncoder for ChatEncoder {
     }
 
     fn close(&mut self, frames: &mut Frames) {
-        if self.response.include_usage && !self.failed {
+        if self.format.response.include_usage && !self.failed {
             let usage = Some(Some(self.usage.into()));
             frames.data(&ChatCompletionChunk {
                 header: &self.header,

@@ -1,7 +1,10 @@
-//! `POST /tokenize` and `POST /detokenize`, as vLLM has them.
+//! `POST /tokenize` and `POST /detokenize`, as vLLM has them, and `GET /tokenizer_info`.
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use serde_json::{Value, json};
 
 use super::convert::chat_request;
 use super::wire::{
@@ -15,6 +18,25 @@ use crate::serving::Serving;
 use matou_llm::prepare::{render_chat, tokenize_chat};
 use matou_llm::request::PromptInput;
 use matou_llm::{Llm, tokenize_input};
+
+/// What evaluation harnesses have to know to write prompts themselves.
+pub(super) async fn tokenizer_info(State(llm): State<Arc<Llm>>) -> Json<Value> {
+    let tokens = llm.tokenizer().template_tokens();
+    // Nothing is padded here; those who do it use the token that ends a text.
+    let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let eos_token = named(&tokens.eos_token);
+    Json(json!({
+        // Whoever fetches text from here needs none of the classes of transformers.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": named(&tokens.bos_token),
+        "eos_token": eos_token,
+        "pad_token": eos_token,
+        "additional_special_tokens": tokens.control_tokens,
+        "chat_template": llm.template().map(|template| template.source()),
+        "model_max_length": llm.max_model_len(),
+        "vocab_size": llm.tokenizer().vocab_size(),
+    }))
+}
 
 /// The tokens of a text, or of a conversation as the model would read it.
 pub(super) async fn tokenize(

@@ -5,11 +5,13 @@ use base64::prelude::BASE64_STANDARD;
 use matou_engine::FinishReason;
 use serde_json::{Value, json};
 
-use super::convert::ResponseFormat;
+use super::convert::calls::{function_item, is_whole, whole_item};
+use super::convert::{ResponseFormat, ToolForms};
 use super::wire::{
     InputTokensDetails, OutputItem, OutputText, OutputTokensDetails, ResponseObject, TextPart,
     Usage,
 };
+use crate::dialects::shared::calls::{Part, WholeCall, WholeCalls};
 use crate::dialects::shared::logprobs;
 use crate::dialects::shared::wire::ChatTokenLogprob;
 use crate::error::ApiError;
@@ -31,6 +33,8 @@ pub(super) struct ResponseBuilder {
     response: ResponseObject,
     format: ResponseFormat,
     parser: MessageParser,
+    forms: ToolForms,
+    whole_calls: WholeCalls,
     count_tokens: TokenCounter,
     usage: TokenUsage,
     /// Whether the last item of the output may grow.
@@ -42,12 +46,12 @@ pub(super) struct ResponseBuilder {
 }
 
 impl ResponseBuilder {
-    /// For a response that begins as `response`, written in `message_format`. `is_streamed` if its
-    /// news are wanted.
+    /// For a response that begins as `response`, written in `message_format`, with calls told in
+    /// `forms`. `is_streamed` if its news are wanted.
     pub(super) fn new(
         response: ResponseObject,
         format: ResponseFormat,
-        message_format: &MessageFormat,
+        (message_format, forms): (&MessageFormat, ToolForms),
         count_tokens: TokenCounter,
         is_streamed: bool,
     ) -> Self {
@@ -55,6 +59,8 @@ impl ResponseBuilder {
             response,
             format,
             parser: MessageParser::new(message_format),
+            forms,
+            whole_calls: WholeCalls::default(),
             count_tokens,
             usage: TokenUsage::default(),
             is_open: false,
@@ -92,6 +98,9 @@ impl ResponseBuilder {
                 for part in self.parser.finish() {
                     self.part(part);
                 }
+                if let Some(call) = self.whole_calls.finish() {
+                    self.whole_call(call);
+                }
                 self.finish(reason);
             }
             GenerationEvent::Failed(error) => {
@@ -128,7 +137,7 @@ impl ResponseBuilder {
                 .iter()
                 .map(|part| (self.count_tokens)(&part.text))
                 .sum(),
-            OutputItem::Message { .. } | OutputItem::FunctionCall { .. } => 0,
+            _ => 0,
         });
         let TokenUsage {
             prompt_tokens,
@@ -148,18 +157,23 @@ impl ResponseBuilder {
     }
 
     fn part(&mut self, part: MessagePart) {
+        let forms = &self.forms;
+        let parts = self.whole_calls.push(part, |name| is_whole(forms, name));
+        for part in parts {
+            match part {
+                Part::Message(part) => self.message_part(part),
+                Part::Call(call) => self.whole_call(call),
+            }
+        }
+    }
+
+    fn message_part(&mut self, part: MessagePart) {
         match part {
             MessagePart::Reasoning(delta) => self.reasoning(delta),
             MessagePart::Text(delta) => self.text(delta),
             MessagePart::CallStart { id, name, .. } => {
-                let item_id = self.item_id("fc");
-                self.open_item(OutputItem::FunctionCall {
-                    id: item_id,
-                    status: IN_PROGRESS,
-                    call_id: id,
-                    name,
-                    arguments: String::new(),
-                });
+                let item_id = self.next_item_id("fc");
+                self.open_item(function_item(&self.forms, item_id, id, name));
             }
             MessagePart::Arguments { fragment, .. } => {
                 if let Some(OutputItem::FunctionCall { arguments, .. }) =
@@ -174,10 +188,29 @@ impl ResponseBuilder {
         }
     }
 
+    /// A call that is told in one piece. What a custom tool is given comes as text does.
+    fn whole_call(&mut self, call: WholeCall) {
+        let mut item = whole_item(&self.forms, call, |prefix| self.next_item_id(prefix));
+        let input = match &mut item {
+            OutputItem::CustomToolCall { input, .. } => Some(std::mem::take(input)),
+            _ => None,
+        };
+        self.open_item(item);
+        let Some(given) = input else {
+            return;
+        };
+        if let Some(OutputItem::CustomToolCall { input, .. }) = self.response.output.last_mut() {
+            input.clone_from(&given);
+        }
+        self.tell("response.custom_tool_call_input.delta", |this| {
+            this.of_item(json!({"delta": given}))
+        });
+    }
+
     fn reasoning(&mut self, delta: String) {
         self.tokens.clear();
         if !(self.is_open && matches!(self.last(), Some(OutputItem::Reasoning { .. }))) {
-            let id = self.item_id("rs");
+            let id = self.next_item_id("rs");
             self.open_item(OutputItem::Reasoning {
                 id,
                 summary: Vec::new(),
@@ -199,7 +232,7 @@ impl ResponseBuilder {
 
     fn text(&mut self, delta: String) {
         if !(self.is_open && matches!(self.last(), Some(OutputItem::Message { .. }))) {
-            let id = self.item_id("msg");
+            let id = self.next_item_id("msg");
             let empty = || OutputText {
                 kind: "output_text",
                 text: String::new(),
@@ -249,15 +282,16 @@ impl ResponseBuilder {
             return;
         }
         let (wants_seal, wants_summary) = (self.format.encrypted, self.format.summary);
+        if let Some(item) = self.response.output.last_mut() {
+            item.set_status(end);
+        }
         let told: Vec<News> = match self.response.output.last_mut() {
             Some(OutputItem::Reasoning {
                 content,
                 summary,
                 encrypted_content,
-                status,
                 ..
             }) => {
-                *status = end;
                 let text = &content[0].text;
                 *encrypted_content = wants_seal.then(|| BASE64_STANDARD.encode(text));
                 if wants_summary {
@@ -269,10 +303,7 @@ impl ResponseBuilder {
                 let done = json!({"content_index": 0, "text": text});
                 vec![("response.reasoning_text.done", done)]
             }
-            Some(OutputItem::Message {
-                content, status, ..
-            }) => {
-                *status = end;
+            Some(OutputItem::Message { content, .. }) => {
                 let part = &content[0];
                 let (text, logprobs) = (&part.text, &part.logprobs);
                 let done = json!({"content_index": 0, "text": text, "logprobs": logprobs});
@@ -285,16 +316,23 @@ impl ResponseBuilder {
                 ]
             }
             Some(OutputItem::FunctionCall {
-                name,
-                arguments,
-                status,
-                ..
+                name, arguments, ..
             }) => {
-                *status = end;
                 let done = json!({"name": name, "arguments": arguments});
                 vec![("response.function_call_arguments.done", done)]
             }
-            None => Vec::new(),
+            Some(OutputItem::CustomToolCall { input, .. }) => {
+                let done = json!({"input": input});
+                vec![("response.custom_tool_call_input.done", done)]
+            }
+            // Their items say it all.
+            Some(
+                OutputItem::LocalShellCall { .. }
+                | OutputItem::ShellCall { .. }
+                | OutputItem::ApplyPatchCall { .. }
+                | OutputItem::ToolSearchCall { .. },
+            )
+            | None => Vec::new(),
         };
         for (name, fields) in told {
             self.tell(name, |this| this.of_item(fields));
@@ -310,21 +348,14 @@ impl ResponseBuilder {
     }
 
     /// The id of the next item.
-    fn item_id(&self, prefix: &str) -> String {
+    fn next_item_id(&self, prefix: &str) -> String {
         let name = self.response.id.trim_start_matches("resp_");
         format!("{prefix}_{name}_{}", self.response.output.len())
     }
 
     /// `fields` of an event about the last item, after those that say which it is.
     fn of_item(&self, fields: Value) -> Value {
-        let id = match self.last() {
-            Some(
-                OutputItem::Reasoning { id, .. }
-                | OutputItem::Message { id, .. }
-                | OutputItem::FunctionCall { id, .. },
-            ) => id.as_str(),
-            None => "",
-        };
+        let id = self.last().map_or("", OutputItem::id);
         let index = self.response.output.len().saturating_sub(1);
         let mut event = json!({"item_id": id, "output_index": index});
         if let (Value::Object(event), Value::Object(fields)) = (&mut event, fields) {

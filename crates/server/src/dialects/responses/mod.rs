@@ -2,6 +2,7 @@
 
 mod answer;
 pub(crate) mod convert;
+mod input;
 mod store;
 mod stream;
 pub(crate) mod wire;
@@ -27,7 +28,7 @@ use crate::request_id::RequestId;
 use crate::serving::Serving;
 use crate::state::{AppState, Limits};
 use answer::ResponseBuilder;
-use convert::{ResponseFormat, ResponsesCall, answer_message, responses_call};
+use convert::{ResponseFormat, ResponsesCall, ToolForms, answer_message, responses_call};
 use store::{ResponseStore, StoredResponse};
 use stream::ResponseEncoder;
 use wire::{EchoedFields, ResponseObject, ResponsesRequest};
@@ -54,14 +55,19 @@ impl FromRef<ResponsesState> for Arc<ResponseStore> {
 
 /// The routes of this dialect, with a store of their own.
 pub(super) fn router(state: &AppState) -> Router<AppState> {
-    Router::new()
-        .route("/v1/responses", post(create))
-        .route("/v1/responses/{id}", get(retrieve).delete(delete))
+    let router = Router::new()
+        .route("/", post(create))
+        .route("/input_tokens", post(count_tokens))
+        .route("/{id}", get(retrieve).delete(delete))
+        .route("/{id}/input_items", get(input::items))
         .with_state(ResponsesState {
             serving: Serving::from_ref(state),
             limits: state.limits.clone(),
             store: Arc::default(),
-        })
+        });
+    Router::new()
+        .nest("/v1/responses", router.clone())
+        .nest("/responses", router)
 }
 
 /// Answers a conversation.
@@ -75,9 +81,10 @@ async fn create(
     let previous = Arc::clone(&store);
     let Prepared {
         prompt,
-        history,
+        kept,
         response,
         format,
+        forms,
         stream,
     } = serving
         .compute(move |llm| {
@@ -91,11 +98,12 @@ async fn create(
         tokens.map_or(0, |tokens| tokens.len())
     });
     let is_kept = format.store;
-    let mut builder = ResponseBuilder::new(response, format, &prompt.format, count_tokens, stream);
+    let written = (&prompt.format, forms);
+    let mut builder = ResponseBuilder::new(response, format, written, count_tokens, stream);
     let mut events = serving.start(prompt, &request_id, "input")?;
     let keep = move |response: &ResponseObject| {
         if is_kept {
-            keep(&store, response, history);
+            keep(&store, response, kept);
         }
     };
     if stream {
@@ -112,10 +120,19 @@ async fn create(
 /// A request that is ready for the engine.
 struct Prepared {
     prompt: PreparedPrompt,
-    history: Vec<Value>,
+    kept: Kept,
     response: ResponseObject,
     format: ResponseFormat,
+    forms: ToolForms,
     stream: bool,
+}
+
+/// What is kept beside a response.
+struct Kept {
+    /// The items of the input.
+    input: Vec<Value>,
+    /// The messages that it and those before it are.
+    history: Vec<Value>,
 }
 
 fn prepare(
@@ -125,16 +142,14 @@ fn prepare(
     (wire, shared, echoed): (ResponsesRequest, SharedFields, EchoedFields),
 ) -> Result<Prepared, ApiError> {
     trace_labels(&shared.delivery);
-    let previous = match &wire.previous_response_id {
-        None => None,
-        Some(id) => Some(store.get(id).ok_or_else(|| {
-            let message = format!("Previous response with id '{id}' not found.");
-            ApiError::not_kept("previous_response_id", message)
-        })?),
-    };
+    let previous = previous(store, &wire)?;
     let messages = previous
         .as_ref()
         .map_or(&[][..], |previous| &previous.messages);
+    let truncation = match wire.truncation.as_deref() {
+        Some("auto") => "auto",
+        _ => "disabled",
+    };
     let previous_response_id = wire.previous_response_id.clone();
     let parallel_tool_calls = wire.parallel_tool_calls.unwrap_or(true);
     let defaults = &llm.card().default_sampling;
@@ -143,6 +158,7 @@ fn prepare(
         stream,
         history,
         format,
+        forms,
     } = responses_call(wire, shared, messages, defaults)?;
     let sampling = &chat.options.sampling;
     let response = ResponseObject {
@@ -172,26 +188,77 @@ fn prepare(
         tools: echoed.tools.unwrap_or_else(|| json!([])),
         top_logprobs: sampling.logprobs.unwrap_or(0),
         top_p: sampling.top_p,
-        truncation: "disabled",
+        truncation,
         usage: None,
         user: echoed.user,
         metadata: echoed.metadata.unwrap_or_else(|| json!({})),
     };
+    let input = match format.store {
+        true => input::with_ids(echoed.input, &response.id),
+        false => Vec::new(),
+    };
     Ok(Prepared {
         prompt: prepare::chat(llm, chat)?,
-        history,
+        kept: Kept { input, history },
         response,
         format,
+        forms,
         stream,
     })
 }
 
+/// The response that a request follows, if it follows one.
+fn previous(
+    store: &ResponseStore,
+    wire: &ResponsesRequest,
+) -> Result<Option<Arc<StoredResponse>>, ApiError> {
+    let Some(id) = &wire.previous_response_id else {
+        return Ok(None);
+    };
+    store.get(id).map(Some).ok_or_else(|| {
+        let message = format!("Previous response with id '{id}' not found.");
+        ApiError::not_kept("previous_response_id", message)
+    })
+}
+
+/// How many tokens the prompt of a response is.
+async fn count_tokens(
+    State(state): State<ResponsesState>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let ResponsesState { serving, store, .. } = state;
+    let count = move |llm: &Llm| {
+        let (wire, shared): (ResponsesRequest, SharedFields) = body.read()?;
+        llm.check_model(wire.model.as_deref())?;
+        let previous = previous(&store, &wire)?;
+        let messages = previous
+            .as_ref()
+            .map_or(&[][..], |previous| &previous.messages);
+        let call = responses_call(wire, shared, messages, &llm.card().default_sampling)?;
+        let tokens = prepare::tokenize_chat(llm, &call.chat.request);
+        tokens.map_err(|error| in_words_of_this_dialect(error.into()))
+    };
+    let input_tokens = serving.compute(count).await?.len();
+    Ok(Json(json!({
+        "object": "response.input_tokens", "input_tokens": input_tokens,
+    })))
+}
+
 /// Keeps a response that has ended, to be fetched and followed.
-fn keep(store: &ResponseStore, response: &ResponseObject, mut messages: Vec<Value>) {
+fn keep(store: &ResponseStore, response: &ResponseObject, kept: Kept) {
+    let Kept {
+        input,
+        history: mut messages,
+    } = kept;
     messages.push(answer_message(&response.output));
     let id = response.id.clone();
     let response = serde_json::to_value(response).expect("wire types serialise");
-    store.insert(id, StoredResponse { response, messages });
+    let stored = StoredResponse {
+        response,
+        input,
+        messages,
+    };
+    store.insert(id, stored);
 }
 
 /// A response that was kept.

@@ -15,6 +15,8 @@ const MAX_BYTES: usize = 64 << 20;
 pub(crate) struct StoredResponse {
     /// As its client got it.
     pub(crate) response: Value,
+    /// The items of its request's input, each with an id.
+    pub(crate) input: Vec<Value>,
     /// The conversation up to and with it, without instructions.
     pub(crate) messages: Vec<Value>,
 }
@@ -51,8 +53,8 @@ impl ResponseStore {
     /// Keeps a response, and drops the oldest ones if room is needed. One that has no room at all
     /// is not kept.
     pub(crate) fn insert(&self, id: String, stored: StoredResponse) {
-        let bytes =
-            json_bytes(&stored.response) + stored.messages.iter().map(json_bytes).sum::<usize>();
+        let parts = stored.input.iter().chain(&stored.messages);
+        let bytes = json_bytes(&stored.response) + parts.map(json_bytes).sum::<usize>();
         if bytes > self.max_bytes {
             return;
         }
@@ -118,6 +120,7 @@ mod tests {
 
     fn stored(bytes: usize) -> StoredResponse {
         StoredResponse {
+            input: Vec::new(),
             response: json!("x".repeat(bytes - 2)),
             messages: Vec::new(),
         }

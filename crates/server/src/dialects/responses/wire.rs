@@ -37,7 +37,7 @@ pub(crate) struct ResponsesRequest {
     pub include: Option<Vec<String>>,
     /// Number of most likely tokens to return at each position, 0 to 20.
     pub top_logprobs: Option<i64>,
-    /// `disabled`: this server drops nothing from what is too long.
+    /// `disabled`, or `auto`, which gives leave to drop parts of what is too long. Nothing is dropped.
     pub truncation: Option<String>,
     /// Whether to answer in the background, which this server does not do.
     pub background: Option<bool>,
@@ -45,26 +45,43 @@ pub(crate) struct ResponsesRequest {
     pub conversation: Option<Value>,
     /// A stored prompt, which this server does not have.
     pub prompt: Option<Value>,
-    /// Most calls of built-in tools, which this server does not have.
+    /// Most calls of built-in tools. This server has none.
+    #[expect(dead_code, reason = "accepted: no call is ever more than it allows")]
     pub max_tool_calls: Option<i64>,
 }
 
 /// An item of the input; which fields it has depends on its type.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct InputItem {
-    /// `message` (or nothing), `function_call`, `function_call_output` or `reasoning`.
+    /// `message` (or nothing), `reasoning`, a call of a tool (`function_call`, `custom_tool_call`,
+    /// `local_shell_call`, `shell_call`, `apply_patch_call`, `tool_search_call`), what it gave (the same
+    /// with `_output`), or `additional_tools`.
     #[serde(rename = "type")]
     pub kind: Option<String>,
+    /// Its id.
+    pub id: Option<String>,
+    /// How it ended.
+    pub status: Option<String>,
     /// Of `message`: `system`, `developer`, `user` or `assistant`.
     pub role: Option<String>,
     /// Of `message` and `reasoning`: text, or parts.
     pub content: Option<TextOr<InputPart>>,
-    /// Of `function_call` and `function_call_output`: names the call.
+    /// Of calls and what they gave: names the call.
     pub call_id: Option<String>,
-    /// The function of `function_call`.
+    /// The tool that is called.
     pub name: Option<String>,
-    /// The arguments of `function_call`, as JSON text.
-    pub arguments: Option<String>,
+    /// The group that the tool is in, if it is in one.
+    pub namespace: Option<String>,
+    /// The arguments of `function_call`, as JSON text; those of `tool_search_call`, an object.
+    pub arguments: Option<Value>,
+    /// What the tool of `custom_tool_call` is given.
+    pub input: Option<String>,
+    /// What `local_shell_call` and `shell_call` run.
+    pub action: Option<Value>,
+    /// What `apply_patch_call` changes.
+    pub operation: Option<Value>,
+    /// The tools that `additional_tools` brings, or `tool_search_output` has found.
+    pub tools: Option<Vec<Tool>>,
     /// What the function gave: text, or parts.
     pub output: Option<TextOr<InputPart>>,
     /// Of `reasoning`: its text, sealed.
@@ -74,20 +91,27 @@ pub(crate) struct InputItem {
 /// A part of an item's content.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct InputPart {
-    /// `input_text`, `output_text`, `reasoning_text` or `refusal`.
-    #[serde(rename = "type")]
+    /// `input_text`, `output_text`, `reasoning_text` or `refusal`; nothing for what a command printed.
+    #[serde(rename = "type", default)]
     pub kind: String,
     /// The text.
     pub text: Option<String>,
     /// The text of `refusal`.
     pub refusal: Option<String>,
+    /// What a command printed.
+    pub stdout: Option<String>,
+    /// What it printed of errors.
+    pub stderr: Option<String>,
+    /// How it ended.
+    pub outcome: Option<Value>,
 }
 
 /// A function that may be called.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = ResponseTool)]
 pub(crate) struct Tool {
-    /// `function`; the other types run on OpenAI's servers.
+    /// `function`, `custom`, `namespace`, or one that clients run: `local_shell`, `shell`,
+    /// `apply_patch`, `tool_search`. Those that run on OpenAI's servers are left out.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Its name.
@@ -99,6 +123,18 @@ pub(crate) struct Tool {
     pub parameters: Option<Map<String, Value>>,
     /// Whether the arguments must satisfy the schema whatever the model would rather write.
     pub strict: Option<bool>,
+    /// The form of what `custom` takes: any text, or a grammar's.
+    pub format: Option<Value>,
+    /// The tools of `namespace`.
+    #[schema(no_recursion)]
+    pub tools: Option<Vec<Tool>>,
+    /// Who runs `tool_search`: `client` or `server`.
+    pub execution: Option<String>,
+    /// Whether a search has to find it first; those that are given can be called.
+    #[expect(dead_code, reason = "accepted: a tool that is given has been found")]
+    pub defer_loading: Option<bool>,
+    /// Where `shell` runs.
+    pub environment: Option<Value>,
 }
 
 /// The form of the answer.
@@ -106,7 +142,7 @@ pub(crate) struct Tool {
 pub(crate) struct TextConfig {
     /// The grammar that it follows.
     pub format: Option<TextFormat>,
-    /// How much is said: `medium`.
+    /// How much is to be said: a hint that no model here takes.
     pub verbosity: Option<String>,
 }
 
@@ -132,6 +168,7 @@ pub(crate) struct ReasoningConfig {
 /// The fields that a response repeats as they came.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct EchoedFields {
+    pub input: Option<Value>,
     pub instructions: Option<Value>,
     pub metadata: Option<Value>,
     pub reasoning: Option<Value>,
@@ -246,9 +283,108 @@ pub(crate) enum OutputItem {
         call_id: String,
         /// The function.
         name: String,
+        /// The group that it is in, if it is in one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
         /// JSON text of an object.
         arguments: String,
     },
+    /// A call of a tool that takes text.
+    CustomToolCall {
+        /// The item's id.
+        id: String,
+        /// `in_progress`, `completed` or `incomplete`.
+        status: &'static str,
+        /// Names the call.
+        call_id: String,
+        /// The tool.
+        name: String,
+        /// The group that it is in, if it is in one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
+        /// What it is given.
+        input: String,
+    },
+    /// A command for the client to run.
+    LocalShellCall {
+        /// The item's id.
+        id: String,
+        /// `in_progress`, `completed` or `incomplete`.
+        status: &'static str,
+        /// Names the call.
+        call_id: String,
+        /// The command.
+        #[schema(value_type = Value)]
+        action: Value,
+    },
+    /// Commands for the client to run.
+    ShellCall {
+        /// The item's id.
+        id: String,
+        /// `in_progress`, `completed` or `incomplete`.
+        status: &'static str,
+        /// Names the call.
+        call_id: String,
+        /// The commands.
+        #[schema(value_type = Value)]
+        action: Value,
+    },
+    /// A change of a file for the client to make.
+    ApplyPatchCall {
+        /// The item's id.
+        id: String,
+        /// `in_progress`, `completed` or `incomplete`.
+        status: &'static str,
+        /// Names the call.
+        call_id: String,
+        /// The change.
+        #[schema(value_type = Value)]
+        operation: Value,
+    },
+    /// A search of the client's for further tools.
+    ToolSearchCall {
+        /// The item's id.
+        id: String,
+        /// `in_progress`, `completed` or `incomplete`.
+        status: &'static str,
+        /// Names the call.
+        call_id: String,
+        /// `client`.
+        execution: &'static str,
+        /// What to look for.
+        #[schema(value_type = Value)]
+        arguments: Value,
+    },
+}
+
+impl OutputItem {
+    /// The item's id.
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Reasoning { id, .. }
+            | Self::Message { id, .. }
+            | Self::FunctionCall { id, .. }
+            | Self::CustomToolCall { id, .. }
+            | Self::LocalShellCall { id, .. }
+            | Self::ShellCall { id, .. }
+            | Self::ApplyPatchCall { id, .. }
+            | Self::ToolSearchCall { id, .. } => id,
+        }
+    }
+
+    /// Says how the item stands.
+    pub(crate) fn set_status(&mut self, now: &'static str) {
+        match self {
+            Self::Reasoning { status, .. }
+            | Self::Message { status, .. }
+            | Self::FunctionCall { status, .. }
+            | Self::CustomToolCall { status, .. }
+            | Self::LocalShellCall { status, .. }
+            | Self::ShellCall { status, .. }
+            | Self::ApplyPatchCall { status, .. }
+            | Self::ToolSearchCall { status, .. } => *status = now,
+        }
+    }
 }
 
 /// A part of what was thought.

@@ -1,5 +1,6 @@
 //! What the dialects have in common: fields on the wire and what they mean, and the reading of them.
 
+pub(crate) mod calls;
 pub(crate) mod convert;
 pub(crate) mod fields;
 pub(crate) mod logprobs;

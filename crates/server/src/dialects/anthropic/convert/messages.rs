@@ -1,8 +1,11 @@
 //! Turns of blocks to the messages that chat templates read.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use crate::dialects::anthropic::wire::{Block, Message, TextBlock};
+use super::documents;
+use crate::dialects::anthropic::wire::{Block, Message};
 use crate::dialects::shared::fields::{missing, required};
 use crate::dialects::shared::union::TextOr;
 use crate::error::ApiError;
@@ -25,15 +28,17 @@ pub(super) fn messages(
             converted.push(json!({"role": "system", "content": texts.join("\n\n")}));
         }
     }
-    let mut turns: Vec<(bool, Vec<(String, Block)>)> = Vec::new();
+    let mut turns: Vec<(Role, Vec<(String, Block)>)> = Vec::new();
     for (i, message) in messages.into_iter().enumerate() {
-        let is_assistant = match message.role.as_deref() {
-            Some("user") => false,
-            Some("assistant") => true,
+        let role = match message.role.as_deref() {
+            Some("user") => Role::User,
+            Some("assistant") => Role::Assistant,
+            Some("system") => Role::System,
             other => {
                 let param = format!("messages[{i}].role");
                 let role = other.unwrap_or_default();
-                let message = format!("`{param}` must be user or assistant, got \"{role}\".");
+                let message =
+                    format!("`{param}` must be user, assistant or system, got \"{role}\".");
                 return Err(ApiError::invalid(param, message));
             }
         };
@@ -43,17 +48,46 @@ pub(super) fn messages(
         let blocks = blocks(content).into_iter().enumerate();
         let placed = blocks.map(|(j, block)| (format!("messages[{i}].content[{j}]"), block));
         match turns.last_mut() {
-            Some((of_assistant, blocks)) if *of_assistant == is_assistant => blocks.extend(placed),
-            _ => turns.push((is_assistant, placed.collect())),
+            Some((of, blocks)) if *of == role => blocks.extend(placed),
+            _ => turns.push((role, placed.collect())),
         }
     }
-    for (is_assistant, blocks) in turns {
-        match is_assistant {
-            true => converted.push(assistant(blocks)?),
-            false => user(blocks, &mut converted)?,
+    for (role, blocks) in turns {
+        match role {
+            Role::Assistant => converted.push(assistant(blocks)?),
+            Role::User => user(blocks, &mut converted)?,
+            Role::System => {
+                let texts = blocks.into_iter().map(|(param, block)| text(&param, block));
+                let texts = texts.collect::<Result<Vec<_>, _>>()?;
+                converted.push(json!({"role": "system", "content": texts.join("\n\n")}));
+            }
         }
     }
     Ok(converted)
+}
+
+/// The tools that results of calls refer to: they can be called from then on.
+pub(super) fn referenced_tools(messages: &[Message]) -> BTreeSet<String> {
+    fn list(content: &Option<TextOr<Block>>) -> &[Block] {
+        match content {
+            Some(TextOr::List(blocks)) => blocks,
+            _ => &[],
+        }
+    }
+    let blocks = messages.iter().flat_map(|message| list(&message.content));
+    let results = blocks.flat_map(|block| list(&block.content));
+    results
+        .filter(|block| block.kind == "tool_reference")
+        .filter_map(|block| block.tool_name.clone())
+        .collect()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    User,
+    Assistant,
+    /// What the assistant is told as the conversation goes on.
+    System,
 }
 
 /// Results of tools are messages of their own; text after them is what the user says.
@@ -61,9 +95,10 @@ fn user(blocks: Vec<(String, Block)>, messages: &mut Vec<Value>) -> Result<(), A
     let mut texts: Vec<String> = Vec::new();
     for (param, block) in blocks {
         match block.kind.as_str() {
-            "text" => texts.push(required(block.text, &param, "text")?),
             "tool_result" => messages.push(tool_result(&param, block)?),
-            other => return Err(unreadable(&param, other)),
+            "document" => texts.push(documents::document(&param, block)?),
+            "search_result" => texts.push(documents::search_result(&param, block)?),
+            _ => texts.push(text(&param, block)?),
         }
     }
     let has_results = messages.last().is_some_and(|last| last["role"] == "tool");
@@ -79,11 +114,14 @@ fn tool_result(param: &str, block: Block) -> Result<Value, ApiError> {
         None => Vec::new(),
         Some(TextOr::Text(text)) => vec![text],
         Some(TextOr::List(blocks)) => {
-            let text = |(i, block): (usize, TextBlock)| {
+            let text = |(i, block): (usize, Block)| {
                 let param = format!("{param}.content[{i}]");
                 match block.kind.as_str() {
-                    "text" => required(block.text, &param, "text"),
-                    other => Err(unreadable(&param, other)),
+                    "document" => documents::document(&param, block),
+                    "search_result" => documents::search_result(&param, block),
+                    // The tool itself is among the request's.
+                    "tool_reference" => required(block.tool_name, &param, "tool_name"),
+                    _ => text(&param, block),
                 }
             };
             let texts: Result<Vec<String>, ApiError> =
@@ -141,15 +179,22 @@ fn blocks(content: TextOr<Block>) -> Vec<Block> {
     }
 }
 
-fn texts(param: &str, blocks: Vec<Block>) -> Result<Vec<String>, ApiError> {
-    let text = |(i, block): (usize, Block)| match block.kind.as_str() {
-        "text" => required(block.text, &format!("{param}[{i}]"), "text"),
-        other => Err(unreadable(&format!("{param}[{i}]"), other)),
-    };
-    blocks.into_iter().enumerate().map(text).collect()
+pub(super) fn texts(param: &str, blocks: Vec<Block>) -> Result<Vec<String>, ApiError> {
+    let blocks = blocks.into_iter().enumerate();
+    blocks
+        .map(|(i, block)| text(&format!("{param}[{i}]"), block))
+        .collect()
 }
 
-fn unreadable(param: &str, kind: &str) -> ApiError {
+/// The text of a block that has to be text.
+fn text(param: &str, block: Block) -> Result<String, ApiError> {
+    match block.kind.as_str() {
+        "text" => required(block.text, param, "text"),
+        other => Err(unreadable(param, other)),
+    }
+}
+
+pub(super) fn unreadable(param: &str, kind: &str) -> ApiError {
     let message = format!("`{param}` is of type \"{kind}\", which cannot be read here.");
     ApiError::unsupported(format!("{param}.type"), message)
 }

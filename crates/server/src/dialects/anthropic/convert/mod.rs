@@ -1,23 +1,22 @@
 //! Anthropic's wire types to the server's own requests. Pure.
 
+mod documents;
 mod messages;
+mod tools;
 
 use matou_engine::SamplingParams;
 use matou_grammar::GrammarSpec;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
-use super::wire::{MessagesRequest, OutputConfig, Thinking, Tool, ToolChoice};
+use super::wire::{MessagesRequest, OutputConfig, Thinking};
 use crate::dialects::shared::fields::{in_range, missing, real, stop_strings};
 use crate::error::ApiError;
 use matou_llm::request::{
     ChatCall, ChatRequest, GenerationOptions, OutputGrammar, Reasoning, TextOptions,
 };
-use matou_llm::tools::functions::{Function, FunctionChoice, tool_use};
 
 /// Where the budget is.
 const BUDGET: &str = "thinking.budget_tokens";
-/// Least number of tokens that Anthropic lets a model think.
-const MIN_BUDGET_TOKENS: i64 = 1024;
 /// How much trouble to take, at Anthropic and in the words of OpenAI.
 const EFFORTS: [(&str, &str); 5] = [
     ("low", "low"),
@@ -26,8 +25,6 @@ const EFFORTS: [(&str, &str); 5] = [
     ("xhigh", "xhigh"),
     ("max", "xhigh"),
 ];
-/// What Anthropic takes for the effort if none is named.
-const DEFAULT_EFFORT: &str = "high";
 
 /// Checks and converts a request for an answer.
 ///
@@ -77,7 +74,7 @@ pub(crate) fn messages_call(
         },
         request,
         output: output.flatten(),
-        thinking_budget: budget.map(|budget| (BUDGET, budget)),
+        thinking_budget: budget,
     })
 }
 
@@ -88,8 +85,8 @@ pub(crate) fn messages_call(
 /// Names the message that cannot be used, and why.
 pub(crate) fn messages_request(wire: MessagesRequest) -> Result<ChatRequest, ApiError> {
     let reasoning = reasoning(&wire)?;
-    let functions = functions(wire.tools.as_deref().unwrap_or_default())?;
-    let (choice, parallel) = choice(wire.tool_choice.as_ref())?;
+    let offered = tools::functions(&wire)?;
+    let (choice, parallel) = tools::choice(wire.tool_choice.as_ref())?;
     let messages = messages::messages(wire.system, wire.messages)?;
     let last = messages.last().filter(|last| last["role"] == "assistant");
     // An answer that has begun is continued.
@@ -99,12 +96,13 @@ pub(crate) fn messages_request(wire: MessagesRequest) -> Result<ChatRequest, Api
         add_generation_prompt: !continue_final_message,
         continue_final_message,
         template_kwargs: Map::new(),
-        tools: tool_use(functions, choice, parallel)?,
+        tools: offered.tool_use(choice, parallel)?,
         reasoning: Some(reasoning),
     })
 }
 
-/// Models do not think here unless they are told to, as at Anthropic.
+/// Models do not think here unless they are told to, as at Anthropic. A budget and `adaptive` are
+/// leave to think: no model has to.
 fn reasoning(wire: &MessagesRequest) -> Result<Reasoning, ApiError> {
     let effort = effort(wire.output_config.as_ref())?;
     let thinks = match wire
@@ -121,14 +119,9 @@ fn reasoning(wire: &MessagesRequest) -> Result<Reasoning, ApiError> {
         }
     };
     match (thinks, effort) {
-        (true, None) => Ok(Reasoning::On),
+        (true, None) => Ok(Reasoning::Adaptive),
         (true, Some(effort)) => Ok(Reasoning::Effort(effort.to_owned())),
-        (false, None | Some(DEFAULT_EFFORT)) => Ok(Reasoning::Off),
-        (false, Some(_)) => {
-            let message = "`output_config.effort` is only supported with `thinking`: it tells this \
-                           server's models how long to think, and nothing else.";
-            Err(ApiError::unsupported("output_config.effort", message))
-        }
+        (false, _) => Ok(Reasoning::Off),
     }
 }
 
@@ -147,21 +140,15 @@ fn effort(config: Option<&OutputConfig>) -> Result<Option<&'static str>, ApiErro
     Err(ApiError::invalid("output_config.effort", message))
 }
 
-/// Most tokens to think, of thinking that has a budget.
+/// Most tokens to think, of thinking that has a budget: less than the answer may have in all.
 fn budget(thinking: Option<&Thinking>, max_tokens: i64) -> Result<Option<usize>, ApiError> {
     let Some(thinking) = thinking.filter(|thinking| thinking.kind == "enabled") else {
         return Ok(None);
     };
-    let Some(budget) = in_range(BUDGET, thinking.budget_tokens, MIN_BUDGET_TOKENS, i64::MAX)?
-    else {
+    let Some(budget) = in_range(BUDGET, thinking.budget_tokens, 1, i64::MAX)? else {
         return Err(missing(BUDGET));
     };
-    if budget >= max_tokens {
-        let message =
-            format!("`{BUDGET}` ({budget}) must be less than `max_tokens` ({max_tokens}).");
-        return Err(ApiError::invalid(BUDGET, message));
-    }
-    Ok(Some(budget as usize))
+    Ok(Some(budget.min(max_tokens - 1) as usize))
 }
 
 fn check_service_tier(tier: Option<&str>) -> Result<(), ApiError> {
@@ -191,48 +178,4 @@ fn output_grammar(config: &OutputConfig) -> Result<Option<OutputGrammar>, ApiErr
             Err(ApiError::invalid(format!("{PARAM}.type"), message))
         }
     }
-}
-
-fn functions(tools: &[Tool]) -> Result<Vec<Function>, ApiError> {
-    let function = |(i, tool): (usize, &Tool)| {
-        if let Some(kind) = tool.kind.as_deref().filter(|kind| *kind != "custom") {
-            let message = format!(
-                "`tools[{i}]` is of type \"{kind}\", which runs on Anthropic's servers; only \
-                 \"custom\" is supported."
-            );
-            return Err(ApiError::unsupported(format!("tools[{i}].type"), message));
-        }
-        if tool.input_schema.is_none() {
-            return Err(missing(&format!("tools[{i}].input_schema")));
-        }
-        let function = Function {
-            name: tool.name.clone().unwrap_or_default(),
-            description: tool.description.clone(),
-            parameters: tool.input_schema.clone().map(Value::Object),
-            strict: tool.strict.unwrap_or(false),
-        };
-        function.check_name(&format!("tools[{i}].name"))?;
-        Ok(function)
-    };
-    tools.iter().enumerate().map(function).collect()
-}
-
-/// Which function, and whether several may be called.
-fn choice(choice: Option<&ToolChoice>) -> Result<(FunctionChoice, bool), ApiError> {
-    let Some(choice) = choice else {
-        return Ok((FunctionChoice::Auto, true));
-    };
-    let function = match (choice.kind.as_str(), &choice.name) {
-        ("auto", _) => FunctionChoice::Auto,
-        ("any", _) => FunctionChoice::Required,
-        ("none", _) => FunctionChoice::None,
-        ("tool", Some(name)) => FunctionChoice::Named(name.clone()),
-        ("tool", None) => return Err(missing("tool_choice.name")),
-        (other, _) => {
-            let message =
-                format!("`tool_choice.type` must be auto, any, tool or none, got \"{other}\".");
-            return Err(ApiError::invalid("tool_choice.type", message));
-        }
-    };
-    Ok((function, !choice.disable_parallel_tool_use.unwrap_or(false)))
 }

@@ -2,17 +2,17 @@
 
 use matou_engine::SamplingParams;
 use matou_llm::request::{ChatCall, ChatRequest, ToolUse};
-use matou_llm::tools::functions::{FunctionChoice, tool_use};
+use matou_llm::tools::functions::FunctionChoice;
 use serde_json::{Map, Value, json};
 
 use crate::dialects::openai::wire::{
-    ChatCompletionRequest, ChatMessage, ContentPart, FunctionCall, ToolCall,
+    ChatCompletionRequest, ChatMessage, ContentPart, CustomCall, FunctionCall, ToolCall,
 };
 use crate::dialects::shared::convert::{
-    ResponseOptions, allowed, functions, generation_options, not_understood, output_grammar,
-    prompt_logprobs, reasoning_effort, response_options, word_choice,
+    ResponseOptions, allowed, custom_arguments, functions, generation_options, not_understood,
+    output_grammar, prompt_logprobs, reasoning_effort, response_options, word_choice,
 };
-use crate::dialects::shared::fields::{count, in_range, logprobs};
+use crate::dialects::shared::fields::{count, in_range, logprobs, missing};
 use crate::dialects::shared::union::TextOr;
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
@@ -42,7 +42,7 @@ pub(crate) fn chat_call(
         request,
         options,
         output,
-        thinking_budget: budget.map(|budget| ("thinking_token_budget", budget)),
+        thinking_budget: budget,
     };
     Ok((call, response))
 }
@@ -73,20 +73,26 @@ pub(crate) fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, A
 
 /// The tools that the model may or must call, if there are any.
 fn offered_tools(wire: &ChatCompletionRequest) -> Result<Option<ToolUse>, ApiError> {
-    let functions = functions(wire.tools.as_deref().unwrap_or_default())?;
+    let offered = functions(wire.tools.as_deref().unwrap_or_default())?;
     let choice = choice(wire.tool_choice.as_ref())?;
     let parallel = wire.parallel_tool_calls.unwrap_or(true);
-    Ok(tool_use(functions, choice, parallel)?)
+    offered.tool_use(choice, parallel)
 }
 
 fn choice(choice: Option<&Value>) -> Result<FunctionChoice, ApiError> {
-    let name = |value: &Value| value["function"]["name"].as_str().map(str::to_owned);
+    let name = |value: &Value| {
+        let kind = value["type"].as_str()?;
+        match value.get(kind) {
+            Some(tool) => tool["name"].as_str().map(str::to_owned),
+            // Tools that run elsewhere have no name but their type.
+            None => Some(kind.to_owned()),
+        }
+    };
     let understood = match choice {
         None => Some(FunctionChoice::Auto),
         Some(Value::String(word)) => word_choice(word),
-        Some(value) if value["type"] == "function" => name(value).map(FunctionChoice::Named),
         Some(value) if value["type"] == "allowed_tools" => allowed(&value["allowed_tools"], name),
-        Some(_) => None,
+        Some(value) => name(value).map(FunctionChoice::Named),
     };
     understood.ok_or_else(not_understood)
 }
@@ -99,16 +105,9 @@ fn max_tokens(wire: &ChatCompletionRequest) -> Result<Option<usize>, ApiError> {
         i64::MAX,
     )?;
     let older = in_range("max_tokens", wire.max_tokens, 1, i64::MAX)?;
-    if let (Some(newer), Some(older)) = (newer, older)
-        && newer != older
-    {
-        let message = format!(
-            "`max_tokens` ({older}) and `max_completion_tokens` ({newer}) contradict each \
-             other; send one of them."
-        );
-        return Err(ApiError::invalid("max_tokens", message));
-    }
-    Ok(newer.or(older).map(|tokens| tokens as usize))
+    // Both are bounds: the lower one holds.
+    let bounds = newer.into_iter().chain(older);
+    Ok(bounds.min().map(|tokens| tokens as usize))
 }
 
 /// The messages as chat templates read them: the fields that were given, under OpenAI's names.
@@ -166,7 +165,11 @@ fn template_message(i: usize, message: ChatMessage) -> Result<Value, ApiError> {
         ("tool_call_id", message.tool_call_id.map(Value::String)),
         (
             "tool_calls",
-            message.tool_calls.filter(|_| has_calls).map(template_calls),
+            message
+                .tool_calls
+                .filter(|_| has_calls)
+                .map(|calls| template_calls(i, calls))
+                .transpose()?,
         ),
     ];
     for (name, value) in optional {
@@ -212,12 +215,23 @@ fn template_content(i: usize, content: TextOr<ContentPart>) -> Result<Value, Api
 
 /// Arguments stay the JSON text that they are on the wire; the template turns them into an object
 /// if it wants one.
-fn template_calls(calls: Vec<ToolCall>) -> Value {
-    let call = |call: ToolCall| {
-        let FunctionCall { name, arguments } = call.function;
-        let arguments = arguments.unwrap_or_else(|| "{}".to_owned());
-        let function = json!({"name": name, "arguments": arguments});
-        json!({"id": call.id, "type": "function", "function": function})
+fn template_calls(i: usize, calls: Vec<ToolCall>) -> Result<Value, ApiError> {
+    let call = |(j, call): (usize, ToolCall)| {
+        let function = match (call.function, call.custom) {
+            (Some(FunctionCall { name, arguments }), _) => {
+                let arguments = arguments.filter(|text| !text.trim().is_empty());
+                json!({"name": name, "arguments": arguments.unwrap_or_else(|| "{}".to_owned())})
+            }
+            (None, Some(CustomCall { name, input })) => {
+                let arguments = custom_arguments(&input.unwrap_or_default());
+                json!({"name": name, "arguments": arguments})
+            }
+            (None, None) => {
+                return Err(missing(&format!("messages[{i}].tool_calls[{j}].function")));
+            }
+        };
+        Ok(json!({"id": call.id, "type": "function", "function": function}))
     };
-    calls.into_iter().map(call).collect()
+    let calls: Result<Vec<Value>, ApiError> = calls.into_iter().enumerate().map(call).collect();
+    Ok(Value::Array(calls?))
 }

@@ -252,7 +252,7 @@ fn each_value_out_of_range_is_refused_by_name() {
         (json!({"min_tokens": -1}), "min_tokens", "at least 0"),
         (json!({"priority": 1_i64 << 40}), "priority", "at most"),
         (json!({"store": true}), "store", "keeps no completions"),
-        (json!({"service_tier": "flex"}), "service_tier", "flex"),
+        (json!({"service_tier": "gold"}), "service_tier", "gold"),
         (
             json!({"metadata": {"k": "v".repeat(513)}}),
             "metadata",

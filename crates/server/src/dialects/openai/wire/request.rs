@@ -93,7 +93,18 @@ pub(crate) struct ToolCall {
     /// The call's id, which the tool's answer repeats.
     pub id: Option<String>,
     /// The function and its arguments.
-    pub function: FunctionCall,
+    pub function: Option<FunctionCall>,
+    /// The custom tool and what it was given.
+    pub custom: Option<CustomCall>,
+}
+
+/// The custom tool of a call.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub(crate) struct CustomCall {
+    /// Name of the tool.
+    pub name: String,
+    /// What it was given: text.
+    pub input: Option<String>,
 }
 
 /// The function of a call.

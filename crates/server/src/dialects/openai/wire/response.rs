@@ -158,11 +158,15 @@ pub(crate) struct Delta {
 pub(crate) struct ToolCallMessage {
     /// Names the call; the tool's answer repeats it.
     pub id: String,
-    /// `function`.
+    /// `function` or `custom`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The function and its arguments.
-    pub function: FunctionCallMessage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<FunctionCallMessage>,
+    /// The custom tool and what it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom: Option<CustomCallMessage>,
 }
 
 /// The function of a call.
@@ -174,6 +178,15 @@ pub(crate) struct FunctionCallMessage {
     pub arguments: String,
 }
 
+/// The custom tool of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct CustomCallMessage {
+    /// Name of the tool.
+    pub name: String,
+    /// What it is given: text.
+    pub input: String,
+}
+
 /// What a chunk adds to a call: id, type and name come first, then the arguments in fragments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ToolCallDelta {
@@ -182,11 +195,15 @@ pub(crate) struct ToolCallDelta {
     /// Names the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// `function`.
+    /// `function` or `custom`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'static str>,
     /// The function.
-    pub function: FunctionCallDelta,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<FunctionCallDelta>,
+    /// The custom tool and what it is given, in one piece.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom: Option<CustomCallMessage>,
 }
 
 /// What a chunk adds to the function of a call.
@@ -299,6 +316,27 @@ pub(crate) struct Model {
     pub owned_by: &'static str,
     /// Largest number of tokens of prompt and answer together.
     pub max_model_len: usize,
+    /// The same, as routers and editors call it.
+    pub context_length: usize,
+    /// The same again.
+    pub context_window: usize,
+    /// What llama.cpp tells of a model.
+    pub meta: ModelMeta,
+}
+
+/// What llama.cpp tells of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ModelMeta {
+    /// Tokens in the vocabulary.
+    pub n_vocab: usize,
+    /// Length of the context.
+    pub n_ctx: usize,
+    /// Width of a hidden state.
+    pub n_embd: usize,
+    /// Parameters.
+    pub n_params: u64,
+    /// Bytes that the weights take.
+    pub size: u64,
 }
 
 /// `POST /tokenize`.

@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::dialects::responses::wire::{InputItem, InputPart, OutputItem};
+use super::calls::{self, TemplateCall};
+use super::tools::offered_name;
+use crate::dialects::responses::wire::{InputItem, InputPart, OutputItem, Tool};
 use crate::dialects::shared::fields::{missing, required};
 use crate::dialects::shared::union::TextOr;
 use crate::error::ApiError;
@@ -26,26 +28,24 @@ pub(super) fn messages(input: Option<TextOr<InputItem>>) -> Result<Vec<Value>, A
     let mut messages = Vec::with_capacity(items.len());
     for (i, item) in items.into_iter().enumerate() {
         let param = format!("input[{i}]");
+        if let Some(call) = calls::of_input(&param, &item)? {
+            add_call(&mut messages, &call);
+            continue;
+        }
         match item.kind.as_deref().unwrap_or("message") {
             "message" => message(&param, item, &mut messages)?,
-            "function_call" => {
-                let id = required(item.call_id, &param, "call_id")?;
-                let name = required(item.name, &param, "name")?;
-                let arguments = required(item.arguments, &param, "arguments")?;
-                add_call(&mut messages, &id, &name, &arguments);
-            }
-            "function_call_output" => {
-                let id = required(item.call_id, &param, "call_id")?;
-                let Some(output) = item.output else {
-                    return Err(missing(&format!("{param}.output")));
-                };
-                let output = text(&format!("{param}.output"), output)?;
-                messages.push(json!({"role": "tool", "tool_call_id": id, "content": output}));
-            }
+            "function_call_output"
+            | "custom_tool_call_output"
+            | "local_shell_call_output"
+            | "shell_call_output"
+            | "apply_patch_call_output" => messages.push(call_output(&param, item)?),
+            "tool_search_output" => messages.push(found_tools(&param, item)?),
+            // What it brings is among the tools.
+            "additional_tools" => {}
             "reasoning" => {
                 let thought = match (item.content, item.encrypted_content) {
                     (Some(content), _) => text(&format!("{param}.content"), content)?,
-                    (None, Some(sealed)) => unseal(&param, &sealed)?,
+                    (None, Some(sealed)) => unseal(&sealed).unwrap_or_default(),
                     (None, None) => String::new(),
                 };
                 if !thought.is_empty() {
@@ -62,6 +62,36 @@ pub(super) fn messages(input: Option<TextOr<InputItem>>) -> Result<Vec<Value>, A
         }
     }
     Ok(messages)
+}
+
+/// What a call gave.
+fn call_output(param: &str, item: InputItem) -> Result<Value, ApiError> {
+    let id = required(item.call_id.or(item.id), param, "call_id")?;
+    let output = match (item.output, item.status) {
+        (Some(output), _) => text(&format!("{param}.output"), output)?,
+        // A patch may give nothing but whether it could be applied.
+        (None, Some(status)) if item.kind.as_deref() == Some("apply_patch_call_output") => status,
+        (None, _) => return Err(missing(&format!("{param}.output"))),
+    };
+    Ok(json!({"role": "tool", "tool_call_id": id, "content": output}))
+}
+
+/// What a search for tools has found: their names. How they are called stands among the tools.
+fn found_tools(param: &str, item: InputItem) -> Result<Value, ApiError> {
+    fn names(tools: &[Tool], namespace: Option<&str>, found: &mut Vec<String>) {
+        for tool in tools {
+            let name = tool.name.as_deref();
+            match &tool.tools {
+                Some(tools) => names(tools, name, found),
+                None => found.extend(name.map(|name| offered_name(namespace, name))),
+            }
+        }
+    }
+    let id = required(item.call_id, param, "call_id")?;
+    let mut found = Vec::new();
+    names(item.tools.as_deref().unwrap_or_default(), None, &mut found);
+    let content = json!({"tools": found}).to_string();
+    Ok(json!({"role": "tool", "tool_call_id": id, "content": content}))
 }
 
 fn message(param: &str, item: InputItem, messages: &mut Vec<Value>) -> Result<(), ApiError> {
@@ -100,9 +130,9 @@ fn open_assistant(messages: &mut [Value]) -> Option<&mut Value> {
         .filter(|last| last["role"] == "assistant")
 }
 
-fn add_call(messages: &mut Vec<Value>, id: &str, name: &str, arguments: &str) {
-    let function = json!({"name": name, "arguments": arguments});
-    let call = json!({"id": id, "type": "function", "function": function});
+fn add_call(messages: &mut Vec<Value>, call: &TemplateCall) {
+    let function = json!({"name": call.name, "arguments": call.arguments});
+    let call = json!({"id": call.id, "type": "function", "function": function});
     match open_assistant(messages) {
         Some(open) => match open["tool_calls"].as_array_mut() {
             Some(calls) => calls.push(call),
@@ -128,12 +158,11 @@ pub(in super::super) fn answer_message(output: &[OutputItem]) -> Value {
                 let before = messages[0]["content"].as_str().unwrap_or_default();
                 messages[0]["content"] = format!("{before}{text}").into();
             }
-            OutputItem::FunctionCall {
-                call_id,
-                name,
-                arguments,
-                ..
-            } => add_call(&mut messages, call_id, name, arguments),
+            call => {
+                if let Some(call) = calls::of_output(call) {
+                    add_call(&mut messages, &call);
+                }
+            }
         }
     }
     let mut message = messages.swap_remove(0);
@@ -155,6 +184,8 @@ fn text(param: &str, content: TextOr<InputPart>) -> Result<String, ApiError> {
                 required(part.text, &param, "text")
             }
             "refusal" => required(part.refusal, &param, "refusal"),
+            // What a command of a shell printed has no type.
+            "" => Ok(printed(&part)),
             other => {
                 let message = format!(
                     "`{param}` is of type \"{other}\", which this model cannot read: it takes text."
@@ -166,14 +197,21 @@ fn text(param: &str, content: TextOr<InputPart>) -> Result<String, ApiError> {
     parts.into_iter().enumerate().map(part).collect()
 }
 
-/// What was thought, from where an earlier response has sealed it.
-fn unseal(param: &str, sealed: &str) -> Result<String, ApiError> {
-    let bytes = BASE64_STANDARD.decode(sealed).ok();
-    bytes
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| {
-            let param = format!("{param}.encrypted_content");
-            let message = format!("`{param}` was not made by this server.");
-            ApiError::invalid(param, message)
-        })
+/// What a command printed, on both of its channels, and how it ended if it did not end well.
+fn printed(part: &InputPart) -> String {
+    let texts = [&part.stdout, &part.stderr].into_iter().flatten();
+    let mut printed: String = texts.map(String::as_str).collect();
+    if let Some(outcome) = &part.outcome
+        && outcome["exit_code"] != 0
+    {
+        printed.push_str(&format!("\n{outcome}"));
+    }
+    printed
+}
+
+/// What was thought, from where an earlier response has sealed it. What another server has sealed
+/// cannot be read by anybody else: there is nothing in it for this model.
+fn unseal(sealed: &str) -> Option<String> {
+    let bytes = BASE64_STANDARD.decode(sealed).ok()?;
+    String::from_utf8(bytes).ok()
 }

@@ -1,24 +1,36 @@
 //! The wire types of responses to the server's own requests. Pure.
 
+pub(super) mod calls;
 mod input;
+mod tools;
 
 use matou_engine::SamplingParams;
 use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value, json};
 
-use super::wire::{ResponsesRequest, TextConfig, Tool};
+use super::wire::{InputItem, ResponsesRequest, TextConfig};
 use crate::dialects::shared::convert::{
-    allowed, generation_options, not_understood, output_grammar, reasoning_effort,
-    response_options, word_choice,
+    generation_options, output_grammar, reasoning_effort, response_options,
 };
 use crate::dialects::shared::fields::{MAX_TOP_LOGPROBS, in_range, missing};
+use crate::dialects::shared::union::TextOr;
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
 pub(super) use input::answer_message;
 use matou_llm::request::{ChatCall, ChatRequest, OutputGrammar};
-use matou_llm::tools::functions::{Function, FunctionChoice, tool_use};
+use tools::OfferedTools;
+pub(super) use tools::ToolForms;
 
-/// What `include` may ask for.
+/// What `include` may ask for of tools that run on OpenAI's servers: there is nothing of it here.
+const OF_HOSTED_TOOLS: [&str; 6] = [
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+];
+/// What else it may ask for.
 const LOGPROBS: &str = "message.output_text.logprobs";
 const ENCRYPTED: &str = "reasoning.encrypted_content";
 
@@ -33,6 +45,8 @@ pub(crate) struct ResponsesCall {
     pub history: Vec<Value>,
     /// How the response is told.
     pub format: ResponseFormat,
+    /// The forms of calls.
+    pub forms: ToolForms,
 }
 
 /// How a response is told beyond its text.
@@ -74,9 +88,10 @@ pub(crate) fn responses_call(
         Some(output) => Some(output),
         None => output_grammar(&shared.grammar)?,
     };
-    let functions = functions(wire.tools.as_deref().unwrap_or_default())?;
-    let choice = choice(wire.tool_choice.as_ref())?;
+    let OfferedTools { offered, forms } = offered_tools(&wire)?;
+    let choice = tools::choice(wire.tool_choice.as_ref())?;
     let parallel = wire.parallel_tool_calls.unwrap_or(true);
+    let tools = offered.tool_use(choice, parallel)?;
     let reasoning = wire.reasoning.as_ref();
     let effort = reasoning.and_then(|reasoning| reasoning.effort.as_deref());
     let mut history = previous.to_vec();
@@ -94,7 +109,7 @@ pub(crate) fn responses_call(
                 add_generation_prompt: true,
                 continue_final_message: false,
                 template_kwargs: Map::new(),
-                tools: tool_use(functions, choice, parallel)?,
+                tools,
                 reasoning: reasoning_effort(effort)?,
             },
             options,
@@ -107,9 +122,32 @@ pub(crate) fn responses_call(
             store: wire.store.unwrap_or(true),
             logprobs,
             encrypted: include.encrypted,
-            summary: reasoning.is_some_and(|reasoning| reasoning.summary.is_some()),
+            summary: reasoning
+                .and_then(|reasoning| reasoning.summary.as_deref())
+                .is_some_and(|summary| summary != "none"),
         },
+        forms,
     })
+}
+
+/// The tools of a request, and those that its items bring along.
+fn offered_tools(wire: &ResponsesRequest) -> Result<OfferedTools, ApiError> {
+    let mut offered = OfferedTools::default();
+    offered.add("tools", wire.tools.as_deref().unwrap_or_default(), None)?;
+    let items: &[InputItem] = match &wire.input {
+        Some(TextOr::List(items)) => items,
+        _ => &[],
+    };
+    for (i, item) in items.iter().enumerate() {
+        let brings = matches!(
+            item.kind.as_deref(),
+            Some("additional_tools" | "tool_search_output")
+        );
+        if let Some(tools) = item.tools.as_deref().filter(|_| brings) {
+            offered.add(&format!("input[{i}].tools"), tools, None)?;
+        }
+    }
+    Ok(offered)
 }
 
 fn refuse_unsupported(wire: &ResponsesRequest, shared: &SharedFields) -> Result<(), ApiError> {
@@ -133,28 +171,14 @@ fn refuse_unsupported(wire: &ResponsesRequest, shared: &SharedFields) -> Result<
     if wire.prompt.as_ref().is_some_and(|value| !value.is_null()) {
         return refused("prompt", "this server stores no prompts");
     }
-    if wire.max_tool_calls.is_some() {
-        return refused("max_tool_calls", "this server has no built-in tools");
-    }
-    if let Some(truncation) = wire
-        .truncation
-        .as_deref()
-        .filter(|word| *word != "disabled")
-    {
-        let message = format!(
-            "`truncation` must be \"disabled\": nothing is dropped from a conversation that is \
-             too long, got \"{truncation}\"."
-        );
-        return Err(ApiError::unsupported("truncation", message));
-    }
-    if let Some(verbosity) = wire
-        .text
-        .as_ref()
-        .and_then(|text| text.verbosity.as_deref())
-        && verbosity != "medium"
-    {
-        return refused("text.verbosity", "the model decides how much it says");
-    }
+    one_of(
+        "truncation",
+        wire.truncation.as_deref(),
+        &["auto", "disabled"],
+    )?;
+    let text = wire.text.as_ref();
+    let verbosity = text.and_then(|text| text.verbosity.as_deref());
+    one_of("text.verbosity", verbosity, &["low", "medium", "high"])?;
     if shared.delivery.n.is_some_and(|n| n != 1) {
         return refused("n", "a response is one answer");
     }
@@ -165,13 +189,22 @@ fn refuse_unsupported(wire: &ResponsesRequest, shared: &SharedFields) -> Result<
         .reasoning
         .as_ref()
         .and_then(|reasoning| reasoning.summary.as_deref());
-    match summary {
-        None | Some("auto" | "concise" | "detailed") => Ok(()),
-        Some(other) => {
-            let param = "reasoning.summary";
-            let message = format!("`{param}` must be auto, concise or detailed, got \"{other}\".");
+    one_of(
+        "reasoning.summary",
+        summary,
+        &["none", "auto", "concise", "detailed"],
+    )
+}
+
+/// Checks a word that gives leave or hints at something: any that the API has will do.
+fn one_of(param: &str, word: Option<&str>, words: &[&str]) -> Result<(), ApiError> {
+    match word {
+        Some(word) if !words.contains(&word) => {
+            let words = words.join(", ");
+            let message = format!("`{param}` must be one of {words}, got \"{word}\".");
             Err(ApiError::invalid(param, message))
         }
+        _ => Ok(()),
     }
 }
 
@@ -188,6 +221,7 @@ impl Include {
             match name.as_str() {
                 LOGPROBS => include.logprobs = true,
                 ENCRYPTED => include.encrypted = true,
+                name if OF_HOSTED_TOOLS.contains(&name) => {}
                 other => {
                     let message = format!(
                         "`include` may have \"{LOGPROBS}\" and \"{ENCRYPTED}\", got \"{other}\"."
@@ -219,37 +253,4 @@ fn text_format(text: Option<&TextConfig>) -> Result<Option<OutputGrammar>, ApiEr
     };
     let param = PARAM.to_owned();
     Ok(Some(OutputGrammar { param, spec }))
-}
-
-fn functions(tools: &[Tool]) -> Result<Vec<Function>, ApiError> {
-    let function = |(i, tool): (usize, &Tool)| {
-        if let Some(kind) = tool.kind.as_deref().filter(|kind| *kind != "function") {
-            let message = format!(
-                "`tools[{i}]` is of type \"{kind}\", which runs on OpenAI's servers; only \
-                 functions are supported."
-            );
-            return Err(ApiError::unsupported(format!("tools[{i}].type"), message));
-        }
-        let function = Function {
-            name: tool.name.clone().unwrap_or_default(),
-            description: tool.description.clone(),
-            parameters: tool.parameters.clone().map(Value::Object),
-            strict: tool.strict.unwrap_or(false),
-        };
-        function.check_name(&format!("tools[{i}].name"))?;
-        Ok(function)
-    };
-    tools.iter().enumerate().map(function).collect()
-}
-
-fn choice(choice: Option<&Value>) -> Result<FunctionChoice, ApiError> {
-    let name = |value: &Value| value["name"].as_str().map(str::to_owned);
-    let understood = match choice {
-        None => Some(FunctionChoice::Auto),
-        Some(Value::String(word)) => word_choice(word),
-        Some(value) if value["type"] == "function" => name(value).map(FunctionChoice::Named),
-        Some(value) if value["type"] == "allowed_tools" => allowed(value, name),
-        Some(_) => None,
-    };
-    understood.ok_or_else(not_understood)
 }

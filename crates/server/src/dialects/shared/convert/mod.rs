@@ -4,16 +4,22 @@
 //! ranges are OpenAI's; what only the engine can know (does it fit, is the token in the vocabulary)
 //! is left to it.
 
+mod custom;
+mod offered;
 mod sampling;
 mod structured;
 mod tools;
 
+use std::sync::Arc;
+
 use matou_engine::SamplingParams;
 use matou_llm::request::{GenerationOptions, Reasoning, TextOptions};
 
+pub(crate) use custom::{custom_arguments, custom_function, custom_input};
+pub(crate) use offered::Offered;
 use sampling::sampling_params;
 pub(crate) use structured::output_grammar;
-pub(crate) use tools::{allowed, functions, not_understood, word_choice};
+pub(crate) use tools::{allowed, custom_names, functions, not_understood, word_choice};
 
 use super::fields::{MAX_TOP_LOGPROBS, in_range, stop_strings};
 use super::union::TextOr;
@@ -37,6 +43,8 @@ const REASONING_EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high"
 pub(crate) const MAX_N: i64 = 128;
 /// What OpenAI allows for labels: how many, and how long a key and a value may be.
 const MAX_METADATA: (usize, usize, usize) = (16, 64, 512);
+/// OpenAI's classes of service. Whichever is wished for, there is one here, and answers say so.
+const SERVICE_TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
 /// Most words that a request may forbid: each is looked for at every token.
 const MAX_BAD_WORDS: usize = 1024;
 /// Strings that DRY does not look across unless told otherwise, as in llama.cpp.
@@ -71,6 +79,7 @@ pub(crate) fn generation_options(
         bad_words: bad_words(fields.bad_words.as_deref().unwrap_or_default())?,
         n: n as usize,
         priority: priority.unwrap_or(0) as i32,
+        cache_salt: delivery.cache_salt.as_deref().map(Arc::from),
         text: TextOptions {
             stop: stop_strings("stop", stop)?,
             include_stop_str_in_output: fields.include_stop_str_in_output.unwrap_or(false),
@@ -148,11 +157,10 @@ fn refuse_unkept_promises(fields: &DeliveryFields) -> Result<(), ApiError> {
         return Err(ApiError::unsupported("store", message));
     }
     if let Some(tier) = &fields.service_tier
-        && !["auto", "default"].contains(&tier.as_str())
+        && !SERVICE_TIERS.contains(&tier.as_str())
     {
-        let message = format!(
-            "`service_tier` must be \"auto\" or \"default\": this server has no tier \"{tier}\"."
-        );
+        let tiers = SERVICE_TIERS.join(", ");
+        let message = format!("`service_tier` must be one of {tiers}, got \"{tier}\".");
         return Err(ApiError::invalid("service_tier", message));
     }
     let (entries, key, value) = MAX_METADATA;

@@ -33,12 +33,18 @@ pub(super) fn sampling_params(
         dry_base: number(fields.dry_base, defaults.dry_base),
         dry_allowed_length: count("dry_allowed_length", fields.dry_allowed_length)?
             .unwrap_or(defaults.dry_allowed_length),
-        dry_penalty_last_n: dry_penalty_last_n(
+        dry_penalty_last_n: last_n(
+            "dry_penalty_last_n",
             fields.dry_penalty_last_n,
             defaults.dry_penalty_last_n,
         )?,
         mirostat: mirostat(fields, defaults)?,
         repetition_penalty: number(fields.repetition_penalty, defaults.repetition_penalty),
+        penalty_last_n: last_n(
+            "repeat_last_n",
+            fields.repeat_last_n,
+            defaults.penalty_last_n,
+        )?,
         presence_penalty: number(
             real("presence_penalty", fields.presence_penalty, -2.0, 2.0)?,
             defaults.presence_penalty,
@@ -70,11 +76,13 @@ fn top_k(value: Option<i64>, default: Option<usize>) -> Result<Option<usize>, Ap
     }
 }
 
-fn dry_penalty_last_n(
+/// How far back to look: -1 for all.
+fn last_n(
+    param: &str,
     value: Option<i64>,
     default: Option<usize>,
 ) -> Result<Option<usize>, ApiError> {
-    match in_range("dry_penalty_last_n", value, -1, i64::MAX)? {
+    match in_range(param, value, -1, i64::MAX)? {
         None => Ok(default),
         Some(n) => Ok((n >= 0).then_some(n as usize)),
     }

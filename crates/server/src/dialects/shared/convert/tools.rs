@@ -1,23 +1,39 @@
 //! `tools` and `tool_choice`, as both of OpenAI's chat APIs and Ollama's have them.
 
+use std::collections::BTreeSet;
+
 use matou_llm::tools::functions::{Function, FunctionChoice};
 use serde_json::Value;
 
+use super::custom::custom_function;
+use super::offered::Offered;
 use crate::dialects::shared::wire::ToolDefinition;
 use crate::error::ApiError;
 
-/// The functions that `tools` is.
-pub(crate) fn functions(tools: &[ToolDefinition]) -> Result<Vec<Function>, ApiError> {
-    tools.iter().enumerate().map(function).collect()
+/// The functions that `tools` offer.
+pub(crate) fn functions(tools: &[ToolDefinition]) -> Result<Offered, ApiError> {
+    let mut offered = Offered::default();
+    for (i, tool) in tools.iter().enumerate() {
+        match tool.kind.as_deref() {
+            None | Some("function") => offered.functions.push(function(i, tool)?),
+            Some("custom") => offered.functions.push(custom(i, tool)?),
+            Some(other) => offered.leave_out(other),
+        }
+    }
+    Ok(offered)
 }
 
-fn function((i, tool): (usize, &ToolDefinition)) -> Result<Function, ApiError> {
-    if let Some(kind) = &tool.kind
-        && kind != "function"
-    {
-        let message = format!("`tools[{i}]` is of type \"{kind}\"; only functions are supported.");
-        return Err(ApiError::unsupported(format!("tools[{i}].type"), message));
-    }
+/// The names of the custom tools among `tools`.
+pub(crate) fn custom_names(tools: &[ToolDefinition]) -> BTreeSet<String> {
+    let custom = tools
+        .iter()
+        .filter(|tool| tool.kind.as_deref() == Some("custom"));
+    custom
+        .filter_map(|tool| tool.custom.as_ref()?.name.clone())
+        .collect()
+}
+
+fn function(i: usize, tool: &ToolDefinition) -> Result<Function, ApiError> {
     let definition = tool.function.clone().unwrap_or_default();
     let function = Function {
         name: definition.name.unwrap_or_default(),
@@ -26,6 +42,17 @@ fn function((i, tool): (usize, &ToolDefinition)) -> Result<Function, ApiError> {
         strict: definition.strict.unwrap_or(false),
     };
     function.check_name(&format!("tools[{i}].function.name"))?;
+    Ok(function)
+}
+
+fn custom(i: usize, tool: &ToolDefinition) -> Result<Function, ApiError> {
+    let definition = tool.custom.clone().unwrap_or_default();
+    let function = custom_function(
+        definition.name.unwrap_or_default(),
+        definition.description.as_deref(),
+        definition.format.as_ref(),
+    );
+    function.check_name(&format!("tools[{i}].custom.name"))?;
     Ok(function)
 }
 

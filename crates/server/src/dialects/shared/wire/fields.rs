@@ -75,6 +75,8 @@ pub(crate) struct SamplingFields {
     /// Divides the logits of tokens that occurred, in the prompt too; 1 is off.
     #[serde(alias = "repeat_penalty")]
     pub repetition_penalty: Option<f64>,
+    /// How many of the newest tokens the penalties look at (llama.cpp); -1 for all, and all if missing.
+    pub repeat_last_n: Option<i64>,
     /// Whether to go on past the end-of-text tokens.
     pub ignore_eos: Option<bool>,
     /// Number of tokens before which the answer does not end.
@@ -112,6 +114,8 @@ pub(crate) struct DeliveryFields {
     pub service_tier: Option<String>,
     /// Requests with a lower value are served first.
     pub priority: Option<i64>,
+    /// Only requests with the same share what is computed of their prompts (vLLM).
+    pub cache_salt: Option<String>,
     /// Whether the answer tells how long it took (llama.cpp).
     pub timings: Option<bool>,
 }
