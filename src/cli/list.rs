@@ -12,7 +12,9 @@ use super::pull::size;
 
 /// Options of `matou list`.
 #[derive(Debug, Args)]
-#[command(after_help = "Any other model works by its path, or as hf:owner/repo[/file][@revision].")]
+#[command(
+    after_help = "Any other model works by its path, or as hf:owner/repo[/file][:QUANT][@revision]."
+)]
 pub struct ListArgs {
     /// A catalogue of your own, in the format of models.toml, added to the built-in one.
     #[arg(long, value_name = "FILE", env = "MATOU_MODELS")]

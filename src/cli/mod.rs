@@ -30,7 +30,7 @@ pub use options::{ModelArgs, ModelOptions};
 )]
 #[command(
     after_help = "MODEL is a name from `matou list`, a path (a GGUF file, or a folder in Hugging Face \
-layout), or hf:owner/repo[/file][@revision]. Left out, it is the default model of the catalogue."
+layout), or hf:owner/repo[/file][:QUANT][@revision]. Left out, it is the default model of the catalogue."
 )]
 pub struct Cli {
     /// The command to run.

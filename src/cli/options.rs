@@ -11,7 +11,7 @@ use super::progress;
 /// Which model, and how it runs.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// Catalogue name, path, or `hf:owner/repo[/file][@revision]`.
+    /// Catalogue name, path, or `hf:owner/repo[/file][:QUANT][@revision]`.
     #[arg(value_name = "MODEL")]
     pub model: Option<String>,
 

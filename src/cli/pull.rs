@@ -15,7 +15,7 @@ find them too. HF_TOKEN opens gated repositories, HF_ENDPOINT names another hub.
 where it stopped, and every file is checked before it is used."
 )]
 pub struct PullArgs {
-    /// Catalogue names or hf:owner/repo[/file][@revision] [default: the catalogue's default].
+    /// Catalogue names or hf:owner/repo[/file][:QUANT][@revision] [default: the catalogue's default].
     #[arg(value_name = "MODEL")]
     models: Vec<String>,
 

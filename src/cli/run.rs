@@ -21,7 +21,7 @@ pub struct RunArgs {
     #[arg(value_name = "PROMPT")]
     prompt: Option<String>,
 
-    /// Catalogue name, path, or hf:owner/repo[/file][@revision] [default: the catalogue's default].
+    /// Catalogue name, path, or hf:owner/repo[/file][:QUANT][@revision] [default: the catalogue's default].
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 

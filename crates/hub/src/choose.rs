@@ -2,6 +2,7 @@
 
 use crate::error::SourceError;
 use crate::model_ref::shard_names;
+use crate::quantization;
 
 /// The quantisation to take when a repository offers many: the usual balance of size and quality.
 const PREFERRED: &str = "Q4_K_M";
@@ -74,6 +75,41 @@ pub(crate) fn choose(repo: &str, files: &[String]) -> Result<Choice, SourceError
                 }),
             }
         }
+    }
+}
+
+/// The one GGUF model among `files` of `repo` that has this quantisation.
+///
+/// # Errors
+///
+/// [`SourceError::NoQuantization`] if none has it, [`SourceError::ChooseFile`] if several have,
+/// [`SourceError::NotFound`] if none is a GGUF file.
+pub(crate) fn choose_quantization(
+    repo: &str,
+    files: &[String],
+    wanted: &str,
+) -> Result<Choice, SourceError> {
+    let models = gguf_models(files);
+    if models.is_empty() {
+        return Err(SourceError::NotFound(format!(
+            "{repo} holds no .gguf file to choose by its quantisation"
+        )));
+    }
+    match quantization::select(&models, wanted)[..] {
+        [one] => Ok(Choice::Gguf(shard_names(one))),
+        [] => Err(SourceError::NoQuantization {
+            repo: repo.to_owned(),
+            wanted: wanted.to_owned(),
+            available: match quantization::labels(&models) {
+                labels if labels.is_empty() => models.clone(),
+                labels => labels,
+            },
+        }),
+        ref several => Err(SourceError::ChooseFile {
+            repo: repo.to_owned(),
+            reason: format!("{repo} holds several models of the quantisation {wanted}"),
+            candidates: several.iter().map(|file| (*file).clone()).collect(),
+        }),
     }
 }
 
@@ -208,6 +244,31 @@ mod tests {
             "me/mine holds several models; name one of its files, for example hf:me/mine/m.Q2_K.gguf. \
              It has: m.Q2_K.gguf, m.Q8_0.gguf"
         );
+    }
+
+    #[test]
+    fn a_quantisation_chooses_its_file_with_all_shards_or_the_known_ones_are_listed() {
+        let files = [
+            "README.md",
+            "m-Q4_K_M.gguf",
+            "m-Q8_0-00001-of-00002.gguf",
+            "m-Q8_0-00002-of-00002.gguf",
+            "mmproj-m-F16.gguf",
+        ]
+        .map(str::to_owned);
+        let chosen = |wanted| choose_quantization("me/mine", &files, wanted);
+        assert_eq!(chosen("q4_k_m").unwrap(), gguf(&["m-Q4_K_M.gguf"]));
+        let shards = ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"];
+        assert_eq!(chosen("Q8_0").unwrap(), gguf(&shards));
+        assert_eq!(
+            chosen("F16").unwrap_err().to_string(),
+            "me/mine has no quantisation `F16`; it has: Q4_K_M, Q8_0"
+        );
+        let two = ["a-Q4_0.gguf", "b-Q4_0.gguf"].map(str::to_owned);
+        let message = choose_quantization("me/mine", &two, "Q4_0").unwrap_err();
+        assert!(message.to_string().contains("a-Q4_0.gguf, b-Q4_0.gguf"));
+        let none = choose_quantization("me/mine", &["config.json".to_owned()], "Q4_0");
+        assert!(matches!(none, Err(SourceError::NotFound(_))));
     }
 
     #[test]

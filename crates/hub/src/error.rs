@@ -193,6 +193,17 @@ pub enum SourceError {
         candidates: Vec<String>,
     },
 
+    /// No file of the repository has the quantisation asked for.
+    #[error("{repo} has no quantisation `{wanted}`; it has: {}", available.join(", "))]
+    NoQuantization {
+        /// The repository.
+        repo: String,
+        /// The quantisation asked for.
+        wanted: String,
+        /// Those that it has, or its files if their names state none.
+        available: Vec<String>,
+    },
+
     /// `pip download` failed.
     #[error("{0}")]
     Pip(String),

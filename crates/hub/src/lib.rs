@@ -18,6 +18,7 @@ mod model_ref;
 mod options;
 mod progress;
 mod pypi;
+mod quantization;
 mod remote;
 mod resolve;
 mod verify;

@@ -12,7 +12,8 @@ pub enum ModelRef {
     Catalogue(String),
     /// A GGUF file, or a folder in Hugging Face layout.
     Path(PathBuf),
-    /// A repository of the model hub: `hf:owner/repo[/file][@revision]`.
+    /// A repository of the model hub: `hf:owner/repo[/file][@revision]` or
+    /// `hf:owner/repo[:QUANTISATION][@revision]`.
     Hub(HubRef),
 }
 
@@ -23,6 +24,8 @@ pub struct HubRef {
     pub repo: String,
     /// Path of a file in it. Without one, the choice is made from what the repository holds.
     pub file: Option<String>,
+    /// Which of its GGUF files, by the quantisation in their names; in any case.
+    pub quantization: Option<String>,
     /// Branch, tag or commit; `main` if left out.
     pub revision: Option<String>,
 }
@@ -64,11 +67,16 @@ impl fmt::Display for ModelRef {
 }
 
 impl HubRef {
-    /// Reads `owner/repo[/file][@revision]`.
+    /// Reads `owner/repo[/file][:quantisation][@revision]`, of which a file and a quantisation are too
+    /// much. The quantisation `latest`, which other programs write, is the usual choice.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (path, revision) = match text.split_once('@') {
             Some((path, revision)) => (path, Some(revision.to_owned())),
             None => (text, None),
+        };
+        let (path, quantization) = match path.rsplit_once(':') {
+            Some((path, quantization)) => (path, Some(quantization.to_owned())),
+            None => (path, None),
         };
         let mut parts = path.splitn(3, '/');
         let (owner, name) = (
@@ -78,10 +86,14 @@ impl HubRef {
         let hub = Self {
             repo: format!("{owner}/{name}"),
             file: parts.next().map(str::to_owned),
+            quantization,
             revision,
         };
         hub.check()?;
-        Ok(hub)
+        Ok(Self {
+            quantization: hub.quantization.filter(|name| name != "latest"),
+            ..hub
+        })
     }
 
     /// The revision, which is `main` if none was given.
@@ -96,8 +108,20 @@ impl HubRef {
         let named = |part: &str| is_relative_path(part) && part.chars().all(word);
         if parts.len() != 2 || !parts.iter().all(|part| named(part)) {
             return Err(
-                "a repository is owner/name, as in hf:owner/name[/file][@revision]".to_owned(),
+                "a repository is owner/name, as in hf:owner/name[/file][@revision] or \
+                 hf:owner/name:Q4_K_M"
+                    .to_owned(),
             );
+        }
+        if let Some(quantization) = &self.quantization {
+            if quantization.is_empty() || !quantization.chars().all(word) {
+                return Err(format!(
+                    "`{quantization}` is no quantisation such as Q4_K_M"
+                ));
+            }
+            if self.file.is_some() {
+                return Err("name a file or a quantisation, not both".to_owned());
+            }
         }
         for (what, path) in [("file", &self.file), ("revision", &self.revision)] {
             if let Some(path) = path.as_deref().filter(|path| !is_relative_path(path)) {
@@ -112,6 +136,9 @@ impl fmt::Display for HubRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.repo)?;
         self.file.iter().try_for_each(|file| write!(f, "/{file}"))?;
+        self.quantization
+            .iter()
+            .try_for_each(|quantization| write!(f, ":{quantization}"))?;
         self.revision
             .iter()
             .try_for_each(|revision| write!(f, "@{revision}"))
@@ -133,6 +160,11 @@ pub(crate) fn shard_names(file: &str) -> Vec<String> {
             .collect(),
         None => vec![file.to_owned()],
     }
+}
+
+/// The name of a split GGUF file without what tells its shards apart.
+pub(crate) fn shard_stem(file: &str) -> Option<&str> {
+    parse_shard(file).map(|(stem, _)| stem)
 }
 
 /// The stem and the number of shards of a split GGUF file's name.
@@ -164,6 +196,7 @@ mod tests {
         ModelRef::Hub(HubRef {
             repo: repo.to_owned(),
             file: own(file),
+            quantization: None,
             revision: own(revision),
         })
     }
@@ -190,6 +223,24 @@ mod tests {
     }
 
     #[test]
+    fn a_hub_reference_may_name_a_quantisation_in_place_of_a_file() {
+        for (text, quantization, revision) in [
+            ("hf:a/b:Q5_K_M", Some("Q5_K_M"), None),
+            ("hf:a/b:ud-q4_k_xl@v1", Some("ud-q4_k_xl"), Some("v1")),
+            ("hf:a/b:latest", None, None),
+        ] {
+            let ModelRef::Hub(parsed) = ModelRef::parse(text).unwrap() else {
+                panic!("{text} is no repository");
+            };
+            assert_eq!(parsed.quantization.as_deref(), quantization);
+            assert_eq!(parsed.revision.as_deref(), revision);
+            assert_eq!(format!("hf:{parsed}"), text.trim_end_matches(":latest"));
+        }
+        let both = ModelRef::parse("hf:a/b/c.gguf:Q4_0").unwrap_err();
+        assert!(both.to_string().contains("not both"), "{both}");
+    }
+
+    #[test]
     fn a_hub_reference_cannot_leave_its_folder() {
         for text in [
             "hf:",
@@ -205,6 +256,10 @@ mod tests {
             "hf:a/b@x/../../y",
             "hf:a b/c",
             "hf:a/b/c\\..\\d",
+            "hf:a/b:",
+            "hf:a/b:../c",
+            "hf:a/b@v1:Q4_0/..",
+            "hf:a:b/c",
         ] {
             let error = ModelRef::parse(text).unwrap_err();
             assert!(matches!(error, HubError::InvalidReference { .. }), "{text}");

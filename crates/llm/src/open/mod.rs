@@ -29,7 +29,7 @@ pub use text::text_side;
 const SHORTEST_CONTEXT: usize = 512;
 
 /// Finds, fetches, verifies and loads the model that `name` stands for: a name of the catalogue, a
-/// path, or `hf:owner/repo[/file][@revision]`; the catalogue's default if `None`.
+/// path, or `hf:owner/repo[/file][:QUANT][@revision]`; the catalogue's default if `None`.
 ///
 /// # Errors
 ///
