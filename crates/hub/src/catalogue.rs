@@ -218,11 +218,22 @@ mod tests {
             "mistral",
             "mistral-nemo",
             "mistral-small",
+            "magistral",
+            "devstral",
             "ministral",
+            "ministral-3:14b",
             "mixtral",
             "smollm2",
             "smollm3",
             "tinyllama",
+            "qwen3",
+            "qwen2.5-coder",
+            "gemma3",
+            "phi4",
+            "phi4-mini",
+            "granite3.3",
+            "deepseek-r1",
+            "hermes3",
         ] {
             assert!(catalogue.get(name).is_ok(), "{name}");
         }

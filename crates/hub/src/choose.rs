@@ -1,7 +1,7 @@
 //! Which files of a repository make up a model.
 
 use crate::error::SourceError;
-use crate::model_ref::shard_names;
+use crate::model_ref::{shard_names, shard_stem};
 use crate::quantization;
 
 /// The quantisation to take when a repository offers many: the usual balance of size and quality.
@@ -113,8 +113,9 @@ pub(crate) fn choose_quantization(
     }
 }
 
-/// GGUF models among `files`, each by its first file: no shards but complete first ones, and none
-/// of the files that accompany a model (vision projectors, importance matrices).
+/// GGUF models among `files`, each by its first file: no shards but complete first ones that are not
+/// there in one piece too, and none of the files that accompany a model (vision projectors,
+/// importance matrices).
 pub(crate) fn gguf_models(files: &[String]) -> Vec<String> {
     let companion = |file: &str| {
         let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
@@ -126,6 +127,7 @@ pub(crate) fn gguf_models(files: &[String]) -> Vec<String> {
             && !companion(file)
             && shards[0] == **file
             && shards.iter().all(|s| files.contains(s))
+            && !shard_stem(file).is_some_and(|stem| files.contains(&format!("{stem}.gguf")))
     };
     files.iter().filter(is_model).cloned().collect()
 }
@@ -283,6 +285,19 @@ mod tests {
             chosen(&shards[1..]),
             Err(SourceError::NotFound(_))
         ));
+    }
+
+    #[test]
+    fn a_model_that_is_there_split_and_whole_is_taken_whole() {
+        let files = [
+            "m-q4_k_m-00001-of-00002.gguf",
+            "m-q4_k_m-00002-of-00002.gguf",
+            "m-q4_k_m.gguf",
+        ];
+        assert_eq!(chosen(&files).unwrap(), gguf(&files[2..]));
+        let files = files.map(str::to_owned);
+        let by_quantization = choose_quantization("me/mine", &files, "Q4_K_M").unwrap();
+        assert_eq!(by_quantization.files(), &files[2..]);
     }
 
     #[test]
