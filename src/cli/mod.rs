@@ -80,15 +80,10 @@ impl Command {
     }
 }
 
-/// Sends logs to standard error: warnings by default, more with `-v`, or as RUST_LOG says.
-pub fn init_logging(verbose: u8, format: LogFormat) {
-    // hf-hub logs as errors what is only a source that did not work; our own message names it.
-    let default = match verbose {
-        0 => "warn,matou=info,matou_server=info,hf_hub=off",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
-    };
+/// Sends logs to standard error: what `-v` asks for, or as RUST_LOG says.
+pub fn init_logging(cli: &Cli) {
+    let (verbose, format) = (cli.verbose, cli.log_format);
+    let default = default_filter(&cli.command, verbose);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -98,6 +93,19 @@ pub fn init_logging(verbose: u8, format: LogFormat) {
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// What is logged where RUST_LOG says nothing. Who only wants an answer is told what went wrong, and
+/// what is fetched before it; who serves or measures, what happens.
+fn default_filter(command: &Command, verbose: u8) -> &'static str {
+    // hf-hub logs as errors what is only a source that did not work; our own message names it.
+    match (verbose, command) {
+        (0, Command::Run(_) | Command::Chat(_)) => "warn,matou_hub=info,hf_hub=off",
+        (0, _) => "warn,matou=info,hf_hub=off",
+        (1, _) => "info",
+        (2, _) => "debug",
+        _ => "trace",
     }
 }
 
@@ -119,5 +127,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn who_wants_an_answer_sees_no_log_of_how_it_is_made_unless_asked_for() {
+        let filter = |line: &[&str]| {
+            let cli = Cli::try_parse_from(line).unwrap();
+            default_filter(&cli.command, cli.verbose)
+        };
+        for quiet in [&["matou", "run", "Hi"][..], &["matou", "chat"]] {
+            assert!(!filter(quiet).contains("matou=info"), "{quiet:?}");
+            assert!(filter(quiet).starts_with("warn"), "{quiet:?}");
+        }
+        assert!(filter(&["matou", "serve"]).contains("matou=info"));
+        assert_eq!(filter(&["matou", "run", "Hi", "-v"]), "info");
     }
 }
