@@ -37,6 +37,7 @@ pub struct ChatArgs {
 /// Runs the command until the person leaves.
 pub(super) async fn run(args: ChatArgs) -> Result<()> {
     let session = Session::open(
+        "matou chat",
         args.model.model.as_deref(),
         &args.model.options,
         &args.sampling,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod hint;
 mod list;
 mod options;
 mod progress;

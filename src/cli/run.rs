@@ -47,7 +47,13 @@ pub struct RunArgs {
 /// Runs the command until the answer is complete.
 pub(super) async fn run(args: RunArgs) -> Result<()> {
     let prompt = prompt(args.prompt, io::stdin())?;
-    let session = Session::open(args.model.as_deref(), &args.options, &args.sampling).await?;
+    let session = Session::open(
+        "matou run -m",
+        args.model.as_deref(),
+        &args.options,
+        &args.sampling,
+    )
+    .await?;
     let answering = if args.raw {
         session.complete(prompt)?
     } else if session.can_chat() {

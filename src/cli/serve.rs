@@ -11,6 +11,7 @@ use matou_llm::open::{self, LoadedModel};
 use matou_server::{Access, AppState, Limits};
 use tokio::net::TcpListener;
 
+use super::hint::better_model;
 use super::options::{ModelArgs, positive};
 
 /// Options of `matou serve`, in vLLM's vocabulary.
@@ -104,6 +105,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
         )
     })?;
     let options = args.model.options.to_open();
+    let hint = better_model("matou serve", args.model.model.as_deref(), &options);
     let loaded = open::open(args.model.model.as_deref(), &options).await?;
     let described = loaded.describe();
     let limits = EngineConfig {
@@ -135,6 +137,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
         println!("    -H \"authorization: Bearer $MATOU_API_KEY\" \\");
     }
     println!("    -d '{EXAMPLE_REQUEST}'\n");
+    hint.iter().for_each(|hint| eprintln!("{hint}"));
     let timeout = Duration::from_secs(args.shutdown_timeout);
     matou_server::serve(listener, state, stop_signal()?, timeout).await?;
     // The state's handle was the last: the thread ends once it has seen that.

@@ -12,8 +12,9 @@ use matou_llm::request::{ChatCall, GenerationOptions, PromptInput, TextOptions};
 use matou_llm::{Llm, open, prepare};
 use serde_json::Value;
 
+use super::hint::better_model;
 use super::options::{ModelOptions, positive};
-use super::terminal::{Display, Spinner};
+use super::terminal::{Display, Spinner, remark};
 
 /// A prompt that is read faster than this needs no spinner.
 const SPINNER_AFTER: Duration = Duration::from_millis(200);
@@ -101,13 +102,16 @@ pub(super) struct Answer {
 }
 
 impl Session {
-    /// Finds, loads and starts a model.
+    /// Finds, loads and starts a model. Who named none is told, at a terminal, of a better one than the
+    /// default, to be put behind `command`.
     pub(super) async fn open(
+        command: &str,
         model: Option<&str>,
         options: &ModelOptions,
         sampling: &SamplingArgs,
     ) -> Result<Self> {
         let options = options.to_open();
+        let hint = better_model(command, model, &options);
         let loaded = open::open(model, &options).await?;
         let described = loaded.describe();
         // One person has one request at a time.
@@ -118,6 +122,7 @@ impl Session {
         let config = loaded.engine_config(&options, limits)?;
         // The thread ends with the model in this session.
         let (llm, _thread) = loaded.start(config, Vec::new())?;
+        hint.iter().for_each(|hint| remark(hint));
         Self::new(described, llm, sampling)
     }
 

@@ -20,7 +20,12 @@ const BUILTIN: &str = include_str!("../../../models.toml");
 pub struct Catalogue {
     entries: Vec<CatalogueEntry>,
     default: Option<String>,
+    /// Names, from the smallest model to the largest.
+    recommended: Vec<String>,
 }
+
+/// A default model of this size or less, in GB, is for trying things out: there are better ones.
+const TINY_GB: f64 = 0.5;
 
 impl Catalogue {
     /// The models that matou comes with.
@@ -28,6 +33,7 @@ impl Catalogue {
         Self {
             entries: Vec::new(),
             default: None,
+            recommended: Vec::new(),
         }
         .with_text(BUILTIN, "models.toml")
         .expect("the built-in catalogue is well formed: a test reads it")
@@ -72,8 +78,8 @@ impl Catalogue {
     }
 
     fn with_text(mut self, text: &str, file: &str) -> Result<Self, CatalogueError> {
-        let (entries, default) = parse::parse(text, file)?;
-        for entry in entries {
+        let parsed = parse::parse(text, file)?;
+        for entry in parsed.entries {
             self.entries.retain(|known| known.name != entry.name);
             for known in &mut self.entries {
                 let taken = |alias: &String| *alias == entry.name || entry.aliases.contains(alias);
@@ -81,18 +87,17 @@ impl Catalogue {
             }
             self.entries.push(entry);
         }
-        if let Some(default) = default {
-            if self.find(&default).is_none() {
-                let problem = format!("`default` is `{default}`, which no entry is called");
-                return Err(parse::invalid(
-                    text,
-                    file,
-                    text.find("default").unwrap_or(0),
-                    problem,
-                ));
+        let recommended = parsed.recommended.iter().flatten();
+        let named = parsed.default.iter().map(|name| ("default", name));
+        for (field, name) in named.chain(recommended.map(|name| ("recommended", name))) {
+            if self.find(name).is_none() {
+                let problem = format!("`{field}` is `{name}`, which no entry is called");
+                let offset = text.find(&format!("\n{field}")).map_or(0, |at| at + 1);
+                return Err(parse::invalid(text, file, offset, problem));
             }
-            self.default = Some(default);
         }
+        self.default = parsed.default.or(self.default);
+        self.recommended = parsed.recommended.unwrap_or(self.recommended);
         Ok(self)
     }
 
@@ -116,6 +121,15 @@ impl Catalogue {
     /// The model to use when none is named.
     pub fn default_entry(&self) -> Option<&CatalogueEntry> {
         self.default.as_deref().and_then(|name| self.find(name))
+    }
+
+    /// The largest of the recommended models that runs in `free` bytes of memory, if the default is
+    /// one of those that are only for trying things out.
+    pub fn better_than_default(&self, free: u64) -> Option<&CatalogueEntry> {
+        self.default_entry()
+            .filter(|entry| entry.size_gb <= TINY_GB)?;
+        let mut entries = self.recommended.iter().filter_map(|name| self.find(name));
+        entries.rfind(|entry| entry.memory() <= free)
     }
 
     /// What a MODEL argument means; left out, it is the default model.
@@ -174,6 +188,12 @@ impl Catalogue {
 }
 
 impl CatalogueEntry {
+    /// About the memory that it runs in, with room for a conversation, in bytes.
+    fn memory(&self) -> u64 {
+        const BESIDE_WEIGHTS: f64 = 1.5e9;
+        (1.1 * self.size_gb * 1e9 + BESIDE_WEIGHTS) as u64
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.name)
             .chain(&self.aliases)
@@ -237,6 +257,41 @@ mod tests {
         ] {
             assert!(catalogue.get(name).is_ok(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_better_model_than_the_tiny_default_is_one_that_fits_into_memory() {
+        let better = |gb: f64| {
+            let catalogue = Catalogue::builtin();
+            let entry = catalogue.better_than_default((gb * 1e9) as u64);
+            entry.map(|entry| entry.name.clone())
+        };
+        assert_eq!(better(1.0), None);
+        assert_eq!(better(3.0).as_deref(), Some("llama-3.2-1b-instruct"));
+        assert_eq!(better(8.0).as_deref(), Some("ministral-3-8b-instruct-2512"));
+        let largest = better(1e6);
+        assert_eq!(
+            largest.as_deref(),
+            Some("mistral-small-3.2-24b-instruct-2506")
+        );
+        let own = with(&format!("default = \"qwen3\"\n{ENTRY}")).unwrap();
+        assert!(own.better_than_default(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn recommended_models_become_larger_and_are_there() {
+        let catalogue = Catalogue::builtin();
+        let sizes = catalogue.recommended.iter();
+        let sizes: Vec<f64> = sizes
+            .map(|name| catalogue.get(name).unwrap().size_gb)
+            .collect();
+        assert!(!sizes.is_empty());
+        assert!(sizes.is_sorted(), "{sizes:?}");
+        let message = with("recommended = [\"nobody\"]").unwrap_err().to_string();
+        assert!(
+            message.starts_with("mine.toml:1: `recommended` is `nobody`"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::model_ref::{HubRef, shard_names};
 #[serde(deny_unknown_fields)]
 struct Document {
     default: Option<String>,
+    recommended: Option<Vec<String>>,
     #[serde(default)]
     model: Vec<Spanned<RawEntry>>,
 }
@@ -45,11 +46,17 @@ struct RawSource {
     member: Option<String>,
 }
 
-/// The entries of a file and the name of its default model. `file` is what errors call the file.
-pub(super) fn parse(
-    text: &str,
-    file: &str,
-) -> Result<(Vec<CatalogueEntry>, Option<String>), CatalogueError> {
+/// What a catalogue file says.
+pub(super) struct Parsed {
+    pub(super) entries: Vec<CatalogueEntry>,
+    /// The name of the default model.
+    pub(super) default: Option<String>,
+    /// The names of those to offer.
+    pub(super) recommended: Option<Vec<String>>,
+}
+
+/// Reads a catalogue file. `file` is what errors call it.
+pub(super) fn parse(text: &str, file: &str) -> Result<Parsed, CatalogueError> {
     let document: Document = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         invalid(text, file, offset, error.message().to_owned())
@@ -60,7 +67,11 @@ pub(super) fn parse(
         let entry = convert(entry.into_inner(), start);
         entries.push(entry.map_err(|(offset, problem)| invalid(text, file, offset, problem))?);
     }
-    Ok((entries, document.default))
+    Ok(Parsed {
+        entries,
+        default: document.default,
+        recommended: document.recommended,
+    })
 }
 
 /// Checks what the types of [`RawEntry`] cannot say. An error is an offset in the file and words.

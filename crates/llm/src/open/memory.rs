@@ -9,7 +9,7 @@ pub(super) fn physical_cores() -> Option<usize> {
 
 /// Memory that can be had without swapping, in bytes: what a container's limit leaves beside its
 /// processes, since files that it has read give way.
-pub(super) fn free_memory() -> u64 {
+pub fn free_memory() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let limit = system.cgroup_limits().map_or(u64::MAX, |limits| {

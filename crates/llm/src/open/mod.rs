@@ -21,7 +21,7 @@ pub use error::OpenError;
 pub use fit::{DoesNotFit, Memory};
 pub use kv_plan::KvPlanError;
 pub use loaded::LoadedModel;
-pub use memory::human_bytes;
+pub use memory::{free_memory, human_bytes};
 pub use options::OpenOptions;
 pub use text::text_side;
 
