@@ -91,7 +91,8 @@ fn describe_model(text: &mut String, summary: &ModelSummary) {
         text,
         "weights",
         &format!(
-            "{} on disk, {} in memory: {}",
+            "{}, {} on disk, {} in memory: {}",
+            summary.quantization,
             human_bytes(summary.file_bytes),
             human_bytes(summary.weight_bytes),
             formats.collect::<Vec<_>>().join(", ")

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::config::{FolderConfig, ModelConfig, PARAMS_FILE, gguf_architecture};
 use crate::decoder::Decoder;
 use crate::error::Result;
+use crate::format_name::{file_type_name, format_name};
 use crate::language_model::LanguageModel;
 use crate::load_options::LoadOptions;
 use crate::loader::Loader;
@@ -22,8 +23,8 @@ use crate::quantize::TargetFormats;
 use crate::registry;
 use crate::summary::ModelSummary;
 use crate::weights::{
-    CONSOLIDATED, GgufFile, GgufSource, HUGGING_FACE, MistralSource, PrequantizedSource,
-    SafetensorsSource, TensorSource,
+    CONSOLIDATED, GgufFile, GgufSource, GgufValue, HUGGING_FACE, Method, MistralSource,
+    PrequantizedSource, SafetensorsSource, TensorSource,
 };
 
 /// The files of a model.
@@ -42,6 +43,8 @@ pub struct Checkpoint {
     source: Box<dyn TensorSource>,
     /// The file behind `source`, where it is a GGUF file.
     gguf: Option<Arc<GgufFile>>,
+    /// What the files call the format of their weights, if they were quantised.
+    stated_format: Option<&'static str>,
 }
 
 /// Where a model's tokenizer and template are found.
@@ -61,7 +64,7 @@ impl Checkpoint {
     /// When files are missing or corrupt, or the architecture is unknown. Each error names what it
     /// is about.
     pub fn open(files: &WeightFiles) -> Result<Self> {
-        let (config, source, gguf) = match files {
+        let (config, source, stated_format, gguf) = match files {
             WeightFiles::Gguf(path) => open_gguf(path)?,
             WeightFiles::HuggingFace(folder) => open_folder(folder)?,
         };
@@ -70,6 +73,7 @@ impl Checkpoint {
             config,
             source,
             gguf,
+            stated_format,
         })
     }
 
@@ -82,7 +86,10 @@ impl Checkpoint {
         let config = self.config(options);
         registry::architecture(&config)?;
         let target = target(options, &config);
-        ModelSummary::new(&config, self.source.as_ref(), &target)
+        let mut summary = ModelSummary::new(&config, self.source.as_ref(), &target)?;
+        let main = summary.formats.first().map_or("none", |(main, _)| main);
+        summary.quantization = self.format_name(options, main)?;
+        Ok(summary)
     }
 
     /// Loads the model.
@@ -100,7 +107,10 @@ impl Checkpoint {
             target(options, &config),
             options.progress.as_deref(),
         );
-        Ok(Box::new(Decoder::load(&config, &architecture, &loader)?))
+        let mut decoder = Decoder::load(&config, &architecture, &loader)?;
+        let name = self.format_name(options, &decoder.info().quantization)?;
+        decoder.set_quantization(name);
+        Ok(Box::new(decoder))
     }
 
     /// Where the text side of the model is.
@@ -116,6 +126,12 @@ impl Checkpoint {
     /// The files that were opened.
     pub fn files(&self) -> &WeightFiles {
         &self.files
+    }
+
+    /// What to call the format of weights that are mostly `main` in memory.
+    fn format_name(&self, options: &LoadOptions, main: &str) -> Result<String> {
+        let tensors = self.source.tensors()?;
+        Ok(format_name(self.stated_format, &tensors, options, main))
     }
 
     fn config(&self, options: &LoadOptions) -> ModelConfig {
@@ -139,7 +155,12 @@ fn target(options: &LoadOptions, config: &ModelConfig) -> TargetFormats {
 }
 
 /// What is known of a model once its files are open.
-type Opened = (ModelConfig, Box<dyn TensorSource>, Option<Arc<GgufFile>>);
+type Opened = (
+    ModelConfig,
+    Box<dyn TensorSource>,
+    Option<&'static str>,
+    Option<Arc<GgufFile>>,
+);
 
 fn open_gguf(path: &Path) -> Result<Opened> {
     let file = Arc::new(GgufFile::open(path)?);
@@ -153,7 +174,11 @@ fn open_gguf(path: &Path) -> Result<Opened> {
         config.num_attention_heads,
         config.num_key_value_heads,
     );
-    Ok((config, Box::new(source), Some(file)))
+    let file_type = file.metadata().get("general.file_type");
+    let stated = file_type
+        .and_then(GgufValue::as_u64)
+        .and_then(file_type_name);
+    Ok((config, Box::new(source), stated, Some(file)))
 }
 
 /// Hugging Face's layout, or Mistral's where that is all there is.
@@ -167,12 +192,12 @@ fn open_folder(folder: &Path) -> Result<Opened> {
             config.num_attention_heads,
             config.num_key_value_heads,
         );
-        return Ok((config, Box::new(source), None));
+        return Ok((config, Box::new(source), None, None));
     }
     let config = FolderConfig::read(folder)?;
     registry::check(config.architecture()?)?;
     let (config, method) = config.into_config()?;
     let files = SafetensorsSource::open(folder, HUGGING_FACE)?;
     let source = PrequantizedSource::new(files, method);
-    Ok((config, Box::new(source), None))
+    Ok((config, Box::new(source), method.map(Method::name), None))
 }

@@ -37,7 +37,7 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Memory the weights take, in bytes.
     pub weight_bytes: u64,
-    /// Format of the weights, such as `Q4_1` or `bf16`.
+    /// What people call the format of the weights, such as `Q4_K_M`, `GPTQ` or `BF16`.
     pub quantization: String,
 }
 

@@ -20,6 +20,7 @@ mod cost;
 mod decoder;
 mod error;
 mod families;
+mod format_name;
 mod forward_batch;
 mod language_model;
 mod layers;

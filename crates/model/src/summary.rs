@@ -23,6 +23,8 @@ pub struct ModelSummary {
     pub file_bytes: u64,
     /// Memory that the weights will take with the options asked for.
     pub weight_bytes: u64,
+    /// What people call the format of the weights, such as `Q4_K_M`.
+    pub quantization: String,
     /// Weights by the format that they will have in memory, most first.
     pub formats: Vec<(String, u64)>,
     /// Tokens in the vocabulary.
@@ -109,6 +111,7 @@ impl ModelSummary {
             parameters: 0,
             file_bytes: 0,
             weight_bytes: 0,
+            quantization: String::new(),
             formats: Vec::new(),
             vocab_size: config.vocab_size,
             hidden_size: config.hidden_size,

@@ -56,6 +56,11 @@ struct DecoderLayer {
 }
 
 impl Decoder {
+    /// Changes what the format of the weights is called.
+    pub(crate) fn set_quantization(&mut self, name: String) {
+        self.info.quantization = name;
+    }
+
     /// Norm and head, for `rows` of `batch`.
     fn output(
         &self,

@@ -249,7 +249,7 @@ fn quantising_as_it_loads_is_like_loading_a_quantised_file() {
     let error = relative_deviation(&here.whole(prompt), &by_others.whole(prompt));
     assert!(error < 1e-5, "off by {error}");
     let mut wide = Harness::huggingface(&checkpoint("llama-k256"), &quantized("q4_k_m"));
-    assert_eq!(wide.model.info().quantization, "Q4_K");
+    assert_eq!(wide.model.info().quantization, "Q4_K_M");
     let golden = &goldens("llama-k256")[0];
     let error = relative_deviation(&wide.whole(&golden.prompt), &golden.logits);
     assert!(error < 0.3, "off by {error}");
@@ -281,6 +281,7 @@ fn a_summary_says_what_loading_will_take() {
             // GPTQ's zero points, which decide between two formats, are not looked at.
             let ratio = summary.weight_bytes as f64 / info.weight_bytes as f64;
             assert!((0.999..1.25).contains(&ratio), "{weights:?}: {ratio}");
+            assert_eq!(summary.quantization, info.quantization, "{weights:?}");
             assert_eq!(summary.formats[0].1 > 0, info.parameters > 0);
             for dtype in [KvCacheDtype::F16, KvCacheDtype::F32] {
                 let block = model.kv_block_bytes(dtype);

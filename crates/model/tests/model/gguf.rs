@@ -1,6 +1,6 @@
 //! The same checkpoints as GGUF, written by an independent writer (`tests/fixtures/gguf/generate.py`).
 
-use matou_model::{DeviceChoice, Dtype, GgufFile, LoadOptions};
+use matou_model::{Checkpoint, DeviceChoice, Dtype, GgufFile, LoadOptions, WeightFiles};
 
 use super::harness::{
     Harness, bits, gguf_fixture, goldens, options, relative_deviation, relative_error,
@@ -107,6 +107,51 @@ fn dense_weights_are_converted_to_the_type_asked_for() {
         assert_eq!(model.model.info().quantization, name);
         let error = relative_error(&model.whole(&golden.prompt), &golden.logits);
         assert!(error < tolerance, "{name}: off by {error}");
+    }
+}
+
+/// The bytes of a fixture with `general.file_type` among its metadata.
+fn with_file_type(file: &str, file_type: u32) -> Vec<u8> {
+    const KEYS: usize = 16;
+    const HEADER: usize = 24;
+    let mut bytes = std::fs::read(gguf_fixture(file)).unwrap();
+    let count = u64::from_le_bytes(bytes[KEYS..HEADER].try_into().unwrap());
+    bytes[KEYS..HEADER].copy_from_slice(&(count + 2).to_le_bytes());
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let (u32_type, string_type) = (4u32.to_le_bytes(), 8u32.to_le_bytes());
+    let mut added = text("general.file_type");
+    added.extend(u32_type);
+    added.extend(file_type.to_le_bytes());
+    // The second one fills up to the alignment of what follows.
+    added.extend(text("x"));
+    added.extend(string_type);
+    added.extend(text("0123456789"));
+    assert_eq!(added.len() % 32, 0);
+    bytes.splice(HEADER..HEADER, added);
+    bytes
+}
+
+#[test]
+fn a_file_is_called_by_the_mix_that_it_says_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let options = options(DeviceChoice::Cpu);
+    for (file, file_type, expected) in [
+        // Where rows are no multiple of 256, a mix falls back to Q8_0 and the like.
+        ("llama3.2-q8_0.gguf", 15, "Q4_K_M"),
+        ("llama3.2-q8_0.gguf", 7, "Q8_0"),
+        ("llama-k256-q4_k_m.gguf", 15, "Q4_K_M"),
+        // File types that cannot be, or that nobody knows.
+        ("llama3.2-q8_0.gguf", 1, "Q8_0"),
+        ("llama3.2-q8_0.gguf", 9999, "Q8_0"),
+        ("llama3.2-f32.gguf", 15, "F32"),
+    ] {
+        std::fs::write(&path, with_file_type(file, file_type)).unwrap();
+        let checkpoint = Checkpoint::open(&WeightFiles::Gguf(path.clone())).unwrap();
+        let summary = checkpoint.summary(&options).unwrap();
+        assert_eq!(summary.quantization, expected, "{file} of type {file_type}");
+        let model = checkpoint.load(&options).unwrap();
+        assert_eq!(model.info().quantization, expected);
     }
 }
 

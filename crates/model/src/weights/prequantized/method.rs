@@ -102,6 +102,15 @@ impl Method {
         Ok(known)
     }
 
+    /// What people call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gptq { .. } => "GPTQ",
+            Self::Awq => "AWQ",
+            Self::Packed => "compressed-tensors",
+        }
+    }
+
     /// Whether a tensor of this last name is part of a quantised matrix.
     pub(super) fn has_part(&self, part: &str) -> bool {
         match self {
