@@ -17,7 +17,7 @@ use super::pull::size;
 )]
 pub struct ListArgs {
     /// A catalogue of your own, in the format of models.toml, added to the built-in one.
-    #[arg(long, value_name = "FILE", env = "MATOU_MODELS")]
+    #[arg(long, value_name = "FILE")]
     models: Option<PathBuf>,
 }
 

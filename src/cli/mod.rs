@@ -12,10 +12,11 @@ mod serve;
 mod session;
 mod show;
 mod terminal;
+mod variables;
 
 use std::io::IsTerminal;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 pub use options::{ModelArgs, ModelOptions};
@@ -31,7 +32,8 @@ pub use options::{ModelArgs, ModelOptions};
 )]
 #[command(
     after_help = "MODEL is a name from `matou list`, a path (a GGUF file, or a folder in Hugging Face \
-layout), or hf:owner/repo[/file][:QUANT][@revision]. Left out, it is the default model of the catalogue."
+layout), or hf:owner/repo[/file][:QUANT][@revision]. Left out, it is the default model of the catalogue.
+Every flag is an environment variable too: --max-model-len is MATOU_MAX_MODEL_LEN."
 )]
 pub struct Cli {
     /// The command to run.
@@ -43,8 +45,17 @@ pub struct Cli {
     pub verbose: u8,
 
     /// Log in this format.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "MATOU_LOG_FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+impl Cli {
+    /// Reads the command line and the variables of the environment; ends the program with a message if
+    /// they are wrong, or if they ask for help.
+    pub fn read() -> Self {
+        let matches = variables::with_variables(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// What `matou` can do.
@@ -121,8 +132,6 @@ pub enum LogFormat {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

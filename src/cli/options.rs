@@ -12,7 +12,7 @@ use super::progress;
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
     /// Catalogue name, path, or `hf:owner/repo[/file][:QUANT][@revision]`.
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", env = "MATOU_MODEL")]
     pub model: Option<String>,
 
     /// How it runs.
@@ -24,12 +24,7 @@ pub struct ModelArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ModelOptions {
     /// A catalogue of your own, in the format of models.toml, added to the built-in one.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "MATOU_MODELS",
-        help_heading = "Model"
-    )]
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub models: Option<PathBuf>,
 
     /// Where to compute.

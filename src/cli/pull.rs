@@ -16,11 +16,11 @@ where it stopped, and every file is checked before it is used."
 )]
 pub struct PullArgs {
     /// Catalogue names or hf:owner/repo[/file][:QUANT][@revision] [default: the catalogue's default].
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", env = "MATOU_MODEL")]
     models: Vec<String>,
 
     /// A catalogue of your own, in the format of models.toml, added to the built-in one.
-    #[arg(long = "models", value_name = "FILE", env = "MATOU_MODELS")]
+    #[arg(long = "models", value_name = "FILE")]
     catalogue: Option<PathBuf>,
 }
 

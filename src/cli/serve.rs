@@ -38,7 +38,6 @@ pub struct ServeArgs {
     /// prefer the variable.
     #[arg(
         long,
-        env = "MATOU_API_KEY",
         value_name = "KEY",
         value_delimiter = ',',
         hide_env_values = true,
@@ -51,8 +50,14 @@ pub struct ServeArgs {
     allow_unauthenticated: bool,
 
     /// Web origin whose pages may use the API from a browser, such as http://localhost:3000; `*` for
-    /// all; may be given several times [default: none].
-    #[arg(long, value_name = "ORIGIN", value_parser = origin, help_heading = "Server")]
+    /// all; may be given several times, or with commas between [default: none].
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        value_parser = origin,
+        help_heading = "Server"
+    )]
     allowed_origins: Vec<String>,
 
     /// Largest request body, in bytes.
