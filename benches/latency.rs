@@ -35,7 +35,7 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Runtime::new()?;
-    let options = arguments.model.options.to_open();
+    let options = arguments.model.options.to_open()?;
     let loaded = runtime.block_on(open::open(arguments.model.model.as_deref(), &options))?;
     println!("{}", loaded.describe());
     let config = loaded.engine_config(&options, EngineConfig::default())?;

@@ -167,7 +167,7 @@ pub(super) async fn run(args: BenchArgs) -> Result<()> {
         args.prompt > 0 || args.generate > 0,
         "nothing to measure: --prompt and --generate are 0"
     );
-    let mut loaded = open(args.model.model.as_deref(), &args.model.options.to_open()).await?;
+    let mut loaded = open(args.model.model.as_deref(), &args.model.options.to_open()?).await?;
     let longest = args.prompt.max(args.depth + args.generate + 1);
     let sequences = args.batch.iter().copied().max().unwrap_or(1);
     let num_blocks = sequences * longest.div_ceil(BLOCK_SIZE);

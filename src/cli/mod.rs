@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod chat_template;
 mod hint;
 mod list;
 mod options;

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use matou_llm::open::OpenOptions;
 use matou_model::{DeviceChoice, KvCacheDtype, Quantization};
 
-use super::progress;
+use super::{chat_template, progress};
 
 /// Which model, and how it runs.
 #[derive(Debug, Clone, Args)]
@@ -47,6 +48,11 @@ pub struct ModelOptions {
     #[arg(long, value_name = "TOKENS", value_parser = positive, help_heading = "Model")]
     pub max_model_len: Option<usize>,
 
+    /// Another chat template than the model's own: a Jinja file, or one of alpaca, chatml, gemma, llama2,
+    /// llama3, mistral, phi3, vicuna, zephyr.
+    #[arg(long, value_name = "FILE|NAME", help_heading = "Model")]
+    pub chat_template: Option<String>,
+
     /// Type of the KV cache: f32 is exact, f16 half of that, q8 a quarter (on the CPU only).
     #[arg(long, value_enum, default_value_t = KvDtype::F16, help_heading = "Model")]
     pub kv_cache_dtype: KvDtype,
@@ -58,8 +64,16 @@ pub struct ModelOptions {
 
 impl ModelOptions {
     /// The same in the words of the library, with a progress bar for those who watch.
-    pub fn to_open(&self) -> OpenOptions {
-        OpenOptions {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such chat template.
+    pub fn to_open(&self) -> Result<OpenOptions> {
+        let template = self.chat_template.as_deref().map(chat_template::read);
+        let template = template
+            .transpose()
+            .map_err(|reason| anyhow!("--chat-template: {reason}"))?;
+        Ok(OpenOptions {
             catalogue: self.models.clone(),
             device: self.device.into(),
             dtype: self.dtype.into(),
@@ -68,8 +82,9 @@ impl ModelOptions {
             max_model_len: self.max_model_len,
             kv_cache_dtype: self.kv_cache_dtype.into(),
             kv_cache_memory: self.kv_cache_memory,
+            chat_template: template,
             progress: progress::bar(),
-        }
+        })
     }
 }
 

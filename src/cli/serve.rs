@@ -29,9 +29,20 @@ pub struct ServeArgs {
     #[arg(long, default_value_t = 8080, help_heading = "Server")]
     port: u16,
 
-    /// Name of the model in the API; several are allowed, answers carry the first [default: MODEL's].
-    #[arg(long, value_name = "NAME", num_args = 1.., help_heading = "Server")]
+    /// Name of the model in the API; may be given several times, or with commas between, and answers
+    /// carry the first [default: MODEL's].
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = served_name,
+        help_heading = "Server"
+    )]
     served_model_name: Vec<String>,
+
+    /// Answer requests that name another model too, such as the side model of a coding agent.
+    #[arg(long, help_heading = "Server")]
+    any_model_name: bool,
 
     /// Key that clients must show, as `Authorization: Bearer KEY` or `x-api-key: KEY`; may be given
     /// several times, or with commas between. Other users of this machine can see a command line:
@@ -109,7 +120,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
             args.host, args.port
         )
     })?;
-    let options = args.model.options.to_open();
+    let options = args.model.options.to_open()?;
     let hint = better_model("matou serve", args.model.model.as_deref(), &options);
     let loaded = open::open(args.model.model.as_deref(), &options).await?;
     let described = loaded.describe();
@@ -129,7 +140,10 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
         header_timeout: Duration::from_secs(args.idle_timeout),
         ..Limits::default()
     };
-    let (llm, engine) = loaded.start(config, args.served_model_name)?;
+    let (mut llm, engine) = loaded.start(config, args.served_model_name)?;
+    if args.any_model_name {
+        llm = llm.with_any_name();
+    }
     let mut state = AppState::new(llm);
     (state.access, state.limits) = (access, server_limits);
 
@@ -171,6 +185,14 @@ fn access(args: &ServeArgs) -> Result<Access> {
         keys: args.api_key.iter().collect(),
         allowed_origins: args.allowed_origins.clone(),
     })
+}
+
+/// A name for the model, of which several may be written with commas and spaces between.
+fn served_name(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("a name is empty".to_owned()),
+        name => Ok(name.to_owned()),
+    }
 }
 
 /// A web origin as browsers send it, or `*`.

@@ -110,7 +110,7 @@ impl Session {
         options: &ModelOptions,
         sampling: &SamplingArgs,
     ) -> Result<Self> {
-        let options = options.to_open();
+        let options = options.to_open()?;
         let hint = better_model(command, model, &options);
         let loaded = open::open(model, &options).await?;
         let described = loaded.describe();

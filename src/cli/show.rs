@@ -28,7 +28,7 @@ pub struct ShowArgs {
 /// Runs the command.
 pub(super) async fn run(args: ShowArgs) -> Result<()> {
     let options = args.model.options;
-    let open_options = options.to_open();
+    let open_options = options.to_open()?;
     let name = args.model.model.as_deref();
     let files = open::find(name, &open_options, &HubOptions::from_env()?).await?;
     let checkpoint = Checkpoint::open(&open::weight_files(&files))?;
@@ -40,7 +40,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<()> {
         files.weights.display()
     );
     describe_model(&mut text, &summary);
-    match open::text_side(&checkpoint) {
+    match open::text_side(&checkpoint, open_options.chat_template.as_deref()) {
         Ok(side) => describe_text(&mut text, &summary, &side),
         Err(error) => line(
             &mut text,

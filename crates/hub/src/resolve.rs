@@ -165,7 +165,7 @@ fn local(hub: &HubRef, options: &HubOptions) -> Option<Local> {
     let folder = repo.snapshot(hub.revision())?;
     let choice = match &hub.file {
         Some(file) => Choice::Gguf(shard_names(file)),
-        None => choose(hub, &repo.files(hub.revision())).ok()?,
+        None => choose_among(hub, &repo.files(hub.revision())).ok()?,
     };
     let certain = hub.file.is_some() || hub.quantization.is_some() || choice.is_certain();
     let files: Vec<PathBuf> = choice
@@ -186,7 +186,7 @@ fn local(hub: &HubRef, options: &HubOptions) -> Option<Local> {
 }
 
 /// Chooses among the files of a repository of which none was named.
-fn choose(hub: &HubRef, files: &[String]) -> Result<Choice, SourceError> {
+fn choose_among(hub: &HubRef, files: &[String]) -> Result<Choice, SourceError> {
     match &hub.quantization {
         Some(quantization) => choose::choose_quantization(&hub.repo, files, quantization),
         None => choose::choose(&hub.repo, files),
@@ -241,7 +241,7 @@ async fn fetch_all(
     let connection = Hub::new(options)?;
     let choice = match &hub.file {
         Some(file) => Choice::Gguf(shard_names(file)),
-        None => choose(hub, &connection.list(hub).await?)?,
+        None => choose_among(hub, &connection.list(hub).await?)?,
     };
     let mut paths = Vec::new();
     for file in choice.files() {

@@ -33,7 +33,7 @@ fn ids(value: &Value) -> Vec<u32> {
 
 fn text_side() -> TextSide {
     let weights = WeightFiles::Gguf(default_model().to_owned());
-    open::text_side(&Checkpoint::open(&weights).unwrap()).unwrap()
+    open::text_side(&Checkpoint::open(&weights).unwrap(), None).unwrap()
 }
 
 /// One sequence on the real model.

@@ -115,6 +115,7 @@ impl LoadedModel {
             } else {
                 names
             },
+            any_name: false,
             created: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),

@@ -25,6 +25,8 @@ pub struct OpenOptions {
     pub kv_cache_dtype: KvCacheDtype,
     /// Bytes of the KV cache; chosen from what is free if `None`.
     pub kv_cache_memory: Option<u64>,
+    /// The text of a chat template in place of the model's own.
+    pub chat_template: Option<String>,
     /// Called as weights load, with the bytes so far and the bytes in all.
     pub progress: Option<Arc<Progress>>,
 }

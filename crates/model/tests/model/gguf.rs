@@ -117,7 +117,7 @@ fn with_file_type(file: &str, file_type: u32) -> Vec<u8> {
     let mut bytes = std::fs::read(gguf_fixture(file)).unwrap();
     let count = u64::from_le_bytes(bytes[KEYS..HEADER].try_into().unwrap());
     bytes[KEYS..HEADER].copy_from_slice(&(count + 2).to_le_bytes());
-    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
     let (u32_type, string_type) = (4u32.to_le_bytes(), 8u32.to_le_bytes());
     let mut added = text("general.file_type");
     added.extend(u32_type);

@@ -163,6 +163,7 @@ impl Default for Served {
             template: Some(template),
             card: ModelCard {
                 names: vec!["counter".to_owned(), "org/alias".to_owned()],
+                any_name: false,
                 created: 1_600_000_000,
                 fingerprint: "fp_test".to_owned(),
                 default_sampling: SamplingParams::greedy(),
