@@ -6,12 +6,11 @@ use std::sync::Arc;
 use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, Local};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
+use minijinja::value::{Rest, Serde, ValueOrKwargs};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, Value};
-use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::Map;
 
-use super::json;
+use super::{json, python};
 
 /// Steps a template may take, well under a second's worth. The published ones take some hundred
 /// for a message.
@@ -39,9 +38,9 @@ pub(super) fn new(clock: Clock) -> Environment<'static> {
         .expect("the standard delimiters are valid");
     environment.set_syntax(whitespace);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_unknown_method_callback(unknown_method_callback);
     environment.set_fuel(Some(MAX_STEPS));
     environment.set_recursion_limit(MAX_RECURSION);
+    python::install(&mut environment);
     environment.add_filter("tojson", tojson);
     environment.add_filter("from_json", from_json);
     environment.add_function("raise_exception", |words: String| -> Result<Value, Error> {
@@ -87,25 +86,32 @@ impl io::Write for Bounded {
 
 /// `tojson` as transformers defines it: the separators of Python's `json.dumps`, nothing escaped
 /// for HTML, keys in their order.
-fn tojson(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
-    let indent: Option<Value> = kwargs.get("indent")?;
-    let separators: Option<Vec<String>> = kwargs.get("separators")?;
-    let ensure_ascii: Option<bool> = kwargs.get("ensure_ascii")?;
-    let sort_keys: Option<bool> = kwargs.get("sort_keys")?;
-    kwargs.assert_all_used()?;
+fn tojson(value: Value, given: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    const PARAMETERS: &[&str] = &["ensure_ascii", "indent", "separators", "sort_keys"];
+    let arguments = python::Arguments::bind(PARAMETERS, 0, &given.into_values())?;
+    let separators = arguments.some(2).map(Value::try_iter).transpose()?;
+    let separators: Option<Vec<String>> =
+        separators.map(|pair| pair.take(3).map(|text| text.to_string()).collect());
     let style = json::Style {
-        indent: indent.as_ref().and_then(Value::as_usize),
+        indent: indentation(&arguments)?,
         separators: separators.and_then(|pair| <[String; 2]>::try_from(pair).ok()),
-        ensure_ascii: ensure_ascii.unwrap_or(false),
-        sort_keys: sort_keys.unwrap_or(false),
+        ensure_ascii: arguments.flag(0, false),
+        sort_keys: arguments.flag(3, false),
     };
     let not_json =
         |message: String| Error::new(ErrorKind::BadSerialization, format!("tojson: {message}"));
-    if value.is_undefined() {
-        return Err(not_json("the value is undefined".to_owned()));
-    }
-    let value = serde_json::to_value(value).map_err(|error| not_json(error.to_string()))?;
+    let value = python::to_json(&value).map_err(|error| not_json(error.to_string()))?;
     Ok(json::to_string(&value, &style))
+}
+
+/// What a level of `tojson` is indented by: so many spaces, or a text.
+fn indentation(arguments: &python::Arguments) -> Result<Option<String>, Error> {
+    if let Some(text) = arguments.some(1).and_then(Value::as_str) {
+        return Ok(Some(text.to_owned()));
+    }
+    let spaces = arguments.int(1)?;
+    // Nothing that is read has more.
+    Ok(spaces.map(|spaces| " ".repeat(usize::try_from(spaces).unwrap_or(0).min(64))))
 }
 
 /// The value that JSON text stands for, and any other text or value as it is. No template of
@@ -129,43 +135,18 @@ fn strftime(now: DateTime<Local>, format: &str) -> Result<String, Error> {
     Ok(now.format_with_items(items.into_iter()).to_string())
 }
 
-/// Replaces the tags `{% generation %}` and `{% endgeneration %}`, with which training code finds
-/// the assistant's tokens, by a block that does nothing. Whitespace control is kept.
-pub(super) fn without_generation_tags(source: &str) -> String {
-    let mut output = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let (before, tag) = rest.split_at(start);
-        output.push_str(before);
-        // Behind the opening, whose last character could be taken for the closing's first.
-        let Some(end) = tag[2..].find("%}").map(|end| end + 2) else {
-            rest = tag;
-            break;
-        };
-        let inside = &tag[2..end];
-        let name = inside.trim_matches(['-', '+', ' ', '\t', '\n', '\r']);
-        output.push_str("{%");
-        match name {
-            "generation" => output.push_str(&inside.replacen(name, "if true", 1)),
-            "endgeneration" => output.push_str(&inside.replacen(name, "endif", 1)),
-            _ => output.push_str(inside),
-        }
-        rest = &tag[end..];
-    }
-    output.push_str(rest);
-    output
-}
-
 #[cfg(test)]
 mod tests {
     use chrono::TimeZone;
+
+    use super::super::dialect::translate;
 
     use super::*;
 
     fn render_source(source: &str) -> Result<String, Error> {
         let clock = || Local.with_ymd_and_hms(2024, 7, 6, 9, 5, 0).unwrap();
         let mut environment = new(Arc::new(clock));
-        environment.add_template_owned("t", without_generation_tags(source))?;
+        environment.add_template_owned("t", translate(source))?;
         let variables = serde_json::json!({
             "text": "a<b>'é'", "number": 1.0, "flag": true, "nothing": null,
             "map": {"b": [1, {"c": "<"}], "a": {}},
@@ -177,13 +158,6 @@ mod tests {
     #[track_caller]
     fn assert_renders(source: &str, expected: &str) {
         assert_eq!(render_source(source).unwrap(), expected, "{source}");
-    }
-
-    #[test]
-    fn a_tag_whose_opening_looks_like_its_closing_is_left_alone() {
-        for source in ["{%}- endfor %}", "{%}", "{%", "a{%}b{% c %}"] {
-            assert_eq!(without_generation_tags(source), source);
-        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use serde_json::{Map, Number, Value};
 /// The arguments of `json.dumps`.
 #[derive(Debug, Default)]
 pub(super) struct Style {
-    /// Spaces per level; everything on one line without it.
-    pub(super) indent: Option<usize>,
+    /// What each level is indented by; everything on one line without it.
+    pub(super) indent: Option<String>,
     /// Between items, and after keys. Python's default depends on `indent`.
     pub(super) separators: Option<[String; 2]>,
     /// Writes `\uXXXX` for all but ASCII.
@@ -20,7 +20,7 @@ pub(super) struct Style {
 pub(super) fn to_string(value: &Value, style: &Style) -> String {
     let mut writer = JsonWriter {
         output: String::new(),
-        item_separator: match (&style.separators, style.indent) {
+        item_separator: match (&style.separators, &style.indent) {
             (Some([item, _]), _) => item,
             (None, Some(_)) => ",",
             (None, None) => ", ",
@@ -95,9 +95,11 @@ impl JsonWriter<'_> {
     }
 
     fn new_line(&mut self, level: usize) {
-        if let Some(indent) = self.style.indent {
+        if let Some(indent) = &self.style.indent {
             self.output.push('\n');
-            self.output.extend(std::iter::repeat_n(' ', indent * level));
+            for _ in 0..level {
+                self.output.push_str(indent);
+            }
         }
     }
 
@@ -131,7 +133,7 @@ impl JsonWriter<'_> {
 
 /// A number as Python's `repr` writes it: exponents have a sign and two digits, and begin at
 /// 1e16 and 1e-5.
-fn python_number(number: &Number) -> String {
+pub(super) fn python_number(number: &Number) -> String {
     let Some(float) = number.as_f64().filter(|_| number.is_f64()) else {
         return number.to_string();
     };

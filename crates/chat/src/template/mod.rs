@@ -1,13 +1,15 @@
 //! Chat templates: from a list of messages to the prompt a model was trained on.
 //!
 //! Templates are Jinja programs published with their models and written for Python: they run on
-//! minijinja with the functions, filters and methods that Hugging Face's `apply_chat_template`
-//! gives them ([`environment`]), on messages brought into the shape they expect ([`messages`]).
+//! minijinja with the functions that Hugging Face's `apply_chat_template` gives them
+//! ([`environment`]), taught Python's ways ([`dialect`], [`python`]), on messages brought into the
+//! shape they expect ([`messages`]).
 //!
 //! A template decides where control tokens go. The same text inside a message must stay text, so
 //! it is marked before rendering and never parsed afterwards ([`marking`]).
 
 mod capabilities;
+mod dialect;
 mod environment;
 mod error;
 mod folder;
@@ -16,6 +18,7 @@ mod marking;
 mod messages;
 mod mistral;
 mod parts;
+mod python;
 mod source;
 
 use std::sync::Arc;
@@ -97,7 +100,7 @@ impl ChatTemplate {
             has_tool_use: source.names().any(|name| name == TOOL_USE),
         };
         for (name, text) in source.into_templates()? {
-            let text = environment::without_generation_tags(&text);
+            let text = dialect::translate(&text);
             template
                 .environment
                 .add_template_owned(name, text)

@@ -4,6 +4,7 @@
 
 mod gguf_vocabularies;
 mod hugging_face;
+mod jinja;
 mod mistral;
 mod templates;
 mod vocab_file;
