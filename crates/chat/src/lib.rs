@@ -23,6 +23,8 @@ pub mod tools;
 pub use detokenizer::Detokenizer;
 pub use prompt::{RenderedPrompt, TemplateTokens};
 pub use stop::{StopResult, StopStrings};
-pub use template::{ChatTemplate, TemplateError, TemplateRequest, TemplateSource};
+pub use template::{
+    ChatTemplate, TemplateCapabilities, TemplateError, TemplateRequest, TemplateSource,
+};
 pub use text_side::{TextError, TextSide};
 pub use tokenizer::{GenerationConfig, GgufVocab, SpecialTokens, Tokenizer, TokenizerError};

@@ -2,15 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::capabilities::Capabilities;
 use super::error::TemplateError;
 use super::parts::{part_text, text_part};
+use super::shapes::Shapes;
 
 /// A copy of `messages` with content and tool-call arguments as the template wants them.
-pub(super) fn normalise(
-    messages: &[Value],
-    capabilities: Capabilities,
-) -> Result<Vec<Value>, TemplateError> {
+pub(super) fn normalise(messages: &[Value], shapes: Shapes) -> Result<Vec<Value>, TemplateError> {
     let normalised = messages.iter().enumerate().map(|(index, message)| {
         let mut message = message.clone();
         let Some(fields) = message.as_object_mut() else {
@@ -21,12 +18,12 @@ pub(super) fn normalise(
         };
         let is_user = fields.get("role").is_some_and(|role| role == "user");
         if let Some(content) = fields.get_mut("content") {
-            normalise_content(content, index, is_user, capabilities)?;
+            normalise_content(content, index, is_user, shapes)?;
         }
         if let Some(Value::Array(calls)) = fields.get_mut("tool_calls") {
             for call in calls {
                 if let Some(arguments) = call.pointer_mut("/function/arguments") {
-                    normalise_arguments(arguments, capabilities);
+                    normalise_arguments(arguments, shapes);
                 }
             }
         }
@@ -41,7 +38,7 @@ fn normalise_content(
     content: &mut Value,
     message: usize,
     is_user: bool,
-    capabilities: Capabilities,
+    shapes: Shapes,
 ) -> Result<(), TemplateError> {
     if let Value::Array(parts) = content {
         let texts = parts
@@ -59,27 +56,27 @@ fn normalise_content(
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        *content = if is_user && texts.len() > 1 && capabilities.content_as_parts {
+        *content = if is_user && texts.len() > 1 && shapes.content_as_parts {
             texts.iter().map(|text| text_part(text)).collect()
         } else {
             texts.join("\n").into()
         };
     }
-    if let (Value::String(text), false) = (&content, capabilities.content_as_string) {
+    if let (Value::String(text), false) = (&content, shapes.content_as_string) {
         *content = json!([text_part(text)]);
     }
     Ok(())
 }
 
 /// OpenAI sends arguments as JSON text; most templates want the object.
-fn normalise_arguments(arguments: &mut Value, capabilities: Capabilities) {
+fn normalise_arguments(arguments: &mut Value, shapes: Shapes) {
     match arguments {
-        Value::String(text) if !capabilities.arguments_as_text => {
+        Value::String(text) if !shapes.arguments_as_text => {
             if let Ok(object) = serde_json::from_str::<Map<String, Value>>(text) {
                 *arguments = Value::Object(object);
             }
         }
-        Value::Object(_) if capabilities.arguments_as_text => {
+        Value::Object(_) if shapes.arguments_as_text => {
             *arguments = arguments.to_string().into();
         }
         _ => {}

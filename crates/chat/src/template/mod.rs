@@ -3,7 +3,7 @@
 //! Templates are Jinja programs published with their models and written for Python: they run on
 //! minijinja with the functions that Hugging Face's `apply_chat_template` gives them
 //! ([`environment`]), taught Python's ways ([`dialect`], [`python`]), on messages brought into the
-//! shape they expect ([`messages`]).
+//! shape they expect ([`messages`]). What a template refuses or would lose is fitted to it ([`fit`]).
 //!
 //! A template decides where control tokens go. The same text inside a message must stay text, so
 //! it is marked before rendering and never parsed afterwards ([`marking`]).
@@ -12,6 +12,7 @@ mod capabilities;
 mod dialect;
 mod environment;
 mod error;
+mod fit;
 mod folder;
 mod json;
 mod marking;
@@ -19,6 +20,7 @@ mod messages;
 mod mistral;
 mod parts;
 mod python;
+mod shapes;
 mod source;
 
 use std::sync::Arc;
@@ -27,18 +29,15 @@ use chrono::{DateTime, Local};
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
-use capabilities::Capabilities;
+pub use capabilities::TemplateCapabilities;
 pub use error::TemplateError;
+use fit::Fit;
 use marking::Marking;
-use source::DEFAULT;
+use shapes::Shapes;
 pub use source::TemplateSource;
+use source::{CHATML, DEFAULT};
 
 use crate::prompt::{RenderedPrompt, TemplateTokens};
-
-/// ChatML, the most common format of models that come without a template.
-const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' \
-    + message['content'] + '<|im_end|>\n' }}{% endfor %}\
-    {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /// What to render.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +60,8 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     tokens: TemplateTokens,
     marking: Marking,
-    capabilities: Capabilities,
+    shapes: Shapes,
+    capabilities: TemplateCapabilities,
     has_tool_use: bool,
     source: String,
 }
@@ -95,8 +95,9 @@ impl ChatTemplate {
             environment: environment::new(Arc::new(clock)),
             marking: Marking::new(&tokens.control_tokens, source.texts()),
             tokens,
-            capabilities: Capabilities::default(),
-            source: source.texts().collect::<Vec<_>>().join("\n"),
+            shapes: Shapes::default(),
+            capabilities: TemplateCapabilities::default(),
+            source: source.joined(),
             has_tool_use: source.names().any(|name| name == TOOL_USE),
         };
         for (name, text) in source.into_templates()? {
@@ -108,9 +109,20 @@ impl ChatTemplate {
                     message: error.to_string(),
                 })?;
         }
-        template.capabilities =
-            Capabilities::probe(|messages| template.run(messages, None, false, &Map::new()).ok());
+        template.probe();
         Ok(template)
+    }
+
+    /// Finds out what the template takes and prints.
+    fn probe(&mut self) {
+        let try_on = |messages: &[Value], tools: Option<&Value>| {
+            self.run(messages, tools, false, &Map::new()).ok()
+        };
+        let shapes = Shapes::probe(|messages| try_on(messages, None));
+        let capabilities = TemplateCapabilities::probe(&self.source, |messages, tools| {
+            try_on(&messages::normalise(messages, shapes).ok()?, tools)
+        });
+        (self.shapes, self.capabilities) = (shapes, capabilities);
     }
 
     /// The ChatML template, for a chat with a model that has none of its own.
@@ -124,18 +136,63 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// What the template prints and takes.
+    pub fn capabilities(&self) -> TemplateCapabilities {
+        self.capabilities
+    }
+
     /// Renders a conversation.
     ///
     /// Content given as typed parts is joined with newlines, unless the template handles parts
     /// itself; tool-call arguments given as JSON text become objects where the template wants
-    /// them.
+    /// them. A conversation that the template refuses or would lose some of is fitted to it: a
+    /// system message that is not the first or has no place, and roles that repeat.
     ///
     /// # Errors
     /// [`TemplateError::Raised`] with the template's own words, [`TemplateError::Request`] for
     /// parts that are not text and for a last message that cannot be continued,
     /// [`TemplateError::Failed`] and [`TemplateError::Runaway`].
     pub fn render(&self, request: &TemplateRequest<'_>) -> Result<RenderedPrompt, TemplateError> {
-        let mut messages = messages::normalise(request.messages, self.capabilities)?;
+        let messages = messages::normalise(request.messages, self.shapes)?;
+        let needed = Fit {
+            developer_is_system: !self.capabilities.developer,
+            one_system: !self.capabilities.several_systems,
+            system_as_user: !self.capabilities.system,
+            merges_roles: !self.capabilities.repeated_roles,
+        };
+        let fitted = needed.apply(messages);
+        let refusal = match self.render_messages(fitted.clone(), request) {
+            Err(error @ (TemplateError::Raised(_) | TemplateError::Failed { .. })) => error,
+            outcome => return outcome,
+        };
+        let merged = Fit {
+            merges_roles: true,
+            ..needed
+        };
+        let merged = merged.apply(fitted.clone());
+        if merged == fitted {
+            return Err(refusal);
+        }
+        self.render_messages(merged, request).map_err(|_| refusal)
+    }
+
+    /// Renders a conversation as it is, or fails, as transformers would.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_unfitted(
+        &self,
+        request: &TemplateRequest<'_>,
+    ) -> Result<RenderedPrompt, TemplateError> {
+        let messages = messages::normalise(request.messages, self.shapes)?;
+        self.render_messages(messages, request)
+    }
+
+    fn render_messages(
+        &self,
+        mut messages: Vec<Value>,
+        request: &TemplateRequest<'_>,
+    ) -> Result<RenderedPrompt, TemplateError> {
         let mut tools = request.tools.cloned();
         let mut kwargs = request.kwargs.clone();
 

@@ -7,6 +7,11 @@ use super::error::TemplateError;
 /// The name of the template that is used unless another fits better.
 pub(super) const DEFAULT: &str = "default";
 
+/// ChatML, the most common format of models that come without a template.
+pub(super) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' \
+    + message['content'] + '<|im_end|>\n' }}{% endfor %}\
+    {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
 /// One template, or several with names (`default`, `tool_use`, …).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateSource {
@@ -71,6 +76,29 @@ impl TemplateSource {
             })
             .collect();
         (!templates.is_empty()).then(|| Self::named(templates))
+    }
+
+    /// A template by the name of its format, for models that come without one: `chatml`, or one of
+    /// Mistral's tokenizers (`mistral-v1`, `-v2`, `-v3`, `-v7`, `-v11`, `-v13`).
+    pub fn known(name: &str) -> Option<Self> {
+        match name.strip_prefix("mistral-v") {
+            Some(version) => Self::mistral(version.parse().ok()?),
+            None => (name == "chatml").then(|| CHATML.into()),
+        }
+    }
+
+    /// The same with templates that stand in files of their own, which come before those of the same
+    /// names.
+    pub(super) fn with(mut self, others: Vec<(String, String)>) -> Self {
+        self.templates
+            .retain(|(name, _)| others.iter().all(|(other, _)| other != name));
+        self.templates.extend(others);
+        self
+    }
+
+    /// The text of the template, or of all templates.
+    pub(crate) fn joined(&self) -> String {
+        self.texts().collect::<Vec<_>>().join("\n")
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

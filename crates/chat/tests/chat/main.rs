@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod fitted_conversations;
 mod gguf_vocabularies;
 mod hugging_face;
 mod jinja;
