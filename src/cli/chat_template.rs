@@ -4,11 +4,12 @@
 use std::fs::File;
 use std::io::Read;
 
+use matou_chat::TemplateSource;
+
 /// Formats by name: what models that come without a template were trained on. Each is the plain
 /// conversation, without tools or thoughts.
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("alpaca", include_str!("chat_templates/alpaca.jinja")),
-    ("chatml", include_str!("chat_templates/chatml.jinja")),
     ("gemma", include_str!("chat_templates/gemma.jinja")),
     ("llama2", include_str!("chat_templates/llama2.jinja")),
     ("llama3", include_str!("chat_templates/llama3.jinja")),
@@ -21,14 +22,19 @@ const TEMPLATES: [(&str, &str); 9] = [
 /// The longest templates of published models have some tens of KiB.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The text of the template that `text` names: one of the list, or else a file.
-pub(super) fn read(text: &str) -> Result<String, String> {
-    if let Some((_, template)) = TEMPLATES.iter().find(|(name, _)| *name == text) {
-        return Ok((*template).to_owned());
+/// The template that `text` names: one of the list, one that the text side knows anyway, or else a file.
+pub(super) fn read(text: &str) -> Result<TemplateSource, String> {
+    let listed = TEMPLATES.iter().find(|(name, _)| *name == text);
+    let known = listed.map(|(_, template)| TemplateSource::from(*template));
+    if let Some(known) = known.or_else(|| TemplateSource::known(text)) {
+        return Ok(known);
     }
     let wrong = |reason: String| {
         let names = TEMPLATES.map(|(name, _)| name).join(", ");
-        format!("`{text}`: {reason}; it is the path of a Jinja file, or one of {names}")
+        format!(
+            "`{text}`: {reason}; it is the path of a Jinja file, or one of {names}, chatml, \
+             mistral-v1 to mistral-v13"
+        )
     };
     let file = File::open(text).map_err(|error| wrong(error.to_string()))?;
     let mut template = String::new();
@@ -41,7 +47,7 @@ pub(super) fn read(text: &str) -> Result<String, String> {
     if template.trim().is_empty() {
         return Err(wrong("the file is empty".to_owned()));
     }
-    Ok(template)
+    Ok(template.into())
 }
 
 #[cfg(test)]
@@ -133,7 +139,7 @@ mod tests {
         let path = folder.path().join("mine.jinja");
         std::fs::write(&path, "{{ messages[0].content }}").unwrap();
         let read = read(path.to_str().unwrap());
-        assert_eq!(read.as_deref(), Ok("{{ messages[0].content }}"));
+        assert_eq!(read, Ok("{{ messages[0].content }}".into()));
     }
 
     #[test]
@@ -152,7 +158,7 @@ mod tests {
             file("long", &vec![b'x'; MAX_BYTES as usize + 1]),
         ] {
             let message = read(&wrong).unwrap_err();
-            assert!(message.contains("alpaca, chatml"), "{wrong}: {message}");
+            assert!(message.contains("alpaca, gemma"), "{wrong}: {message}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
+use matou_chat::{TextOptions, UnknownPreTokenizer};
 use matou_llm::open::OpenOptions;
 use matou_model::{DeviceChoice, KvCacheDtype, Quantization};
 
@@ -49,9 +50,14 @@ pub struct ModelOptions {
     pub max_model_len: Option<usize>,
 
     /// Another chat template than the model's own: a Jinja file, or one of alpaca, chatml, gemma, llama2,
-    /// llama3, mistral, phi3, vicuna, zephyr.
+    /// llama3, mistral, phi3, vicuna, zephyr, or mistral-v1 to -v13 for those of Mistral's tokenizers.
     #[arg(long, value_name = "FILE|NAME", help_heading = "Model")]
     pub chat_template: Option<String>,
+
+    /// What to do about a GGUF file whose way to cut text (tokenizer.ggml.pre) is not known: refuse it, or
+    /// cut as llama.cpp does by default, which may spoil answers.
+    #[arg(long, value_enum, default_value_t = UnknownPretokenizer::Refuse, help_heading = "Model")]
+    pub unknown_pretokenizer: UnknownPretokenizer,
 
     /// Type of the KV cache: f32 is exact, f16 half of that, q8 a quarter (on the CPU only).
     #[arg(long, value_enum, default_value_t = KvDtype::F16, help_heading = "Model")]
@@ -82,9 +88,30 @@ impl ModelOptions {
             max_model_len: self.max_model_len,
             kv_cache_dtype: self.kv_cache_dtype.into(),
             kv_cache_memory: self.kv_cache_memory,
-            chat_template: template,
+            text: TextOptions {
+                unknown_pre_tokenizer: self.unknown_pretokenizer.into(),
+                chat_template: template,
+            },
             progress: progress::bar(),
         })
+    }
+}
+
+/// What to do about a vocabulary whose pre-tokenizer is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UnknownPretokenizer {
+    /// Not to load the model.
+    Refuse,
+    /// To cut text by default.
+    Default,
+}
+
+impl From<UnknownPretokenizer> for UnknownPreTokenizer {
+    fn from(choice: UnknownPretokenizer) -> Self {
+        match choice {
+            UnknownPretokenizer::Refuse => Self::Refuse,
+            UnknownPretokenizer::Default => Self::Default,
+        }
     }
 }
 

@@ -26,5 +26,7 @@ pub use stop::{StopResult, StopStrings};
 pub use template::{
     ChatTemplate, TemplateCapabilities, TemplateError, TemplateRequest, TemplateSource,
 };
-pub use text_side::{TextError, TextSide};
-pub use tokenizer::{GenerationConfig, GgufVocab, SpecialTokens, Tokenizer, TokenizerError};
+pub use text_side::{TextError, TextOptions, TextSide};
+pub use tokenizer::{
+    GenerationConfig, GgufVocab, SpecialTokens, Tokenizer, TokenizerError, UnknownPreTokenizer,
+};

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::template::{ChatTemplate, TemplateError, TemplateSource};
-use crate::tokenizer::{GenerationConfig, GgufVocab, Tokenizer, TokenizerError};
+use crate::tokenizer::{
+    GenerationConfig, GgufVocab, Tokenizer, TokenizerError, UnknownPreTokenizer,
+};
 
 /// What stands between text and token ids.
 #[derive(Debug, Default)]
@@ -16,10 +18,22 @@ pub struct TextSide {
     pub tokenizer: Option<Arc<Tokenizer>>,
     /// Base models often have none.
     pub template: Option<Arc<ChatTemplate>>,
+    /// Why the template that the model came with cannot be used. Texts can be continued all the same.
+    pub template_error: Option<TemplateError>,
     /// The tokens that end an answer: [`Tokenizer::eos_token_ids`].
     pub eos_token_ids: Vec<u32>,
     /// What `generation_config.json` says; nothing for GGUF files, which have none.
     pub generation: GenerationConfig,
+}
+
+/// How a text side is opened.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TextOptions {
+    /// What is done about a `tokenizer.ggml.pre` that is not known.
+    pub unknown_pre_tokenizer: UnknownPreTokenizer,
+    /// A template in the place of the model's own: a text of Jinja, or one of
+    /// [`TemplateSource::known`].
+    pub chat_template: Option<TemplateSource>,
 }
 
 /// Why a model has no text side that could be used.
@@ -28,7 +42,7 @@ pub enum TextError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// The template.
+    /// The template that the options ask for.
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
@@ -37,40 +51,84 @@ impl TextSide {
     /// From the metadata of a GGUF file under `tokenizer.`, given as JSON with keys in full.
     ///
     /// # Errors
-    /// When there is a vocabulary or a template and it cannot be used.
-    pub fn from_metadata(mut metadata: Map<String, Value>) -> Result<Self, TextError> {
+    /// When there is a vocabulary that cannot be used, or the options ask for a template that cannot.
+    pub fn from_metadata(
+        mut metadata: Map<String, Value>,
+        options: &TextOptions,
+    ) -> Result<Self, TextError> {
         let Some(vocab) = GgufVocab::take_from(&mut metadata) else {
             return Ok(Self::default());
         };
-        let tokenizer = Tokenizer::from_gguf(vocab)?;
-        let template = TemplateSource::from_metadata(&metadata);
+        let own = TemplateSource::from_metadata(&metadata);
+        let template = ChosenTemplate::new(Ok(own), options);
+        let tokenizer =
+            Tokenizer::from_gguf_with(vocab, &template.text(), options.unknown_pre_tokenizer)?;
         Self::new(tokenizer, template, GenerationConfig::default())
     }
 
     /// From a folder in Hugging Face's layout or in Mistral's.
     ///
     /// # Errors
-    /// When there is no tokenizer, or one of the files cannot be used.
-    pub fn from_folder(folder: &Path) -> Result<Self, TextError> {
+    /// When there is no tokenizer, one of its files cannot be used, or the options ask for a template
+    /// that cannot.
+    pub fn from_folder(folder: &Path, options: &TextOptions) -> Result<Self, TextError> {
         let generation = GenerationConfig::from_folder(folder)?;
-        let tokenizer = Tokenizer::with_generation_config(folder, &generation)?;
-        Self::new(tokenizer, TemplateSource::from_folder(folder)?, generation)
+        let template = ChosenTemplate::new(TemplateSource::from_folder(folder), options);
+        let tokenizer = Tokenizer::with_generation_config(folder, &generation, &template.text())?;
+        Self::new(tokenizer, template, generation)
     }
 
     fn new(
         tokenizer: Tokenizer,
-        template: Option<TemplateSource>,
+        template: ChosenTemplate,
         generation: GenerationConfig,
     ) -> Result<Self, TextError> {
-        let template = template
-            .map(|source| ChatTemplate::new(source, tokenizer.template_tokens()))
-            .transpose()?;
+        let is_override = template.is_override;
+        let compiled = template.source.and_then(|source| {
+            source
+                .map(|source| ChatTemplate::new(source, tokenizer.template_tokens()))
+                .transpose()
+        });
+        let (template, template_error) = match compiled {
+            Ok(template) => (template, None),
+            // What an operator asks for is theirs to mend before all else.
+            Err(error) if is_override => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!("chats are not served: {error}");
+                (None, Some(error))
+            }
+        };
         Ok(Self {
             eos_token_ids: tokenizer.eos_token_ids().to_vec(),
             tokenizer: Some(Arc::new(tokenizer)),
             template: template.map(Arc::new),
+            template_error,
             generation,
         })
+    }
+}
+
+/// The template that is to be used: the model's own, or the one that the options ask for.
+struct ChosenTemplate {
+    source: Result<Option<TemplateSource>, TemplateError>,
+    is_override: bool,
+}
+
+impl ChosenTemplate {
+    fn new(own: Result<Option<TemplateSource>, TemplateError>, options: &TextOptions) -> Self {
+        Self {
+            source: match &options.chat_template {
+                Some(chosen) => Ok(Some(chosen.clone())),
+                None => own,
+            },
+            is_override: options.chat_template.is_some(),
+        }
+    }
+
+    /// The text of the template, or of all templates; empty where there is none.
+    fn text(&self) -> String {
+        let source = self.source.as_ref().ok().and_then(Option::as_ref);
+        source.map(TemplateSource::joined).unwrap_or_default()
     }
 }
 
@@ -78,13 +136,64 @@ impl TextSide {
 mod tests {
     use super::*;
 
+    fn checkpoint() -> std::path::PathBuf {
+        matou_testkit::fixtures_dir().join("checkpoints/llama3.2")
+    }
+
+    /// A folder with the tokenizer of the checkpoint and this file.
+    fn folder_with(file: &str, text: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = "tokenizer.json";
+        std::fs::copy(checkpoint().join(tokenizer), folder.path().join(tokenizer)).unwrap();
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        folder
+    }
+
     #[test]
     fn a_checkpoint_folder_has_a_tokenizer_and_end_tokens() {
-        let folder = matou_testkit::fixtures_dir().join("checkpoints/llama3.2");
-        let text = TextSide::from_folder(&folder).unwrap();
+        let text = TextSide::from_folder(&checkpoint(), &TextOptions::default()).unwrap();
         let tokenizer = text.tokenizer.unwrap();
         assert_eq!(tokenizer.decode(&[17], false), " t17");
         assert_eq!(text.eos_token_ids, tokenizer.eos_token_ids());
         assert!(!text.eos_token_ids.is_empty());
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_used_takes_nothing_else_down() {
+        let faults = [
+            ("chat_template.jinja", "{% if %}", "syntax error"),
+            ("chat_template.json", "{", "chat_template.json"),
+            (
+                "chat_template.json",
+                r#"{"chat_template": {"a": "x", "b": "y"}}"#,
+                "\"default\"",
+            ),
+        ];
+        for (file, text, reason) in faults {
+            let folder = folder_with(file, text);
+            let side = TextSide::from_folder(folder.path(), &TextOptions::default()).unwrap();
+            assert!(side.tokenizer.is_some() && side.template.is_none());
+            let error = side.template_error.unwrap().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_template_of_ones_own_stands_in_for_the_models() {
+        let folder = folder_with("chat_template.jinja", "{% if %}");
+        let with = |template: TemplateSource| TextOptions {
+            chat_template: Some(template),
+            ..TextOptions::default()
+        };
+        let side = TextSide::from_folder(folder.path(), &with("mine".into())).unwrap();
+        assert_eq!(side.template.unwrap().source(), "mine");
+        assert!(side.template_error.is_none());
+        let chatml = TemplateSource::known("chatml").unwrap();
+        let side = TextSide::from_folder(folder.path(), &with(chatml)).unwrap();
+        assert!(side.template.unwrap().source().contains("<|im_start|>"));
+        let error = TextSide::from_folder(folder.path(), &with("{% for %}".into())).unwrap_err();
+        assert!(matches!(error, TextError::Template(_)), "{error}");
     }
 }

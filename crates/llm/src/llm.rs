@@ -18,6 +18,7 @@ pub struct Llm {
     engine: EngineHandle,
     tokenizer: Arc<Tokenizer>,
     template: Option<Arc<ChatTemplate>>,
+    template_error: Option<String>,
     card: ModelCard,
     constraints: Constraints,
 }
@@ -63,8 +64,17 @@ impl Llm {
             engine,
             tokenizer,
             template,
+            template_error: None,
             card,
             constraints,
+        }
+    }
+
+    /// Why the model has no template that could be used, for those who ask for a chat.
+    pub fn with_template_error(self, reason: Option<String>) -> Self {
+        Self {
+            template_error: reason,
+            ..self
         }
     }
 
@@ -81,6 +91,11 @@ impl Llm {
     /// How a conversation becomes a prompt, where the model knows what a conversation is.
     pub fn template(&self) -> Option<&ChatTemplate> {
         self.template.as_deref()
+    }
+
+    /// Why the template that the model came with cannot be used, where that is so.
+    pub fn template_error(&self) -> Option<&str> {
+        self.template_error.as_deref()
     }
 
     /// What clients are told about the model.

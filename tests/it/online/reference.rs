@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use matou_chat::{SpecialTokens, TemplateRequest, TextSide};
+use matou_chat::{SpecialTokens, TemplateRequest, TextOptions, TextSide};
 use matou_llm::open;
 use matou_model::{
     BLOCK_SIZE, Checkpoint, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
@@ -33,7 +33,11 @@ fn ids(value: &Value) -> Vec<u32> {
 
 fn text_side() -> TextSide {
     let weights = WeightFiles::Gguf(default_model().to_owned());
-    open::text_side(&Checkpoint::open(&weights).unwrap(), None).unwrap()
+    open::text_side(
+        &Checkpoint::open(&weights).unwrap(),
+        &TextOptions::default(),
+    )
+    .unwrap()
 }
 
 /// One sequence on the real model.

@@ -30,6 +30,16 @@ pub enum TokenizerError {
         /// The value found.
         model: String,
     },
+    /// `tokenizer.ggml.pre` names a way to cut text that is not known.
+    #[error(
+        "tokenizer.ggml.pre is \"{name}\", a way to cut text into words that is not known here: the \
+         model would read other tokens than it was trained on. `--unknown-pretokenizer default` cuts \
+         as llama.cpp does by default, at the price of worse answers"
+    )]
+    UnknownPreTokenizer {
+        /// The value found.
+        name: String,
+    },
     /// The vocabulary cannot express a text.
     #[error("cannot tokenise the text: {message}")]
     Encode {

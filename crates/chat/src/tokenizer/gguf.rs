@@ -9,27 +9,75 @@ use tokenizers::{AddedToken, ModelWrapper};
 use super::added_tokens::AddedTokens;
 use super::end_tokens::{EndTokens, is_end_of_turn};
 use super::error::TokenizerError;
-use super::gguf_vocab::{BYTE, GgufVocab, invalid};
+use super::gguf_vocab::{GgufVocab, invalid};
 use super::pre_tokenizers::PreTokenizer;
 use super::sentencepiece::SentencePiece;
-use super::token_table::{Spelling, TokenKind, TokenTable, byte_token};
+use super::token_table::{Spelling, TokenKind, TokenTable};
 use super::{PieceModel, Tokenizer};
 
+/// What is done about a `tokenizer.ggml.pre` that is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnknownPreTokenizer {
+    /// The vocabulary is refused.
+    #[default]
+    Refuse,
+    /// Text is cut as llama.cpp does by default, with a warning in the log.
+    Default,
+}
+
 impl Tokenizer {
-    /// A tokenizer from the vocabulary of a GGUF file. A pre-tokenizer that is not known is
-    /// replaced by llama.cpp's default, with a warning in the log.
+    /// A tokenizer from the vocabulary of a GGUF file. A pre-tokenizer that is not known is refused.
     ///
     /// # Errors
-    /// [`TokenizerError::UnsupportedModel`] for other kinds of vocabularies, and
-    /// [`TokenizerError::Invalid`] when the metadata contradicts itself.
+    /// [`TokenizerError::UnsupportedModel`] for other kinds of vocabularies,
+    /// [`TokenizerError::UnknownPreTokenizer`], and [`TokenizerError::Invalid`] when the metadata
+    /// contradicts itself or lacks something.
     pub fn from_gguf(vocab: GgufVocab) -> Result<Self, TokenizerError> {
+        Self::from_gguf_with(vocab, "", UnknownPreTokenizer::Refuse)
+    }
+
+    /// The same for a model with this chat template, which tells what is structure and no text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_gguf`], but for what `unknown` allows.
+    pub(crate) fn from_gguf_with(
+        mut vocab: GgufVocab,
+        template: &str,
+        unknown: UnknownPreTokenizer,
+    ) -> Result<Self, TokenizerError> {
         vocab.validate()?;
+        vocab.settle_kinds(template);
         match vocab.model.as_str() {
-            "gpt2" => byte_level(&vocab),
+            "gpt2" => byte_level(&vocab, pre_tokenizer(&vocab, unknown)?),
             "llama" => sentencepiece(&vocab),
             _ => Err(TokenizerError::UnsupportedModel { model: vocab.model }),
         }
     }
+}
+
+/// The pre-tokenizer of a `gpt2` vocabulary.
+fn pre_tokenizer(
+    vocab: &GgufVocab,
+    unknown: UnknownPreTokenizer,
+) -> Result<PreTokenizer, TokenizerError> {
+    let name = vocab.pre.as_deref().unwrap_or_default();
+    match PreTokenizer::named(name) {
+        Some(known) => return Ok(known),
+        None if name.is_empty() => tracing::warn!(
+            "there is no tokenizer.ggml.pre: text is cut as llama.cpp does by default, and answers \
+             may be worse"
+        ),
+        None if unknown == UnknownPreTokenizer::Default => tracing::warn!(
+            pre = name,
+            "tokenizer.ggml.pre is not known: text is cut as llama.cpp does by default, and answers \
+             may be worse"
+        ),
+        None => {
+            let name = name.to_owned();
+            return Err(TokenizerError::UnknownPreTokenizer { name });
+        }
+    }
+    Ok(PreTokenizer::FALLBACK)
 }
 
 impl GgufVocab {
@@ -86,15 +134,12 @@ impl GgufVocab {
 }
 
 /// A `gpt2` vocabulary: byte-level BPE by a list of merges.
-fn byte_level(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
-    let name = vocab.pre.as_deref().unwrap_or("default");
-    let pre_tokenizer = PreTokenizer::named(name).unwrap_or_else(|| {
-        tracing::warn!(
-            pre = name,
-            "tokenizer.ggml.pre is not known: text is cut as by default, and answers may be worse"
-        );
-        PreTokenizer::fallback()
-    });
+fn byte_level(vocab: &GgufVocab, pre_tokenizer: PreTokenizer) -> Result<Tokenizer, TokenizerError> {
+    if vocab.merges.is_empty() {
+        return Err(invalid(
+            "tokenizer.ggml.merges is missing, which a \"gpt2\" vocabulary needs",
+        ));
+    }
     let mut ids: Vocab = vocab.tokens.iter().cloned().zip(0..).collect();
     let is_control = |id: u32| vocab.kind(id as usize) == TokenKind::Control;
     let mut merges = Vec::with_capacity(vocab.merges.len());
@@ -116,7 +161,7 @@ fn byte_level(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
         .map_err(|error| invalid(format!("tokenizer.ggml.merges: {error}")))?;
     let steps = pre_tokenizer
         .build()
-        .map_err(|error| invalid(format!("pre-tokenizer {name}: {error}")))?;
+        .map_err(|error| invalid(format!("tokenizer.ggml.pre: {error}")))?;
     let model = PieceModel::HuggingFace(Box::new(ModelWrapper::BPE(model)));
     Ok(Tokenizer {
         normalizer: pre_tokenizer.normalizer(),
@@ -157,15 +202,14 @@ fn sentencepiece(vocab: &GgufVocab) -> Result<Tokenizer, TokenizerError> {
     let mut byte_tokens = HashMap::new();
     let mut pieces = HashMap::new();
     for (id, (text, &score)) in (0..).zip(vocab.tokens.iter().zip(&vocab.scores)) {
-        let is_byte = vocab.token_types.get(id as usize) == Some(&BYTE);
-        match byte_token(text) {
-            Some(byte) if is_byte => {
+        match vocab.byte(id as usize) {
+            Some(byte) => {
                 byte_tokens.insert(byte, id);
             }
-            _ if vocab.kind(id as usize) != TokenKind::Control => {
+            None if vocab.kind(id as usize) != TokenKind::Control => {
                 pieces.insert(text.as_str().into(), (id, score));
             }
-            _ => {}
+            None => {}
         }
     }
     let model = PieceModel::SentencePiece(SentencePiece {

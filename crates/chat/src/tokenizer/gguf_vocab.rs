@@ -5,7 +5,8 @@
 use serde_json::{Map, Value};
 
 use super::error::TokenizerError;
-use super::token_table::TokenKind;
+use super::roles::is_structure;
+use super::token_table::{TokenKind, byte_token};
 
 /// The tokenizer metadata of a GGUF file (`tokenizer.ggml.*`), as plain data.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,7 +46,7 @@ pub(super) const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;
 pub(super) const CONTROL: i32 = 3;
 pub(super) const USER_DEFINED: i32 = 4;
-pub(super) const BYTE: i32 = 6;
+const BYTE: i32 = 6;
 
 impl GgufVocab {
     /// Takes the vocabulary out of the metadata of a GGUF file under `tokenizer.`, given as JSON with
@@ -109,6 +110,30 @@ impl GgufVocab {
             }
         }
         Ok(())
+    }
+
+    /// Types as control tokens what is structure by its text and by the chat template, whatever the
+    /// file says (see [`super::roles`]).
+    pub(super) fn settle_kinds(&mut self, template: &str) {
+        let structure: Vec<usize> = (0..self.tokens.len())
+            .filter(|&id| self.kind(id) != TokenKind::Control)
+            .filter(|&id| is_structure(&self.tokens[id], template))
+            .collect();
+        if !structure.is_empty() {
+            self.token_types.resize(self.tokens.len(), NORMAL);
+        }
+        for id in structure {
+            self.token_types[id] = CONTROL;
+        }
+    }
+
+    /// The byte that a token of a `llama` vocabulary stands for, by its text unless its type says
+    /// that it is something else.
+    pub(super) fn byte(&self, id: usize) -> Option<u8> {
+        match self.token_types.get(id) {
+            Some(&(BYTE | NORMAL)) | None => byte_token(&self.tokens[id]),
+            _ => None,
+        }
     }
 
     pub(super) fn kind(&self, id: usize) -> TokenKind {

@@ -15,6 +15,7 @@ use super::end_tokens::{EndTokens, TokenIds, is_end_of_turn};
 use super::error::TokenizerError;
 use super::files::{MAX_VOCAB_SIZE, read, read_json};
 use super::generation_config::GenerationConfig;
+use super::roles::is_structure;
 use super::sentencepiece_model::sentencepiece_file;
 use super::tekken::TEKKEN_FILE;
 use super::token_table::{Spelling, TokenKind, TokenTable};
@@ -28,6 +29,12 @@ impl Tokenizer {
     /// [`TokenizerError::Read`], and [`TokenizerError::Invalid`] when the file is no tokenizer, or
     /// one whose decoder is not implemented.
     pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
+        Self::from_file_with(path, &Value::Null, "")
+    }
+
+    /// The same with the tokens that `tokenizer_config.json` adds, for a model with this chat
+    /// template, which tells what is structure and no text.
+    fn from_file_with(path: &Path, config: &Value, template: &str) -> Result<Self, TokenizerError> {
         let bytes = read(path)?;
         let invalid = |message: String| TokenizerError::Invalid {
             origin: path.display().to_string(),
@@ -39,7 +46,7 @@ impl Tokenizer {
         }))
         .map_err(|_| invalid("the merges do not fit the vocabulary".to_owned()))?
         .map_err(|error| invalid(error.to_string()))?;
-        from_parsed(&parsed).map_err(invalid)
+        from_parsed(&parsed, &config_tokens(config), template).map_err(invalid)
     }
 
     /// A tokenizer from a model's folder: `tokenizer.json`, or where there is none `tekken.json`, or
@@ -50,16 +57,18 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::from_file`], for any of the files.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
-        Self::with_generation_config(folder, &GenerationConfig::from_folder(folder)?)
+        Self::with_generation_config(folder, &GenerationConfig::from_folder(folder)?, "")
     }
 
-    /// The same with a `generation_config.json` that has been read already.
+    /// The same with a `generation_config.json` that has been read already, for a model with this
+    /// chat template, which tells what is structure and no text.
     pub(crate) fn with_generation_config(
         folder: &Path,
         generation: &GenerationConfig,
+        template: &str,
     ) -> Result<Self, TokenizerError> {
         let config = read_json(&folder.join("tokenizer_config.json"))?;
-        let mut tokenizer = Self::main_file(folder, &config)?;
+        let mut tokenizer = Self::main_file(folder, &config, template)?;
         let tokens_map = read_json(&folder.join("special_tokens_map.json"))?;
         let named = |key: &str| {
             let named = |file: &Value| tokenizer.token_to_id(token_text(&file[key])?);
@@ -78,10 +87,10 @@ impl Tokenizer {
     }
 
     /// The tokenizer of the first file there is, by what it can say.
-    fn main_file(folder: &Path, config: &Value) -> Result<Self, TokenizerError> {
+    fn main_file(folder: &Path, config: &Value, template: &str) -> Result<Self, TokenizerError> {
         let json = folder.join("tokenizer.json");
         if json.exists() {
-            return Self::from_file(&json);
+            return Self::from_file_with(&json, config, template);
         }
         let tekken = folder.join(TEKKEN_FILE);
         if tekken.exists() {
@@ -117,9 +126,13 @@ impl Tokenizer {
 }
 
 /// Takes the parts of the parsed file into a pipeline of ours.
-fn from_parsed(parsed: &tokenizers::Tokenizer) -> Result<Tokenizer, String> {
+fn from_parsed(
+    parsed: &tokenizers::Tokenizer,
+    config_tokens: &[(u32, AddedToken)],
+    template: &str,
+) -> Result<Tokenizer, String> {
     let decoder = DecodingRules::of(parsed.get_decoder())?;
-    let added = parsed.get_added_tokens_decoder();
+    let added = added_of(parsed, config_tokens, template);
     let mut control = Vec::new();
     let mut user_defined = Vec::new();
     let mut user_defined_normalized = Vec::new();
@@ -137,7 +150,7 @@ fn from_parsed(parsed: &tokenizers::Tokenizer) -> Result<Tokenizer, String> {
             user_defined.push((id, token.clone()));
         }
     }
-    let vocabulary = vocabulary(parsed, decoder.spelling)?;
+    let vocabulary = vocabulary(parsed, &added, decoder.spelling)?;
     let of_turns = (0..)
         .take(vocabulary.len())
         .filter(|&id| vocabulary.is_control(id))
@@ -161,6 +174,63 @@ fn from_parsed(parsed: &tokenizers::Tokenizer) -> Result<Tokenizer, String> {
     })
 }
 
+/// The tokens that are found in a text as they stand, by id: those of the file, those that only the
+/// config knows, and ordinary ones that are structure by their text (see [`super::roles`]), which
+/// makes control tokens of them all.
+fn added_of(
+    parsed: &tokenizers::Tokenizer,
+    config_tokens: &[(u32, AddedToken)],
+    template: &str,
+) -> BTreeMap<u32, AddedToken> {
+    let mut added: BTreeMap<u32, AddedToken> =
+        parsed.get_added_tokens_decoder().into_iter().collect();
+    for (id, token) in config_tokens {
+        let known = parsed.token_to_id(&token.content);
+        let taken_by = parsed.id_to_token(*id);
+        match (known, taken_by) {
+            // The file knows it as well, perhaps as an ordinary token only.
+            (Some(known), _) => {
+                added.entry(known).or_insert_with(|| token.clone());
+            }
+            (None, None) => {
+                added.entry(*id).or_insert_with(|| token.clone());
+            }
+            (None, Some(other)) => tracing::warn!(
+                "tokenizer_config.json: {:?} has the id {id}, which is that of {other:?} in \
+                 tokenizer.json; it is left out",
+                token.content
+            ),
+        }
+    }
+    for token in added.values_mut() {
+        token.special |= is_structure(&token.content, template);
+    }
+    for (text, id) in parsed.get_vocab(false) {
+        if is_structure(&text, template) {
+            added
+                .entry(id)
+                .or_insert_with(|| AddedToken::from(text, true));
+        }
+    }
+    added
+}
+
+/// The tokens that `added_tokens_decoder` of `tokenizer_config.json` lists.
+fn config_tokens(config: &Value) -> Vec<(u32, AddedToken)> {
+    let listed = config["added_tokens_decoder"].as_object();
+    let tokens = listed.into_iter().flatten().filter_map(|(id, token)| {
+        let flag = |key: &str| token[key].as_bool();
+        let special = flag("special").unwrap_or(false);
+        let added = AddedToken::from(token["content"].as_str()?, special)
+            .lstrip(flag("lstrip").unwrap_or(false))
+            .rstrip(flag("rstrip").unwrap_or(false))
+            .single_word(flag("single_word").unwrap_or(false))
+            .normalized(flag("normalized").unwrap_or(!special));
+        Some((id.parse().ok()?, added))
+    });
+    tokens.collect()
+}
+
 /// `text` as the tokenizer's normaliser leaves it.
 fn normalized(parsed: &tokenizers::Tokenizer, text: &str) -> Result<String, String> {
     let mut text = tokenizers::NormalizedString::from(text);
@@ -173,9 +243,12 @@ fn normalized(parsed: &tokenizers::Tokenizer, text: &str) -> Result<String, Stri
 }
 
 /// All tokens, with the added ones in the place of their ids.
-fn vocabulary(parsed: &tokenizers::Tokenizer, spelling: Spelling) -> Result<TokenTable, String> {
+fn vocabulary(
+    parsed: &tokenizers::Tokenizer,
+    added: &BTreeMap<u32, AddedToken>,
+    spelling: Spelling,
+) -> Result<TokenTable, String> {
     let model_tokens = parsed.get_vocab(false);
-    let added = parsed.get_added_tokens_decoder();
     let ids = model_tokens.values().chain(added.keys());
     let size = ids.max().map_or(0, |&id| id as usize + 1);
     if size > MAX_VOCAB_SIZE {
@@ -188,7 +261,7 @@ fn vocabulary(parsed: &tokenizers::Tokenizer, spelling: Spelling) -> Result<Toke
     for (text, &id) in &model_tokens {
         tokens[id as usize] = (text, TokenKind::Normal);
     }
-    for (&id, token) in &added {
+    for (&id, token) in added {
         let kind = if token.special {
             TokenKind::Control
         } else {

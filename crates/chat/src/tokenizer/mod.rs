@@ -24,7 +24,9 @@ mod generation_config;
 mod gguf;
 mod gguf_vocab;
 mod hugging_face;
+mod patterns;
 mod pre_tokenizers;
+mod roles;
 mod sentencepiece;
 mod sentencepiece_model;
 mod tekken;
@@ -39,6 +41,7 @@ use tokenizers::{
 
 pub use error::TokenizerError;
 pub use generation_config::GenerationConfig;
+pub use gguf::UnknownPreTokenizer;
 pub use gguf_vocab::GgufVocab;
 pub(crate) use sentencepiece_model::versioned_file;
 pub(crate) use tekken::{TEKKEN_FILE, version as tekken_version};

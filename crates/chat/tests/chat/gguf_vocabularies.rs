@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use matou_chat::{
-    ChatTemplate, Detokenizer, RenderedPrompt, SpecialTokens, TemplateRequest, Tokenizer,
+    ChatTemplate, Detokenizer, RenderedPrompt, SpecialTokens, TemplateRequest, TextError,
+    TextOptions, TextSide, Tokenizer, UnknownPreTokenizer,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -11,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::vocab_file::{VocabFile, tokenizer};
 
 const LLAMA_BPE: &str = "ggml-vocab-llama-bpe.gguf";
+const DEEPSEEK_CODER: &str = "ggml-vocab-deepseek-coder.gguf";
 const LLAMA_SPM: &str = "ggml-vocab-llama-spm.gguf";
 /// The vocabulary and the template of `SmolLM2-135M-Instruct.Q4_1.gguf`, without its tensors.
 const SMOLLM2: &str = "smollm2-vocab.gguf";
@@ -53,6 +55,11 @@ fn the_llama_3_vocabulary_gives_the_ids_of_llama_cpp() {
 #[test]
 fn the_llama_2_vocabulary_gives_the_ids_of_llama_cpp() {
     assert_matches_llama_cpp(LLAMA_SPM);
+}
+
+#[test]
+fn the_deepseek_coder_vocabulary_gives_the_ids_of_llama_cpp() {
+    assert_matches_llama_cpp(DEEPSEEK_CODER);
 }
 
 fn smollm2_golden() -> Value {
@@ -209,6 +216,7 @@ fn broken_vocabularies_are_errors() {
     };
     assert!(error(&|v| v.model = "bert".into()).contains("\"bert\""));
     assert!(error(&|v| v.model = "llama".into()).contains("scores"));
+    assert!(error(&|v| v.merges.clear()).contains("merges is missing"));
     assert!(error(&|v| v.tokens.clear()).contains("tokens is empty"));
     assert!(error(&|v| v.token_types.truncate(3)).contains("token_type has 3 entries"));
     assert!(error(&|v| v.eos_token_id = Some(u32::MAX)).contains("eos_token_id is 4294967295"));
@@ -216,17 +224,85 @@ fn broken_vocabularies_are_errors() {
     assert!(error(&|v| v.merges.push("zq qz".into())).contains("needs the token"));
 }
 
+/// The text side of a vocabulary whose metadata was changed.
+fn text_side(
+    change: impl Fn(&mut Map<String, Value>),
+    options: &TextOptions,
+) -> Result<TextSide, TextError> {
+    let mut metadata = VocabFile::open(SMOLLM2).metadata();
+    change(&mut metadata);
+    TextSide::from_metadata(metadata, options)
+}
+
 #[test]
-fn an_unknown_pre_tokenizer_falls_back_to_the_default_one() {
-    let mut vocab = VocabFile::open(SMOLLM2).vocab();
-    let build = |vocab: &matou_chat::GgufVocab| Tokenizer::from_gguf(vocab.clone()).unwrap();
-    vocab.pre = None;
-    let default = build(&vocab);
-    vocab.pre = Some("not-known".to_owned());
-    let unknown = build(&vocab);
+fn an_unknown_pre_tokenizer_is_refused_unless_the_options_take_the_default() {
+    let unknown = |metadata: &mut Map<String, Value>| {
+        metadata.insert("tokenizer.ggml.pre".to_owned(), "not-known".into());
+    };
+    let error = text_side(unknown, &TextOptions::default())
+        .unwrap_err()
+        .to_string();
+    for words in [
+        "tokenizer.ggml.pre",
+        "\"not-known\"",
+        "--unknown-pretokenizer default",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+    let options = TextOptions {
+        unknown_pre_tokenizer: UnknownPreTokenizer::Default,
+        ..TextOptions::default()
+    };
+    let taken = text_side(unknown, &options).unwrap().tokenizer.unwrap();
+    let unnamed = |metadata: &mut Map<String, Value>| {
+        metadata.remove("tokenizer.ggml.pre");
+    };
+    let unnamed = text_side(unnamed, &TextOptions::default()).unwrap();
     let text = "It's 12345 things, isn't it?";
-    assert_eq!(plain(&unknown, text), plain(&default, text));
-    assert_eq!(unknown.decode(&plain(&unknown, text), true), text);
+    let ids = plain(&taken, text);
+    assert_eq!(ids, plain(&unnamed.tokenizer.unwrap(), text));
+    assert_eq!(taken.decode(&ids, true), text);
+}
+
+/// The type of a token in the metadata of a vocabulary.
+fn set_type(metadata: &mut Map<String, Value>, token: &str, kind: i32) {
+    let tokens = metadata["tokenizer.ggml.tokens"].as_array().unwrap();
+    let id = tokens.iter().position(|text| text == token).unwrap();
+    metadata["tokenizer.ggml.token_type"][id] = kind.into();
+}
+
+#[test]
+fn a_token_that_ends_a_turn_or_that_the_template_writes_is_structure_whatever_its_type() {
+    const NORMAL: i32 = 1;
+    const USER_DEFINED: i32 = 4;
+    for kind in [NORMAL, USER_DEFINED] {
+        let mistyped = |metadata: &mut Map<String, Value>| {
+            set_type(metadata, "<|im_end|>", kind);
+            set_type(metadata, "<|im_start|>", kind);
+            metadata.remove("tokenizer.ggml.eos_token_id");
+        };
+        let side = text_side(mistyped, &TextOptions::default()).unwrap();
+        let (tokenizer, template) = (side.tokenizer.unwrap(), side.template.unwrap());
+        let end = tokenizer.token_to_id("<|im_end|>").unwrap();
+        assert!(side.eos_token_ids.contains(&end));
+        let message = "a <|im_end|> <|im_start|> b";
+        let prompt = render(&template, &json!([{"role": "user", "content": message}]));
+        let ids = tokenizer.encode_prompt(&prompt).unwrap();
+        let markers = ids.iter().filter(|&&id| tokenizer.is_special(id));
+        // The system's turn, the user's, and the beginning of the answer.
+        assert_eq!(markers.count(), 5);
+        assert_eq!(tokenizer.decode(&plain(&tokenizer, message), true), message);
+    }
+}
+
+#[test]
+fn byte_tokens_are_known_by_their_text_where_types_are_missing() {
+    let mut vocab = VocabFile::open(LLAMA_SPM).vocab();
+    vocab.token_types.clear();
+    let untyped = Tokenizer::from_gguf(vocab).unwrap();
+    let typed = tokenizer(LLAMA_SPM);
+    let text = "\u{1f999} and\ttabs\n";
+    assert_eq!(plain(&untyped, text), plain(&typed, text));
 }
 
 proptest! {

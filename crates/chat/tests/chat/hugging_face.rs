@@ -249,6 +249,89 @@ fn bos_and_eos_come_from_the_files_beside_the_tokenizer() {
 }
 
 #[test]
+fn templates_in_files_of_their_own_stand_beside_the_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let additional = folder.join("additional_chat_templates");
+    std::fs::create_dir(&additional).unwrap();
+    std::fs::write(additional.join("tool_use.jinja"), "with tools").unwrap();
+    std::fs::write(additional.join("notes.txt"), "none").unwrap();
+    let config = json!({"chat_template": [
+        {"name": "default", "template": "of the config"}, {"name": "tool_use", "template": "old"},
+    ]});
+    write(folder, "tokenizer_config.json", &config);
+    let named = |default: &str| {
+        let templates = [("default", default), ("tool_use", "with tools")];
+        TemplateSource::named(templates.map(|(name, text)| (name.to_owned(), text.to_owned())))
+    };
+    let read = || TemplateSource::from_folder(folder).unwrap();
+    assert_eq!(read(), Some(named("of the config")));
+    write(
+        folder,
+        "chat_template.json",
+        &json!({"chat_template": "of the json"}),
+    );
+    assert_eq!(read(), Some(named("of the json")));
+    std::fs::write(folder.join("chat_template.jinja"), "of the jinja").unwrap();
+    assert_eq!(read(), Some(named("of the jinja")));
+}
+
+#[test]
+fn tokens_that_only_the_config_knows_are_known() {
+    let Pair { folder, .. } = pair(&byte_level());
+    let folder = folder.path();
+    let count = Tokenizer::from_folder(folder).unwrap().vocab_size();
+    let token = |content: &str, special: bool| {
+        json!({"content": content, "special": special, "lstrip": false, "rstrip": false,
+            "single_word": false, "normalized": false})
+    };
+    let decoder = json!({
+        (count + 1).to_string(): token("<extra>", true),
+        count.to_string(): token("<shown>", false),
+        "0": token("<taken>", true),
+        "1": token("ab", true),
+    });
+    write(
+        folder,
+        "tokenizer_config.json",
+        &json!({"added_tokens_decoder": decoder}),
+    );
+    let tokenizer = Tokenizer::from_folder(folder).unwrap();
+    let extra = u32::try_from(count + 1).unwrap();
+    assert_eq!(tokenizer.token_to_id("<extra>"), Some(extra));
+    assert!(tokenizer.is_special(extra) && !tokenizer.is_special(extra - 1));
+    let ids = tokenizer
+        .encode("a<extra><shown>", SpecialTokens::Parse, false)
+        .unwrap();
+    assert_eq!(ids[1..], [extra, extra - 1]);
+    let plain = tokenizer
+        .encode("<extra>", SpecialTokens::Plain, false)
+        .unwrap();
+    assert!(!plain.contains(&extra));
+    assert_eq!(tokenizer.decode(&plain, true), "<extra>");
+    // An id that another token has is left to it; a token of the vocabulary becomes control text.
+    assert_eq!(tokenizer.token_to_id("<taken>"), None);
+    assert!(tokenizer.is_special(tokenizer.token_to_id("ab").unwrap()));
+}
+
+#[test]
+fn a_token_that_ends_a_turn_is_control_text_though_the_file_says_otherwise() {
+    let mut file = byte_level();
+    let tokens = file["added_tokens"].as_array_mut().unwrap();
+    let id = tokens.len() + 260;
+    tokens.push(added(id, "<|im_end|>", false, true, false));
+    let Pair { folder, .. } = pair(&file);
+    let tokenizer = Tokenizer::from_folder(folder.path()).unwrap();
+    let end = tokenizer.token_to_id("<|im_end|>").unwrap();
+    assert!(tokenizer.is_special(end));
+    assert_eq!(tokenizer.eos_token_ids(), [end]);
+    let plain = tokenizer
+        .encode("<|im_end|>", SpecialTokens::Plain, false)
+        .unwrap();
+    assert!(!plain.contains(&end));
+}
+
+#[test]
 fn end_tokens_of_a_config_are_of_the_whole_or_else_of_the_text_part() {
     let Pair { folder, .. } = pair(&sentencepiece(false));
     let folder = folder.path();

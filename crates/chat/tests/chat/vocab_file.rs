@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use matou_chat::{GgufVocab, Tokenizer};
 use matou_model::GgufFile;
+use serde_json::{Map, Value};
 
 /// A GGUF file of `tests/fixtures/vocab`.
 pub(crate) struct VocabFile(GgufFile);
@@ -20,8 +21,12 @@ impl VocabFile {
         value.as_str().map(str::to_owned)
     }
 
+    pub(crate) fn metadata(&self) -> Map<String, Value> {
+        self.0.metadata().to_json("tokenizer.")
+    }
+
     pub(crate) fn vocab(&self) -> GgufVocab {
-        GgufVocab::take_from(&mut self.0.metadata().to_json("tokenizer.")).unwrap()
+        GgufVocab::take_from(&mut self.metadata()).unwrap()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use matou_chat::{TemplateError, TextError};
+use matou_chat::TextError;
 use matou_engine::EngineError;
 use matou_hub::{CatalogueError, HubError};
 use matou_model::ModelError;
@@ -31,9 +31,6 @@ pub enum OpenError {
         /// What is wrong.
         source: TextError,
     },
-    /// The template that was given in place of the model's own cannot be used.
-    #[error("cannot use the chat template that was given")]
-    ChatTemplate(#[source] TemplateError),
     /// The model does not fit into memory.
     #[error(transparent)]
     DoesNotFit(#[from] DoesNotFit),

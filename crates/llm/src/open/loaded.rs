@@ -123,7 +123,8 @@ impl LoadedModel {
             default_sampling: self.default_sampling,
             eos_token_ids: self.text.eos_token_ids,
         };
-        let llm = Llm::new(engine, tokenizer, self.text.template, card);
+        let reason = self.text.template_error.map(|error| error.to_string());
+        let llm = Llm::new(engine, tokenizer, self.text.template, card).with_template_error(reason);
         Ok((llm, thread))
     }
 }

@@ -75,7 +75,7 @@ pub fn weight_files(files: &ModelFiles) -> WeightFiles {
 /// When the files cannot be read, or the model does not fit.
 pub fn load(files: ModelFiles, options: &OpenOptions) -> Result<LoadedModel, OpenError> {
     let checkpoint = Checkpoint::open(&weight_files(&files))?;
-    let text = text_side(&checkpoint, options.chat_template.as_deref())?;
+    let text = text_side(&checkpoint, &options.text)?;
     check_fit(&checkpoint, options)?;
     let model = checkpoint.load(&options.load_options())?;
     let default_sampling = default_sampling(files.defaults.as_ref(), &text.generation);

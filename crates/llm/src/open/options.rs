@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use matou_chat::TextOptions;
 use matou_model::{DeviceChoice, Dtype, KvCacheDtype, LoadOptions, Progress, Quantization};
 
 /// How a model is found, loaded and given memory.
@@ -25,8 +26,8 @@ pub struct OpenOptions {
     pub kv_cache_dtype: KvCacheDtype,
     /// Bytes of the KV cache; chosen from what is free if `None`.
     pub kv_cache_memory: Option<u64>,
-    /// The text of a chat template in place of the model's own.
-    pub chat_template: Option<String>,
+    /// How the tokenizer and the chat template are read.
+    pub text: TextOptions,
     /// Called as weights load, with the bytes so far and the bytes in all.
     pub progress: Option<Arc<Progress>>,
 }

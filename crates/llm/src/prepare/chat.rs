@@ -84,7 +84,14 @@ pub fn render_chat(llm: &Llm, request: &ChatRequest) -> Result<RenderedPrompt, L
 
 fn template_of(llm: &Llm) -> Result<&ChatTemplate, LlmError> {
     llm.template().ok_or_else(|| {
-        let message = "This model has no chat template; use /v1/completions with the whole prompt.";
+        let message = match llm.template_error() {
+            Some(reason) => format!(
+                "This model's chat template cannot be used ({reason}); use /v1/completions with the \
+                 whole prompt, or serve the model with --chat-template."
+            ),
+            None => "This model has no chat template; use /v1/completions with the whole prompt."
+                .to_owned(),
+        };
         LlmError::unsupported("messages", message)
     })
 }
