@@ -22,7 +22,8 @@ pub(super) fn normalise(messages: &[Value], shapes: Shapes) -> Result<Vec<Value>
         }
         if let Some(Value::Array(calls)) = fields.get_mut("tool_calls") {
             for call in calls {
-                if let Some(arguments) = call.pointer_mut("/function/arguments") {
+                if let Some(Value::Object(function)) = call.get_mut("function") {
+                    let arguments = function.entry("arguments").or_insert(Value::Null);
                     normalise_arguments(arguments, shapes);
                 }
             }
@@ -68,8 +69,14 @@ fn normalise_content(
     Ok(())
 }
 
-/// OpenAI sends arguments as JSON text; most templates want the object.
+/// OpenAI sends arguments as JSON text; most templates want the object. None at all are `{}`.
 fn normalise_arguments(arguments: &mut Value, shapes: Shapes) {
+    let is_blank = arguments
+        .as_str()
+        .is_some_and(|text| text.trim().is_empty());
+    if arguments.is_null() || is_blank {
+        *arguments = json!({});
+    }
     match arguments {
         Value::String(text) if !shapes.arguments_as_text => {
             if let Ok(object) = serde_json::from_str::<Map<String, Value>>(text) {

@@ -19,6 +19,11 @@ pub enum ToolFormat {
     MistralArgs,
     /// `<function=name>{…}</function>`: Functionary, Llama's custom tools.
     Functionary,
+    /// `all` and text, or `name` and `{…}`, each on lines of its own and with `>>>` between them; the
+    /// prompt ends with the first `>>>`: Functionary v3.2.
+    FunctionaryV32,
+    /// `<|tool_call|>[{"name": …, "arguments": {…}}, …]`: Granite 3, and Phi 4 mini, which closes it.
+    Granite,
     /// `{"name": …, "arguments": {…}}` or a list of these as the whole answer, for models that were
     /// trained on no notation and are held to this one by a grammar.
     GenericJson,
@@ -40,6 +45,12 @@ impl ToolFormat {
         }
         if has("<parameter=") {
             return None;
+        }
+        if has(">>>all") {
+            return Some(Self::FunctionaryV32);
+        }
+        if has("<|tool_call|>") {
+            return Some(Self::Granite);
         }
         if has("<tool_call>") {
             // SmolLM's system prompt asks for one list.
@@ -69,6 +80,8 @@ impl ToolFormat {
             Self::Llama3Json => &["<|python_tag|>"],
             Self::Mistral | Self::MistralArgs => &["[TOOL_CALLS]"],
             Self::Functionary => &["<function="],
+            Self::FunctionaryV32 => &[">>>"],
+            Self::Granite => &["<|tool_call|>"],
             Self::Llama3Pythonic | Self::GenericJson => &[],
         }
     }
@@ -79,9 +92,13 @@ impl ToolFormat {
             Self::Llama3Json => &['{'],
             Self::Llama3Pythonic => &['['],
             Self::GenericJson => &['{', '['],
-            Self::Hermes | Self::SmolLm | Self::Mistral | Self::MistralArgs | Self::Functionary => {
-                &[]
-            }
+            Self::Hermes
+            | Self::SmolLm
+            | Self::Mistral
+            | Self::MistralArgs
+            | Self::Functionary
+            | Self::FunctionaryV32
+            | Self::Granite => &[],
         }
     }
 
@@ -90,6 +107,7 @@ impl ToolFormat {
         match self {
             Self::Hermes | Self::SmolLm => "</tool_call>",
             Self::Functionary => "</function>",
+            Self::Granite => "<|/tool_call|>",
             _ => "",
         }
     }

@@ -60,6 +60,13 @@ impl ToolFormat {
             .collect();
         writer.lines.push(format!("call: {}", calls.join(" | ")));
 
+        if self == Self::FunctionaryV32 {
+            writer.recipients(policy);
+            return CallGrammar {
+                lark: writer.lines.join("\n"),
+                schemas: writer.schemas,
+            };
+        }
         let opener = self.openers().first().copied().unwrap_or_default();
         let is_bare = !self.bare_openers().is_empty();
         let open = if is_bare {
@@ -112,8 +119,10 @@ impl ToolFormat {
             Self::SmolLm | Self::Mistral | Self::Llama3Pythonic => {
                 format!("\"[\" call {} \"]\" {close}", more(", "))
             }
+            // Granite closes nothing.
+            Self::Granite => format!("\"[\" call {} \"]\"", more(", ")),
             Self::Llama3Json => format!("call {}", more("; ")),
-            Self::MistralArgs => "call".to_owned(),
+            Self::MistralArgs | Self::FunctionaryV32 => "call".to_owned(),
             Self::Functionary => format!("call {close}"),
             Self::GenericJson if parallel => format!("(call | \"[\" call {} \"]\")", more(", ")),
             Self::GenericJson => "call".to_owned(),
@@ -147,6 +156,9 @@ impl GrammarWriter {
         let body = match format {
             ToolFormat::Llama3Json => object("parameters"),
             ToolFormat::MistralArgs => format!("{} {args} {arguments}", quote(&tool.name)),
+            ToolFormat::FunctionaryV32 => {
+                format!("{} {arguments}", quote(&format!("{}\n", tool.name)))
+            }
             ToolFormat::Functionary => {
                 format!("{} {arguments}", quote(&format!("{}>", tool.name)))
             }
@@ -154,6 +166,23 @@ impl GrammarWriter {
         };
         self.lines.push(format!("call_{index}: {body}"));
         self.schemas.push((arguments, as_object(&tool.parameters)));
+    }
+
+    /// The rules of answers that begin behind the first `>>>`. Calls behind text are not held to
+    /// anything.
+    fn recipients(&mut self, policy: CallPolicy) {
+        let more = if policy.parallel {
+            "(\">>>\" call)*"
+        } else {
+            ""
+        };
+        if policy.required {
+            self.lines.push(format!("start: call {more}"));
+        } else {
+            self.lines
+                .push(format!("start: call {more} | \"all\\n\" TEXT?"));
+            self.lines.push("TEXT: /(?s:.+)/".to_owned());
+        }
     }
 
     /// The rule `call_N` in Python's syntax, with rules for `key=value, …` in the order of the
@@ -227,17 +256,32 @@ fn escape_regex(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-/// The schema of the arguments; a tool without one takes any object.
+/// The schema of the arguments. A tool that names none, in whichever way, is called with `{}`.
 fn as_object(parameters: &Value) -> Value {
-    match parameters {
-        Value::Object(map) if map.contains_key("type") => parameters.clone(),
-        Value::Object(map) => {
-            let mut map = map.clone();
-            map.insert("type".to_owned(), json!("object"));
-            Value::Object(map)
-        }
-        _ => json!({"type": "object"}),
+    let Value::Object(map) = parameters else {
+        return no_arguments();
+    };
+    let is_empty = |key: &str| {
+        map.get(key)
+            .is_none_or(|value| value.as_object().is_some_and(Map::is_empty))
+    };
+    let says_more = map.keys().any(|key| {
+        !matches!(
+            key.as_str(),
+            "type" | "properties" | "required" | "$schema" | "title" | "description"
+        )
+    });
+    let names_properties = map.contains_key("properties") || map.is_empty();
+    if names_properties && is_empty("properties") && !says_more {
+        return no_arguments();
     }
+    let mut map = map.clone();
+    map.entry("type").or_insert_with(|| json!("object"));
+    Value::Object(map)
+}
+
+fn no_arguments() -> Value {
+    json!({"type": "object", "properties": {}, "additionalProperties": false})
 }
 
 /// The schema of a property with the definitions that it may refer to.

@@ -3,27 +3,42 @@
 use super::call_sink::{BodyStep, CallSink};
 use super::json::{JsonProgress, JsonScanner};
 
-/// A name, a separator, and the arguments: `name[CALL_ID]id[ARGS]{…}` or `name>{…}`.
+/// A name, a separator, and the arguments.
 pub(super) struct NamedCall {
-    /// Functionary's: the name ends with `>`. Otherwise Mistral's.
-    bracketed: bool,
+    notation: Notation,
     head: String,
     arguments: Option<JsonScanner>,
 }
 
+/// How a name and its arguments are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Notation {
+    /// `name[CALL_ID]id[ARGS]{…}`
+    Mistral,
+    /// `name>{…}`
+    Functionary,
+    /// `name`, a line break and `{…}`; what is called `all` is text, and no call.
+    Recipient,
+}
+
 impl NamedCall {
     pub(super) fn mistral() -> Self {
-        Self {
-            bracketed: false,
-            head: String::new(),
-            arguments: None,
-        }
+        Self::new(Notation::Mistral)
     }
 
     pub(super) fn functionary() -> Self {
+        Self::new(Notation::Functionary)
+    }
+
+    pub(super) fn recipient() -> Self {
+        Self::new(Notation::Recipient)
+    }
+
+    fn new(notation: Notation) -> Self {
         Self {
-            bracketed: true,
-            ..Self::mistral()
+            notation,
+            head: String::new(),
+            arguments: None,
         }
     }
 
@@ -31,6 +46,9 @@ impl NamedCall {
         if self.arguments.is_none() {
             if character != '{' {
                 self.head.push(character);
+                if self.notation == Notation::Recipient && self.head == "all\n" {
+                    return BodyStep::Done;
+                }
                 return if self.head_may_go_on() {
                     BodyStep::More
                 } else {
@@ -63,13 +81,15 @@ impl NamedCall {
     /// The name and the id, once the head is complete.
     fn parse_head(&self) -> Option<(&str, Option<&str>)> {
         let head = self.head.trim();
-        let (name, id) = if self.bracketed {
-            (head.strip_suffix('>')?, None)
-        } else {
-            let head = head.strip_suffix("[ARGS]").unwrap_or(head);
-            match head.split_once("[CALL_ID]") {
-                Some((name, id)) => (name, Some(id.trim())),
-                None => (head, None),
+        let (name, id) = match self.notation {
+            Notation::Functionary => (head.strip_suffix('>')?, None),
+            Notation::Recipient => (self.head.contains('\n').then_some(head)?, None),
+            Notation::Mistral => {
+                let head = head.strip_suffix("[ARGS]").unwrap_or(head);
+                match head.split_once("[CALL_ID]") {
+                    Some((name, id)) => (name, Some(id.trim())),
+                    None => (head, None),
+                }
             }
         };
         let name = name.trim();
@@ -82,8 +102,10 @@ impl NamedCall {
         let head = self.head.trim_start();
         let name_end = head.find(|c| !is_name_character(c)).unwrap_or(head.len());
         let rest = head[name_end..].trim_start();
-        if self.bracketed {
-            return rest.is_empty() || rest.trim_end() == ">";
+        match self.notation {
+            Notation::Functionary => return rest.is_empty() || rest.trim_end() == ">",
+            Notation::Recipient => return rest.is_empty() && head.len() <= MAX_HEAD,
+            Notation::Mistral => {}
         }
         let is_prefix = |marker: &str| marker.starts_with(rest) || rest.starts_with(marker);
         head.len() <= MAX_HEAD && (is_prefix("[ARGS]") || is_prefix("[CALL_ID]"))

@@ -41,10 +41,20 @@ impl ToolParser {
     pub fn new(format: ToolFormat, tools: &[Tool]) -> Self {
         let names = || tools.iter().map(|tool| tool.name.clone()).collect();
         let is_bare = !format.bare_openers().is_empty();
+        // The prompt ends with the first opener.
+        let is_open = format == ToolFormat::FunctionaryV32;
+        let state = match is_open {
+            true => ParserState::Call {
+                body: CallBody::Named(NamedCall::recipient()),
+                raw: String::new(),
+                opener: 0,
+            },
+            false => ParserState::Text(String::new()),
+        };
         Self {
             format,
-            state: ParserState::Text(String::new()),
-            sink: CallSink::new(is_bare.then(names)),
+            state,
+            sink: CallSink::new((is_bare || is_open).then(names)),
             blank: String::new(),
             at_boundary: true,
         }
@@ -153,13 +163,15 @@ impl ToolParser {
     /// Enters a call. A bare opener is part of the body.
     fn open(&mut self, opener: String, first: Option<char>) {
         let body = match self.format {
-            ToolFormat::Hermes | ToolFormat::SmolLm | ToolFormat::GenericJson => {
-                CallBody::Json(JsonCalls::new(true))
-            }
+            ToolFormat::Hermes
+            | ToolFormat::SmolLm
+            | ToolFormat::Granite
+            | ToolFormat::GenericJson => CallBody::Json(JsonCalls::new(true)),
             ToolFormat::Llama3Json => CallBody::Json(JsonCalls::new(false)),
             ToolFormat::Llama3Pythonic => CallBody::Pythonic(PythonicCalls::new()),
             ToolFormat::Mistral | ToolFormat::MistralArgs => CallBody::Mistral,
             ToolFormat::Functionary => CallBody::Named(NamedCall::functionary()),
+            ToolFormat::FunctionaryV32 => CallBody::Named(NamedCall::recipient()),
         };
         let raw = std::mem::take(&mut self.blank) + &opener;
         self.state = ParserState::Call {

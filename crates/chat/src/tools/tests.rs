@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const ALL: [ToolFormat; 8] = [
+const ALL: [ToolFormat; 10] = [
     ToolFormat::Hermes,
     ToolFormat::SmolLm,
     ToolFormat::Llama3Json,
@@ -11,6 +11,8 @@ const ALL: [ToolFormat; 8] = [
     ToolFormat::Mistral,
     ToolFormat::MistralArgs,
     ToolFormat::Functionary,
+    ToolFormat::FunctionaryV32,
+    ToolFormat::Granite,
     ToolFormat::GenericJson,
 ];
 
@@ -238,6 +240,80 @@ fn functionary_names_the_function_in_the_tag() {
 }
 
 #[test]
+fn functionary_v3_2_names_a_recipient_for_each_part() {
+    let format = ToolFormat::FunctionaryV32;
+    let paris = json!({"city": "Paris"});
+    expect(format, "all\nHi >>> there", &[], "Hi >>> there");
+    expect(
+        format,
+        "get_weather\n{\"city\": \"Paris\"}",
+        &[("get_weather", paris.clone())],
+        "",
+    );
+    expect(
+        format,
+        "all\nLet me see.>>>get_weather\n{\"city\": \"Paris\"}>>>now\n{}",
+        &[("get_weather", paris), ("now", json!({}))],
+        "Let me see.",
+    );
+    // Neither a tool nor everybody.
+    expect(format, "Hello\n{\"a\": 1}", &[], "Hello\n{\"a\": 1}");
+    expect(format, "python\nprint(1)", &[], "python\nprint(1)");
+}
+
+#[test]
+fn granite_lists_its_calls_behind_a_marker() {
+    let format = ToolFormat::Granite;
+    let call = r#"{"name": "now", "arguments": {}}"#;
+    for answer in [
+        format!("<|tool_call|>[{call}]"),
+        format!("<|tool_call|> [{call}]<|/tool_call|>"),
+        format!("<|tool_call|>{call}"),
+    ] {
+        expect(format, &answer, &[("now", json!({}))], "");
+    }
+    let two = format!("Well.<|tool_call|>[{call}, {call}]");
+    expect(
+        format,
+        &two,
+        &[("now", json!({})), ("now", json!({}))],
+        "Well.",
+    );
+}
+
+#[test]
+fn a_tool_without_parameters_is_called_with_nothing() {
+    let closed = json!({"type": "object", "properties": {}, "additionalProperties": false});
+    let any = json!({"type": "object"});
+    let open = json!({"type": "object", "properties": {}, "additionalProperties": true});
+    for (parameters, expected) in [
+        (Value::Null, closed.clone()),
+        (json!({}), closed.clone()),
+        (
+            json!({"type": "object", "properties": {}, "required": []}),
+            closed,
+        ),
+        (any.clone(), any),
+        (open.clone(), open),
+        (
+            json!({"properties": {"a": {}}}),
+            json!({"properties": {"a": {}}, "type": "object"}),
+        ),
+    ] {
+        let tool = Tool {
+            name: "now".to_owned(),
+            parameters: parameters.clone(),
+        };
+        let policy = CallPolicy {
+            required: true,
+            parallel: false,
+        };
+        let grammar = ToolFormat::Hermes.grammar(&[tool], policy, |_| None);
+        assert_eq!(grammar.schemas[0].1, expected, "{parameters}");
+    }
+}
+
+#[test]
 fn generic_calls_are_an_object_or_a_list() {
     let format = ToolFormat::GenericJson;
     expect(
@@ -350,6 +426,12 @@ fn templates_tell_their_format() {
         let source = std::fs::read_to_string(folder.join(format!("{name}.jinja")));
         let source = source.expect("the template is there");
         assert_eq!(ToolFormat::detect(&source, "llama"), expected, "{name}");
+    }
+    for (source, expected) in [
+        ("{{ '>>>all\\n' }}{{ tools }}", ToolFormat::FunctionaryV32),
+        ("use <|tool_call|> and a list", ToolFormat::Granite),
+    ] {
+        assert_eq!(ToolFormat::detect(source, "llama"), Some(expected));
     }
     assert_eq!(
         ToolFormat::detect("{{ tools }}", "Llama4ForConditionalGeneration"),

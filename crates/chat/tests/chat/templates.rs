@@ -169,6 +169,21 @@ fn arguments_given_as_text_are_what_the_template_expects() {
 }
 
 #[test]
+fn a_call_without_arguments_has_none() {
+    let template = new("{% for m in messages %}{% for c in m.tool_calls or [] %}\
+        {{ c.function.arguments | tojson }}{% for k in c.function.arguments.items() %}x{% endfor %};\
+        {% endfor %}{% endfor %}");
+    let call = |function: Value| json!({"id": "1", "type": "function", "function": function});
+    let messages = json!([{"role": "assistant", "content": null, "tool_calls": [
+        call(json!({"name": "now"})),
+        call(json!({"name": "now", "arguments": null})),
+        call(json!({"name": "now", "arguments": ""})),
+        call(json!({"name": "now", "arguments": "{}"})),
+    ]}]);
+    assert_eq!(render(&template, &messages).unwrap(), "{};{};{};{};");
+}
+
+#[test]
 fn the_template_for_tools_is_used_when_there_are_tools() {
     let source = TemplateSource::from_json(&json!([
         {"name": "default", "template": "plain"},
