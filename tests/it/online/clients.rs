@@ -1,8 +1,7 @@
 //! The clients that people use, unmodified.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
@@ -17,13 +16,8 @@ use async_openai::types::completions::CreateCompletionRequestArgs;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use super::environment::{Environment, script};
 use crate::harness::{Server, finish};
-
-/// An environment of packages below the target folder, made once.
-struct Environment {
-    name: &'static str,
-    packages: &'static [&'static str],
-}
 
 /// The clients of those whose APIs matou speaks.
 const CLIENTS: Environment = Environment {
@@ -45,51 +39,6 @@ const NODE: Environment = Environment {
     packages: &["openai@6.49.0"],
 };
 
-impl Environment {
-    /// Its folder; `commands` fill it if that was not done before.
-    fn folder(&self, commands: impl FnOnce(&Path) -> Vec<Command>) -> PathBuf {
-        // One at a time: two tests may want the same.
-        static MAKING: Mutex<()> = Mutex::new(());
-        let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(self.name);
-        let stamp = folder.join("installed");
-        let wanted = self.packages.join("\n");
-        if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-            return folder;
-        }
-        std::fs::create_dir_all(&folder).expect("the environment has a folder");
-        for command in commands(&folder) {
-            let (success, _, errors) = finish(command);
-            assert!(success, "{} cannot be installed: {errors}", self.name);
-        }
-        std::fs::write(&stamp, wanted).expect("the environment can be marked complete");
-        folder
-    }
-
-    /// A Python that has the packages.
-    fn python(&self) -> PathBuf {
-        let folder = self.folder(|folder| {
-            let mut venv = Command::new("python3");
-            venv.args(["-m", "venv", "--clear"]).arg(folder);
-            let mut pip = Command::new(folder.join("bin/python"));
-            pip.args(["-m", "pip", "install", "--quiet"]);
-            pip.arg("--disable-pip-version-check").args(self.packages);
-            vec![venv, pip]
-        });
-        folder.join("bin/python")
-    }
-
-    /// A folder in which Node finds the packages.
-    fn node(&self) -> PathBuf {
-        self.folder(|folder| {
-            let mut npm = Command::new("npm");
-            npm.args(["install", "--no-audit", "--no-fund", "--prefix"]);
-            npm.arg(folder).args(self.packages);
-            vec![npm]
-        })
-    }
-}
-
 /// Runs a script of `tests/clients` against a server of its own, and expects it to say `ok`.
 fn drive(mut interpreter: Command, script: &Path) {
     let server = Server::start(&[]);
@@ -97,12 +46,6 @@ fn drive(mut interpreter: Command, script: &Path) {
     let (success, output, errors) = finish(interpreter);
     assert!(success, "{}: {errors}", script.display());
     assert!(output.contains("ok"), "{output}");
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/clients")
-        .join(name)
 }
 
 #[test]

@@ -45,13 +45,24 @@ pub(crate) fn prepare(schema: &Value) -> Result<Value, GrammarError> {
     prepared.insert(
         "x-guidance".to_owned(),
         json!({
-            // What can only be empty has no room for anything.
-            "whitespace_flexible": schema["const"] != json!({}),
+            "whitespace_flexible": !is_empty(schema),
             "whitespace_pattern": WHITESPACE,
             "json_allowed_escapes": ESCAPES,
         }),
     );
     Ok(Value::Object(prepared))
+}
+
+/// Whether only `{}` satisfies a schema: there is no room in it for anything, white space included.
+fn is_empty(schema: &Value) -> bool {
+    let has_none = |properties: &Value| {
+        let properties = properties.as_object();
+        properties.is_none_or(serde_json::Map::is_empty)
+    };
+    schema["type"] == "object"
+        && schema["additionalProperties"] == false
+        && schema.get("patternProperties").is_none()
+        && has_none(&schema["properties"])
 }
 
 /// Between two tokens of JSON: nothing, a space, or a line break with indentation. Models that are

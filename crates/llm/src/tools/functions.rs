@@ -113,13 +113,10 @@ pub fn tool_use(
         .into_iter()
         .map(|function| {
             let definition = function.definition();
-            // Free arguments are any object, unless the call is forced.
-            let parameters = match (required || function.strict, function.parameters) {
-                (true, Some(parameters)) if !takes_nothing(&parameters) => parameters,
-                (true, _) => {
-                    json!({"const": {}})
-                }
-                (false, _) => json!({"type": "object"}),
+            // Free arguments are any object, unless the call is forced. Who names none takes none.
+            let parameters = match required || function.strict {
+                true => function.parameters.unwrap_or_else(|| json!({})),
+                false => json!({"type": "object"}),
             };
             let tool = Tool {
                 name: function.name,
@@ -135,21 +132,6 @@ pub fn tool_use(
         parallel,
         is_constrained: required || is_strict || !parallel,
     }))
-}
-
-/// Whether a schema of parameters names none, as clients write it for functions that have none.
-fn takes_nothing(parameters: &Value) -> bool {
-    let Some(fields) = parameters.as_object() else {
-        return false;
-    };
-    let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
-    fields.iter().all(|(name, value)| match name.as_str() {
-        "type" => value == "object",
-        "properties" | "required" => is_empty(value) || value.as_array().is_some_and(Vec::is_empty),
-        "title" | "description" | "$schema" | "strict" => true,
-        "additionalProperties" => *value == Value::Bool(false),
-        _ => false,
-    })
 }
 
 /// Keeps the functions that are named.

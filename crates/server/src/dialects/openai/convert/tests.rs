@@ -57,7 +57,7 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
         "typical_p": 0.5, "repetition_penalty": 1.5, "ignore_eos": true, "min_tokens": 2,
         "stop_token_ids": [9], "include_stop_str_in_output": true, "skip_special_tokens": false,
         "add_generation_prompt": false, "continue_final_message": true,
-        "chat_template_kwargs": {"thinking": true}, "priority": -3, "xtc_probability": 0.5,
+        "chat_template_kwargs": {"thinking": true}, "priority": -3, "cache_salt": "s", "xtc_probability": 0.5,
         "xtc_threshold": 0.25, "dry_multiplier": 0.5, "dry_base": 2, "dry_allowed_length": 3,
         "dry_penalty_last_n": 64, "dry_sequence_breakers": ["x"], "bad_words": ["y"], "mirostat": 2,
         "mirostat_tau": 4, "mirostat_eta": 0.5, "dynatemp_range": 0.25, "dynatemp_exponent": 2,
@@ -112,6 +112,7 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
         bad_words: vec!["y".to_owned()],
         n: 2,
         priority: -3,
+        cache_salt: Some("s".into()),
         text: TextOptions {
             tokens_as_ids: false,
             stop: vec!["a".to_owned(), "b".to_owned()],
