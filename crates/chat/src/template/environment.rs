@@ -237,4 +237,31 @@ mod tests {
         let output = "{% set x = 'x' * 1000000 %}{% for i in range(100) %}{{ x }}{% endfor %}";
         assert!(render_source(output).is_err());
     }
+
+    #[test]
+    fn nothing_makes_more_than_a_template_may_write() {
+        for expression in [
+            "[1] * 90000000",
+            "([1] * 90000000) | list | length",
+            "([1] * 90000000) | tojson",
+            "(['x' * 1000000] * 1000) | join | length",
+            "('x'.join(['y' * 1000000] * 1000)) | length",
+            "('\\n' * 1000000) | indent(60000) | length",
+            "('%(a)60000s' * 10000) % {'a': 1}",
+            "'%999999999d' % 1",
+            "'{:999999999}'.format(1)",
+            "('{0:60000}' * 10000).format(1)",
+            "'x'.center(999999999)",
+            "('\\t' * 1000000).expandtabs(1000)",
+            "('x' * 1000000).replace('x', 'y' * 1000)",
+        ] {
+            let source = format!("{{{{ {expression} }}}}");
+            assert!(render_source(&source).is_err(), "{expression}");
+        }
+        let shared = "{% set a = [1] %}{% set ns = namespace(a=a) %}{% for i in range(60) %}\
+                      {% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a";
+        for end in [" }}", " | tojson }}", " | string | length }}"] {
+            assert!(render_source(&format!("{shared}{end}")).is_err());
+        }
+    }
 }

@@ -20,7 +20,8 @@ fn is_marker(text: &str) -> bool {
     let name = between("<|", "|>")
         .or_else(|| between("<｜", "｜>"))
         .or_else(|| Some(text).filter(|text| *text == "<start_of_turn>"));
-    name.is_some_and(|name| !READ.iter().any(|word| name.contains(word)))
+    name.map(str::to_lowercase)
+        .is_some_and(|name| !READ.iter().any(|word| name.contains(word)))
 }
 
 #[cfg(test)]
@@ -31,10 +32,17 @@ mod tests {
     fn what_ends_a_turn_is_structure_and_so_is_what_the_template_writes() {
         assert!(is_structure("<|im_end|>", ""));
         assert!(!is_structure("<|im_start|>", ""));
-        let template = "<|im_start|>{{ role }}<think><|tool_call|><｜User｜><|>";
+        let template = "<|im_start|>{{ role }}<think><|tool_call|><|START_THINKING|><｜User｜><|>";
         assert!(is_structure("<|im_start|>", template));
         assert!(is_structure("<｜User｜>", template));
-        for text in ["<think>", "<|tool_call|>", "role", "<|>", "<|other|>"] {
+        for text in [
+            "<think>",
+            "<|tool_call|>",
+            "<|START_THINKING|>",
+            "role",
+            "<|>",
+            "<|other|>",
+        ] {
             assert!(!is_structure(text, template), "{text}");
         }
     }

@@ -10,7 +10,7 @@ use super::attributes::{Getter, Group};
 use super::filter::{Filter, filter};
 use super::number_filters::whole;
 use super::values::{
-    collect, compare, to_float, to_int, to_text, type_error, type_name, undefined,
+    check_length, collect, compare, to_float, to_int, to_text, type_error, type_name, undefined,
 };
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -103,11 +103,15 @@ fn join(value: &Value, arguments: &Arguments) -> Result<Value, Error> {
         .transpose()?
         .unwrap_or_default();
     let getter = Getter::new(arguments.some(1));
-    let texts: Result<Vec<String>, Error> = collect(value)?
-        .iter()
-        .map(|item| to_text(&getter.get(item)?))
-        .collect();
-    Ok(texts?.join(&separator).into())
+    let mut output = String::new();
+    for (index, item) in collect(value)?.iter().enumerate() {
+        if index > 0 {
+            output.push_str(&separator);
+        }
+        output.push_str(&to_text(&getter.get(item)?)?);
+        check_length(output.len())?;
+    }
+    Ok(output.into())
 }
 
 /// Sorts by keys. The first comparison that fails is the outcome.

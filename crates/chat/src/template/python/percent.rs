@@ -5,7 +5,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 
 use super::arguments::split;
-use super::values::{repr, to_float, to_text, type_error, type_name};
+use super::values::{check_length, repr, to_float, to_text, type_error, type_name};
 
 /// How wide a field may be made. Templates align columns, if anything.
 pub(super) const MAX_WIDTH: usize = 1 << 16;
@@ -34,15 +34,13 @@ pub(super) fn format_filter(text: &str, given: &[Value]) -> Result<String, Error
     }
 }
 
-/// `text.format(…)`.
+/// `text.format(…)`. Any number in the text may be the width of a field.
 pub(super) fn str_format(text: &str, given: &[Value]) -> Result<String, Error> {
-    let digits = text.split(|c: char| !c.is_ascii_digit());
-    if digits
-        .max_by_key(|run| run.len())
-        .is_some_and(|run| run.len() > 5)
-        && text.contains('{')
-    {
-        return Err(too_wide());
+    if text.contains('{') {
+        let runs = text.split(|c: char| !c.is_ascii_digit());
+        let widths = runs.filter(|run| !run.is_empty()).map(str::parse);
+        let all = widths.map(|width: Result<usize, _>| width.unwrap_or(usize::MAX));
+        check_length(all.fold(0, usize::saturating_add))?;
     }
     format(FormatStyle::StrFormat, text, given)
 }
@@ -87,6 +85,7 @@ fn fill(text: &str, values: &[Value], mapping: Option<&Value>) -> Result<String,
             }
         };
         output.push_str(&field.fill(&value)?);
+        check_length(output.len())?;
     }
     output.push_str(rest);
     if used < values.len() && mapping.is_none() && !took_by_key {

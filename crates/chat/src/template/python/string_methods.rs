@@ -6,10 +6,7 @@ use minijinja::{Error, ErrorKind, Value};
 use super::arguments::Arguments;
 use super::percent::{MAX_WIDTH, str_format, too_wide};
 use super::string_tests::{self, is_space};
-use super::values::{items, type_error, type_name};
-
-/// Bytes a text may have that a method makes: as many as a template may write.
-const MAX_TEXT: usize = 64 << 20;
+use super::values::{check_length, items, type_error, type_name};
 
 /// Calls `text.method(given…)`.
 pub(super) fn call(text: &str, method: &str, given: &[Value]) -> Result<Value, Error> {
@@ -267,16 +264,6 @@ pub(super) fn replace(text: &str, old: &str, new: &str, count: i64) -> Result<St
     let places = (text.len() / old.len().max(1) + 1).min(count);
     check_length(places.saturating_mul(new.len()).saturating_add(text.len()))?;
     Ok(text.replacen(old, new, count))
-}
-
-/// Refuses to make texts of more than so many bytes.
-fn check_length(bytes: usize) -> Result<(), Error> {
-    match bytes {
-        0..=MAX_TEXT => Ok(()),
-        _ => Err(type_error(format!(
-            "a text would have more than {MAX_TEXT} bytes"
-        ))),
-    }
 }
 
 /// The part of `text` between the arguments `start` and `end`, and the bytes before it.

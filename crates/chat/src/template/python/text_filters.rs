@@ -7,7 +7,7 @@ use super::arguments::Arguments;
 use super::filter::{Filter, filter};
 use super::percent::{MAX_WIDTH, format_filter, too_wide};
 use super::string_methods::{capitalized, center, lines, replace, strip};
-use super::values::{items, to_float, to_text, type_error, undefined};
+use super::values::{check_length, items, to_float, to_text, type_error, undefined};
 
 pub(super) const FILTERS: &[Filter] = &[
     filter("upper", &[], 0, |value, _| {
@@ -91,8 +91,15 @@ fn indent(value: &Value, arguments: &Arguments) -> Result<Value, Error> {
     };
     let (first, blank) = (arguments.flag(1, false), arguments.flag(2, false));
     let text = to_text(value)? + "\n";
+    let lines = lines(&text, false);
+    check_length(
+        lines
+            .len()
+            .saturating_mul(width.len() + 1)
+            .saturating_add(text.len()),
+    )?;
     let mut output = String::new();
-    for (index, line) in lines(&text, false).into_iter().enumerate() {
+    for (index, line) in lines.into_iter().enumerate() {
         if index > 0 {
             output.push('\n');
         }

@@ -8,18 +8,21 @@ use super::values::{to_float, to_int, to_text, type_error, type_name};
 
 /// How deeply values may be nested.
 const MAX_DEPTH: usize = 128;
+/// How many values there may be in one.
+const MAX_VALUES: usize = 1 << 21;
 
 pub(in super::super) fn to_json(value: &Value) -> Result<Json, Error> {
-    nested(value, 0)
+    nested(value, 0, &mut 0)
 }
 
-fn nested(value: &Value, depth: usize) -> Result<Json, Error> {
+fn nested(value: &Value, depth: usize, count: &mut usize) -> Result<Json, Error> {
     let wrong = || {
         let found = type_name(value);
         type_error(format!("Object of type {found} is not JSON serializable"))
     };
-    if depth > MAX_DEPTH {
-        return Err(type_error("the value is nested too deeply"));
+    *count += 1;
+    if depth > MAX_DEPTH || *count > MAX_VALUES {
+        return Err(type_error("the value is too large or nested too deeply"));
     }
     if let Some(text) = value.as_str() {
         return Ok(text.into());
@@ -35,12 +38,14 @@ fn nested(value: &Value, depth: usize) -> Result<Json, Error> {
             number.map(Json::Number).ok_or_else(wrong)
         }
         ValueKind::Seq | ValueKind::Iterable => {
-            let items = value.try_iter()?.map(|item| nested(&item, depth + 1));
+            let items = value
+                .try_iter()?
+                .map(|item| nested(&item, depth + 1, count));
             items.collect::<Result<Vec<_>, _>>().map(Json::Array)
         }
         ValueKind::Map => {
             let entries = value.try_iter()?.map(|key| {
-                let entry = nested(&value.get_item(&key)?, depth + 1)?;
+                let entry = nested(&value.get_item(&key)?, depth + 1, count)?;
                 Ok((key_text(&key)?, entry))
             });
             entries

@@ -8,6 +8,18 @@ use minijinja::{Error, ErrorKind, Value};
 
 /// How deeply values may be nested that are printed or compared.
 const MAX_DEPTH: usize = 128;
+/// Bytes a text may have that is made at once: as many as a template may write.
+const MAX_TEXT: usize = 64 << 20;
+
+/// Refuses to make texts of more than so many bytes.
+pub(super) fn check_length(bytes: usize) -> Result<(), Error> {
+    match bytes {
+        0..=MAX_TEXT => Ok(()),
+        _ => Err(type_error(format!(
+            "a text would have more than {MAX_TEXT} bytes"
+        ))),
+    }
+}
 
 pub(super) fn type_error(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
@@ -58,6 +70,7 @@ fn write_repr(output: &mut String, value: &Value, depth: usize) -> Result<(), Er
     if depth > MAX_DEPTH {
         return Err(type_error("the value is nested too deeply to be printed"));
     }
+    check_length(output.len())?;
     if let Some(text) = value.as_str() {
         write_text_repr(output, text);
         return Ok(());
