@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use matou_chat::{ChatTemplate, GgufVocab, Tokenizer};
+use matou_chat::{ChatTemplate, GgufVocab, SpecialTokens, Tokenizer};
 use matou_engine::{Engine, EngineConfig, SamplingParams};
 use matou_llm::{Llm, ModelCard};
 
@@ -79,7 +79,10 @@ pub fn conversing(replies: &[(&str, &str)], template: &str, max_model_len: usize
     for (cue, reply) in replies {
         let mut spelled = spell(reply);
         spelled.push(END);
-        model = model.with_reply_to(&spell(cue), &spelled);
+        // As it is read, which is not how it is said: spaces are spelled out.
+        let cue = tokenizer.encode(cue, SpecialTokens::Plain, false);
+        let cue = cue.expect("a scripted model reads every text");
+        model = model.with_reply_to(&cue, &spelled);
     }
     let config = EngineConfig {
         max_model_len,

@@ -42,11 +42,12 @@ pub(crate) fn prepare(schema: &Value) -> Result<Value, GrammarError> {
         }
     };
     // llguidance's own options; whatever a client wrote under this key is gone by now.
+    let is_empty = is_empty(schema);
     prepared.insert(
         "x-guidance".to_owned(),
         json!({
-            "whitespace_flexible": !is_empty(schema),
-            "whitespace_pattern": WHITESPACE,
+            "whitespace_flexible": !is_empty,
+            "whitespace_pattern": (!is_empty).then_some(WHITESPACE),
             "json_allowed_escapes": ESCAPES,
         }),
     );

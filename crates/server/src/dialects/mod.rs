@@ -14,13 +14,13 @@ use axum::extract::Request;
 use axum::http::HeaderName;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::MethodRouter;
 use axum::{Json, Router};
 
 use crate::error::ApiError;
 use crate::request_id::RequestId;
 use crate::state::AppState;
 pub use known::known_fields;
+use shared::paths::without_version;
 
 /// Under this name Anthropic's clients look for the request's.
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -32,28 +32,6 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
         .merge(anthropic::router())
         .merge(ollama::router())
         .merge(models::router())
-}
-
-/// The version of most paths. Clients whose base URL lacks it get the same under the bare path.
-const VERSION: &str = "/v1";
-
-/// Routes that are there with and without the version before their path.
-trait VersionedRoutes {
-    /// Adds the routes of `path`, which follows the version.
-    fn versioned(self, path: &str, methods: MethodRouter<AppState>) -> Self;
-}
-
-impl VersionedRoutes for Router<AppState> {
-    fn versioned(self, path: &str, methods: MethodRouter<AppState>) -> Self {
-        self.route(&format!("{VERSION}{path}"), methods.clone())
-            .route(path, methods)
-    }
-}
-
-/// A path without the version that it may begin with.
-fn without_version(path: &str) -> &str {
-    let rest = path.strip_prefix(VERSION);
-    rest.filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
 /// Puts errors, whichever layer they come from, into the words of the dialect that was spoken.

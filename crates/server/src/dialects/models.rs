@@ -10,9 +10,9 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::VersionedRoutes;
 use super::anthropic::models::{self as of_anthropic, PageQuery};
 use super::openai::models as of_openai;
+use super::shared::paths::VersionedRoutes;
 use crate::error::ApiError;
 use crate::state::AppState;
 use matou_llm::Llm;

@@ -18,7 +18,7 @@ use matou_llm::prepare::{self, PreparedPrompt};
 use matou_llm::request::Reasoning;
 
 use crate::body::JsonBody;
-use crate::dialects::VersionedRoutes;
+use crate::dialects::shared::paths::VersionedRoutes;
 use crate::dialects::shared::trace::trace_user;
 use crate::error::ApiError;
 use crate::request_id::RequestId;

@@ -16,7 +16,7 @@ pub(crate) mod wire;
 use axum::Router;
 use axum::routing::{get, post};
 
-use super::VersionedRoutes;
+use super::shared::paths::VersionedRoutes;
 use crate::state::AppState;
 
 /// The routes of this dialect.

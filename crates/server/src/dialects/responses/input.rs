@@ -8,8 +8,7 @@ use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::store::ResponseStore;
-use super::unknown;
+use super::store::{ResponseStore, unknown};
 use crate::dialects::shared::fields::in_range;
 use crate::error::ApiError;
 

@@ -29,7 +29,7 @@ use crate::serving::Serving;
 use crate::state::{AppState, Limits};
 use answer::ResponseBuilder;
 use convert::{ResponseFormat, ResponsesCall, ToolForms, answer_message, responses_call};
-use store::{ResponseStore, StoredResponse};
+use store::{ResponseStore, StoredResponse, unknown};
 use stream::ResponseEncoder;
 use wire::{EchoedFields, ResponseObject, ResponsesRequest};
 
@@ -281,10 +281,6 @@ async fn delete(
         )),
         false => Err(unknown(&id)),
     }
-}
-
-fn unknown(id: &str) -> ApiError {
-    ApiError::not_found("id", format!("Response with id '{id}' not found."))
 }
 
 /// Fields that are called differently here.

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+use crate::error::ApiError;
+
 /// Most responses that are kept.
 const MAX_RESPONSES: usize = 1024;
 /// Most bytes that they and the conversations behind them may take, as JSON.
@@ -19,6 +21,11 @@ pub(crate) struct StoredResponse {
     pub(crate) input: Vec<Value>,
     /// The conversation up to and with it, without instructions.
     pub(crate) messages: Vec<Value>,
+}
+
+/// What is said where none has this id.
+pub(crate) fn unknown(id: &str) -> ApiError {
+    ApiError::not_found("id", format!("Response with id '{id}' not found."))
 }
 
 /// All of them.

@@ -5,6 +5,7 @@ pub(crate) mod convert;
 pub(crate) mod fields;
 pub(crate) mod logprobs;
 pub(crate) mod models;
+pub(crate) mod paths;
 pub(crate) mod time;
 pub(crate) mod trace;
 pub(crate) mod union;

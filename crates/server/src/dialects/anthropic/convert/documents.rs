@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::messages::{texts, unreadable};
+use super::text::{texts, unreadable};
 use crate::dialects::anthropic::wire::Block;
 use crate::dialects::shared::fields::missing;
 use crate::dialects::shared::union::TextOr;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::documents;
+use super::text::{text, texts, unreadable};
 use crate::dialects::anthropic::wire::{Block, Message};
 use crate::dialects::shared::fields::{missing, required};
 use crate::dialects::shared::union::TextOr;
@@ -177,24 +178,4 @@ fn blocks(content: TextOr<Block>) -> Vec<Block> {
             ..Block::default()
         }],
     }
-}
-
-pub(super) fn texts(param: &str, blocks: Vec<Block>) -> Result<Vec<String>, ApiError> {
-    let blocks = blocks.into_iter().enumerate();
-    blocks
-        .map(|(i, block)| text(&format!("{param}[{i}]"), block))
-        .collect()
-}
-
-/// The text of a block that has to be text.
-fn text(param: &str, block: Block) -> Result<String, ApiError> {
-    match block.kind.as_str() {
-        "text" => required(block.text, param, "text"),
-        other => Err(unreadable(param, other)),
-    }
-}
-
-pub(super) fn unreadable(param: &str, kind: &str) -> ApiError {
-    let message = format!("`{param}` is of type \"{kind}\", which cannot be read here.");
-    ApiError::unsupported(format!("{param}.type"), message)
 }

@@ -2,6 +2,7 @@
 
 mod documents;
 mod messages;
+mod text;
 mod tools;
 
 use matou_engine::SamplingParams;
