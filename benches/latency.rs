@@ -132,6 +132,7 @@ fn submit(engine: &EngineHandle, prompt: &[u32], max_tokens: usize) -> Result<Ge
         },
         n: 1,
         priority: 0,
+        cache_salt: None,
     })?)
 }
 

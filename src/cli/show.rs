@@ -129,9 +129,10 @@ fn describe_text(text: &mut String, summary: &ModelSummary, side: &TextSide) {
     let ends = side.eos_token_ids.iter().copied().map(named);
     let ends: Vec<String> = ends.collect();
     line(text, "ends with", &ends.join(", "));
-    let template = match &side.template {
-        None => "none".to_owned(),
-        Some(template) => {
+    let template = match (&side.template, &side.template_error) {
+        (None, Some(error)) => format!("cannot be used: {error}"),
+        (None, None) => "none".to_owned(),
+        (Some(template), _) => {
             let source = template.source();
             let tools = match ToolFormat::detect(source, &summary.architecture) {
                 Some(format) => format!("tools as {format:?}"),

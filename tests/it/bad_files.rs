@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::harness::{finish, matou, run, tiny_model};
+use serde_json::json;
+
+use crate::harness::{Server, finish, matou, run, tiny_model};
 
 /// Tries to generate with the model at `path`; returns what is written to standard error.
 pub(crate) fn refusal(path: &Path) -> String {
@@ -25,6 +27,32 @@ fn tiny_with(file: &str, change: impl Fn(&mut Vec<u8>)) -> tempfile::TempDir {
         std::fs::write(folder.path().join(entry.file_name()), bytes).unwrap();
     }
     folder
+}
+
+#[tokio::test]
+async fn a_chat_template_that_cannot_be_used_keeps_nobody_from_completing_texts() {
+    let folder = tiny_with("config.json", |_| {});
+    std::fs::write(folder.path().join("chat_template.jinja"), "{% if %}").unwrap();
+    let completion = json!({"prompt": " t5", "max_tokens": 2});
+    let chat = json!({"messages": [{"role": "user", "content": " t5"}], "max_tokens": 2});
+    let server = Server::start_model(folder.path(), &[]);
+    assert_eq!(server.post("/v1/completions", &completion).await.0, 200);
+    let (status, answer) = server.post("/v1/chat/completions", &chat).await;
+    assert_eq!(status, 400, "{answer}");
+    let message = answer["error"]["message"].as_str().expect("a message");
+    for part in ["syntax error", "--chat-template"] {
+        assert!(message.contains(part), "{message}");
+    }
+    drop(server);
+    let other = folder.path().join("other.jinja");
+    std::fs::write(&other, "{{ messages[0].content }}").unwrap();
+    let other = other.to_str().expect("UTF-8");
+    let server = Server::start_model(folder.path(), &["--chat-template", other]);
+    let (status, answer) = server.post("/v1/chat/completions", &chat).await;
+    assert_eq!(status, 200, "{answer}");
+    let shown = run(&["show", folder.path().to_str().expect("UTF-8")]);
+    let shown = String::from_utf8(shown.stdout).expect("UTF-8");
+    assert!(shown.contains("cannot be used: "), "{shown}");
 }
 
 #[test]

@@ -280,7 +280,8 @@ mod tests {
                 let mut expected = x.clone();
                 for row in expected.chunks_mut(stride) {
                     let row = &mut row[first..][..heads * len];
-                    rms_norm(&ctx, &row.to_vec(), &weight, 1e-6, row);
+                    let before = row.to_vec();
+                    rms_norm(&ctx, &before, &weight, 1e-6, row);
                 }
                 let mut out = x.clone();
                 rms_norm_heads(&ctx, &mut out[first..], stride, heads, &weight, 1e-6);

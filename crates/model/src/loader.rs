@@ -158,12 +158,12 @@ impl<'a> Loader<'a> {
             .source
             .get(name)?
             .ok_or_else(|| ModelError::MissingTensor {
-                name: name.to_owned(),
+                name: self.source.own_name(name),
                 path: self.source.path().to_owned(),
             })?;
         if view.shape != shape {
             return Err(ModelError::WrongShape {
-                name: name.to_owned(),
+                name: self.source.own_name(name),
                 found: view.shape,
                 expected: shape.to_vec(),
             });

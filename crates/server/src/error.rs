@@ -22,7 +22,7 @@ pub(crate) struct ApiError {
     param: Option<String>,
     code: Option<&'static str>,
     retry_after: Option<Duration>,
-    context_length: Option<(usize, usize)>,
+    context_length: Option<Box<(usize, usize)>>,
 }
 
 /// The JSON of an error: `{"error": {…}}`.
@@ -99,7 +99,7 @@ impl ApiError {
         let mut error = Self::bad_request(message)
             .with_param(param)
             .with_code("context_length_exceeded");
-        error.context_length = Some((prompt_tokens, max_model_len));
+        error.context_length = Some(Box::new((prompt_tokens, max_model_len)));
         error
     }
 
@@ -226,7 +226,7 @@ impl ApiError {
 
     /// Tokens of a prompt that leaves no room, and what the context has.
     pub(crate) fn context_length(&self) -> Option<(usize, usize)> {
-        self.context_length
+        self.context_length.as_deref().copied()
     }
 
     /// The same error, about the field that this dialect calls `to` and the server `from`.

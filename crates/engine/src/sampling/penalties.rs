@@ -45,8 +45,9 @@ impl TokenCounts {
             self.counts[place].anywhere += 1;
             self.counts[place].in_answer += u32::from(i >= num_prompt_tokens);
         }
-        for i in self.counted.start..begin {
-            let count = &mut self.counts[self.place[&token_ids[i]]];
+        let left = (0..).zip(token_ids).take(begin).skip(self.counted.start);
+        for (i, token) in left {
+            let count = &mut self.counts[self.place[token]];
             count.anywhere -= 1;
             count.in_answer -= u32::from(i >= num_prompt_tokens);
         }

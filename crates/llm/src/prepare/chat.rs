@@ -32,7 +32,12 @@ pub fn chat(llm: &Llm, call: ChatCall) -> Result<PreparedPrompt, LlmError> {
     let format = MessageFormat {
         reasoning: ReasoningFormat::detect(template.source())
             .map(|format| (format, format.starts_inside(&prompt.text()))),
-        tools: tools.map(|tools| (notation, tools.tools.clone())),
+        tools: match tools {
+            Some(tools) => Some((notation, tools.tools.clone())),
+            // Its answers name who they are for, tools or not.
+            None if notation == ToolFormat::FunctionaryV32 => Some((notation, Vec::new())),
+            None => None,
+        },
         only_calls: tools.is_some_and(|tools| tools.required),
     };
     let control = |text: &str| {

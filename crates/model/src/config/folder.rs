@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::defaults;
 use super::huggingface::RawHuggingFaceConfig;
 use super::json_file::read_json;
 use super::model_config::ModelConfig;
@@ -28,11 +29,9 @@ impl FolderConfig {
             None => older_method(folder)?,
             method => method,
         };
-        Ok(Self {
-            path,
-            text: text_part(json),
-            method,
-        })
+        let mut text = text_part(json);
+        defaults::fill(&mut text);
+        Ok(Self { path, text, method })
     }
 
     /// The name of the architecture.
@@ -101,6 +100,39 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// As published with Gemma 3 4B: half of what matters is left out.
+    #[test]
+    fn a_config_that_says_little_is_filled_in_by_its_type() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = json!({
+            "architectures": ["Gemma3ForConditionalGeneration"],
+            "text_config": {
+                "hidden_size": 2560,
+                "intermediate_size": 10240,
+                "model_type": "gemma3_text",
+                "num_hidden_layers": 34,
+                "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+                "sliding_window": 1024,
+            },
+        });
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let (config, _) = FolderConfig::read(folder.path())
+            .unwrap()
+            .into_config()
+            .unwrap();
+        assert_eq!(
+            (config.num_attention_heads, config.num_key_value_heads),
+            (8, 4)
+        );
+        assert_eq!((config.head_dim, config.vocab_size), (256, 262_208));
+        assert!(config.tie_word_embeddings);
+        assert_eq!(config.rope.theta, 1e6);
+        assert_eq!(config.sliding_rope.as_ref().unwrap().theta, 1e4);
+        assert_eq!(config.hidden_act, "gelu_pytorch_tanh");
+        let full = (0..34).filter(|layer| config.layer_window(*layer).is_none());
+        assert!(full.eq([5, 11, 17, 23, 29]));
+    }
 
     #[test]
     fn the_text_part_of_a_model_that_sees_is_a_config_of_its_own() {

@@ -225,6 +225,8 @@ fn rope(file: &GgufFile, keys: &Keys<'_>, head_dim: usize) -> Result<RopeParamet
         (None, None | Some("longrope" | "none"), _) if file.tensor(LONG_FACTORS).is_some() => {
             long_scaling(file, keys)?
         }
+        // A factor beside it means nothing.
+        (None, Some("none"), _) => RopeScaling::Default,
         (None, None | Some("linear"), Some(factor)) => RopeScaling::Linear { factor },
         (None, Some("yarn"), Some(factor)) => RopeScaling::Yarn {
             factor,
@@ -235,7 +237,7 @@ fn rope(file: &GgufFile, keys: &Keys<'_>, head_dim: usize) -> Result<RopeParamet
             attention_factor: yarn_attention_factor(keys, factor),
             truncate: true,
         },
-        (None, None | Some("none" | "linear"), None) => RopeScaling::Default,
+        (None, None | Some("linear"), None) => RopeScaling::Default,
         (None, other, _) => {
             return Err(invalid_config(
                 file.path(),

@@ -5,6 +5,7 @@
 //! value that makes them do nothing. Which tokens end an answer is no matter of the weights: the
 //! text side reads it.
 
+mod defaults;
 mod folder;
 mod gguf;
 mod huggingface;

@@ -124,6 +124,10 @@ impl GgufSource {
 }
 
 impl TensorSource for GgufSource {
+    fn own_name(&self, name: &str) -> String {
+        self.gguf_name(name).unwrap_or_else(|| name.to_owned())
+    }
+
     fn get(&self, name: &str) -> Result<Option<TensorView<'_>>> {
         if let Some((separate, merged, expert)) = expert_names(name) {
             return match self.view(&separate)? {

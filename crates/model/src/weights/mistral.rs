@@ -26,6 +26,11 @@ impl MistralSource {
 }
 
 impl TensorSource for MistralSource {
+    fn own_name(&self, name: &str) -> String {
+        let names = mistral_names(name).into_iter();
+        names.last().unwrap_or_else(|| name.to_owned())
+    }
+
     fn get(&self, name: &str) -> Result<Option<TensorView<'_>>> {
         let mut found = None;
         for name in mistral_names(name) {

@@ -60,6 +60,11 @@ pub(crate) trait TensorSource: Send + Sync {
     /// The tensor of that name, if there is one.
     fn get(&self, name: &str) -> Result<Option<TensorView<'_>>>;
 
+    /// What the file calls the tensor of that name, for messages.
+    fn own_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     /// Lets go of the memory that reading tensors took; they can be read again.
     fn release(&self);
 

@@ -110,25 +110,53 @@ fn dense_weights_are_converted_to_the_type_asked_for() {
     }
 }
 
-/// The bytes of a fixture with `general.file_type` among its metadata.
-fn with_file_type(file: &str, file_type: u32) -> Vec<u8> {
+/// The bytes of a fixture with further metadata: keys, and their values with the types before them.
+fn with_metadata(file: &str, entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     const KEYS: usize = 16;
     const HEADER: usize = 24;
     let mut bytes = std::fs::read(gguf_fixture(file)).unwrap();
     let count = u64::from_le_bytes(bytes[KEYS..HEADER].try_into().unwrap());
-    bytes[KEYS..HEADER].copy_from_slice(&(count + 2).to_le_bytes());
-    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
-    let (u32_type, string_type) = (4u32.to_le_bytes(), 8u32.to_le_bytes());
-    let mut added = text("general.file_type");
-    added.extend(u32_type);
-    added.extend(file_type.to_le_bytes());
-    // The second one fills up to the alignment of what follows.
+    let count = count + entries.len() as u64 + 1;
+    bytes[KEYS..HEADER].copy_from_slice(&count.to_le_bytes());
+    let mut added = Vec::new();
+    for (key, value) in entries {
+        added.extend(text(key));
+        added.extend(value);
+    }
+    // The last one fills up to the alignment of what follows.
     added.extend(text("x"));
-    added.extend(string_type);
-    added.extend(text("0123456789"));
-    assert_eq!(added.len() % 32, 0);
+    let missing = (added.len() + string("").len()).next_multiple_of(32) - added.len();
+    added.extend(string(&"-".repeat(missing - string("").len())));
     bytes.splice(HEADER..HEADER, added);
     bytes
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+fn string(value: &str) -> Vec<u8> {
+    [&8u32.to_le_bytes()[..], &text(value)].concat()
+}
+
+/// The bytes of a fixture with `general.file_type` among its metadata.
+fn with_file_type(file: &str, file_type: u32) -> Vec<u8> {
+    let value = [4u32.to_le_bytes(), file_type.to_le_bytes()].concat();
+    with_metadata(file, &[("general.file_type", value)])
+}
+
+#[test]
+fn no_scaling_of_rope_is_none_whatever_factor_stands_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let factor = [6u32.to_le_bytes(), 1f32.to_le_bytes()].concat();
+    let entries = [
+        ("llama.rope.scaling.type", string("none")),
+        ("llama.rope.scaling.factor", factor),
+    ];
+    std::fs::write(&path, with_metadata("llama-k256-q4_k_m.gguf", &entries)).unwrap();
+    let checkpoint = Checkpoint::open(&WeightFiles::Gguf(path)).unwrap();
+    checkpoint.load(&options(DeviceChoice::Cpu)).unwrap();
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub(super) fn modulo(left: Value, right: Value) -> Result<Value, Error> {
         });
     }
     match (to_float(&left), to_float(&right)) {
-        (Some(_), Some(right)) if right == 0.0 => Err(type_error("float modulo")),
+        (Some(_), Some(0.0)) => Err(type_error("float modulo")),
         (Some(left), Some(right)) => {
             let remainder = left % right;
             let has_other_sign = remainder != 0.0 && (remainder < 0.0) != (right < 0.0);
