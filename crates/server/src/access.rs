@@ -140,7 +140,7 @@ impl Access {
     }
 }
 
-/// Whether a host is an address or has a name that no public site can have.
+/// Whether a host has an address or a name that no public site can have.
 fn is_local_name(host: &str) -> bool {
     const LOCAL: [&str; 5] = ["localhost", "local", "lan", "internal", "home.arpa"];
     let address = host.trim_start_matches('[').trim_end_matches(']');
@@ -148,7 +148,18 @@ fn is_local_name(host: &str) -> bool {
         let rest = host.strip_suffix(suffix);
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    address.parse::<IpAddr>().is_ok() || !host.contains('.') || LOCAL.into_iter().any(is_below)
+    match address.parse() {
+        Ok(IpAddr::V4(address)) => {
+            let [first, second, ..] = address.octets();
+            // Carriers' and overlay networks' own (RFC 6598).
+            let is_shared = first == 100 && (64..128).contains(&second);
+            address.is_loopback() || address.is_private() || address.is_link_local() || is_shared
+        }
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+        Err(_) => !host.contains('.') || LOCAL.into_iter().any(is_below),
+    }
 }
 
 /// Answers the questions of browsers about pages of other origins. Without allowed origins it says
@@ -192,6 +203,8 @@ mod tests {
             "http://127.0.0.1",
             "http://[::1]:8080",
             "http://192.168.1.5:8080",
+            "http://100.101.102.103",
+            "http://[fd00::1]",
             "https://box.lan",
             "http://box",
             "vscode-webview://abc",
@@ -205,6 +218,8 @@ mod tests {
             "https://ui.example.evil.example",
             "https://localhost.evil.example",
             "http://notlocalhost.com",
+            "http://203.0.113.7",
+            "http://[2001:db8::1]",
             "null",
             "",
         ] {

@@ -12,8 +12,8 @@ use serde_json::Map;
 
 use super::{json, python};
 
-/// Steps a template may take, well under a second's worth. The published ones take some hundred
-/// for a message.
+/// Steps a template may take; the published ones take some hundred for a message. What one step may do is
+/// bounded where it is done.
 const MAX_STEPS: u64 = 5_000_000;
 /// Bytes a template may write.
 const MAX_OUTPUT: usize = 64 << 20;
@@ -101,17 +101,24 @@ fn tojson(value: Value, given: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let not_json =
         |message: String| Error::new(ErrorKind::BadSerialization, format!("tojson: {message}"));
     let value = python::to_json(&value).map_err(|error| not_json(error.to_string()))?;
-    Ok(json::to_string(&value, &style))
+    let text = json::to_string(&value, &style);
+    if text.len() > json::MAX_LENGTH {
+        let message = format!("tojson: more than {} bytes", json::MAX_LENGTH);
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    Ok(text)
 }
 
 /// What a level of `tojson` is indented by: so many spaces, or a text.
+/// Most characters of an indentation: nothing that is read has more.
+const MAX_INDENT: usize = 64;
+
 fn indentation(arguments: &python::Arguments) -> Result<Option<String>, Error> {
     if let Some(text) = arguments.some(1).and_then(Value::as_str) {
-        return Ok(Some(text.to_owned()));
+        return Ok(Some(text.chars().take(MAX_INDENT).collect()));
     }
     let spaces = arguments.int(1)?;
-    // Nothing that is read has more.
-    Ok(spaces.map(|spaces| " ".repeat(usize::try_from(spaces).unwrap_or(0).min(64))))
+    Ok(spaces.map(|spaces| " ".repeat(usize::try_from(spaces).unwrap_or(0).min(MAX_INDENT))))
 }
 
 /// The value that JSON text stands for, and any other text or value as it is. No template of
@@ -225,6 +232,26 @@ mod tests {
     fn the_clock_is_the_one_given() {
         assert_renders("{{ strftime_now('%d %b %Y, %-d') }}", "06 Jul 2024, 6");
         assert!(render_source("{{ strftime_now('%Q') }}").is_err());
+    }
+
+    #[test]
+    fn what_is_too_large_or_has_no_order_is_an_error() {
+        let mixed =
+            "[1, 'a', 3, 'b', 2, 'c', 9, 'd', 8, 'e', 7, 'f', 6, 'g', 5, 'h', 4, 'i', 3, 'j', 2]";
+        for source in [
+            "{{ '%65536s' % 'a' }}".to_owned(),
+            "{{ 'a' | truncate(-9223372036854775807) }}".to_owned(),
+            "{{ (['x' * 1000000] * 1000) | tojson }}".to_owned(),
+            "{{ ('{0}' * 100000).format('x' * 100000) }}".to_owned(),
+            format!("{{{{ ({mixed} * 3) | sort }}}}"),
+        ] {
+            assert!(render_source(&source).is_err(), "{source}");
+        }
+        assert_renders("{{ ('%65535s' % 'a') | length }}", "65535");
+        assert_renders("{{ [3, 1, 2] | sort(reverse=true) }}", "[3, 2, 1]");
+        // Not a number is not in any order, and no reason to panic.
+        let nan = "(range(30) | list) + [1e308 * 10 - 1e308 * 10] + (range(30) | list)";
+        assert!(render_source(&format!("{{{{ ({nan}) | sort | length }}}}")).is_ok());
     }
 
     #[test]

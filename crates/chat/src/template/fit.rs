@@ -3,7 +3,7 @@
 //! | a template that | gets |
 //! | --- | --- |
 //! | knows no role `developer` | `system` instead |
-//! | meets a system message that is not the first | all of them as one, at the beginning |
+//! | loses or refuses a system message that is not the first | all of them as one, at the beginning |
 //! | prints no system message | its text in front of the user's first message |
 //! | takes no two messages of one role in a row | these as one |
 //!
@@ -20,6 +20,8 @@ pub(super) struct Fit {
     pub(super) developer_is_system: bool,
     /// Several system messages at the beginning become one.
     pub(super) one_system: bool,
+    /// System messages that come later join the first.
+    pub(super) gathers_system: bool,
     /// What the system says goes in front of the user's first message.
     pub(super) system_as_user: bool,
     /// Neighbours of one role become one message.
@@ -37,7 +39,8 @@ impl Fit {
             }
         }
         let first = messages.iter().take_while(|it| is_system(it)).count();
-        if messages[first..].iter().any(is_system) || self.one_system && first > 1 {
+        let comes_later = self.gathers_system && messages[first..].iter().any(is_system);
+        if comes_later || self.one_system && first > 1 {
             gather_system(&mut messages);
         }
         if self.system_as_user {
@@ -171,8 +174,13 @@ mod tests {
     const NOTHING: Fit = Fit {
         developer_is_system: false,
         one_system: false,
+        gathers_system: false,
         system_as_user: false,
         merges_roles: false,
+    };
+    const GATHERS: Fit = Fit {
+        gathers_system: true,
+        ..NOTHING
     };
 
     fn fitted(fit: Fit, messages: Value) -> Value {
@@ -220,12 +228,12 @@ mod tests {
     fn all_that_the_system_says_is_one_message_at_the_beginning() {
         let messages = json!([says("system", "a"), says("user", "b"), says("system", "c")]);
         assert_eq!(
-            fitted(NOTHING, messages),
+            fitted(GATHERS, messages),
             json!([says("system", "a\n\nc"), says("user", "b")])
         );
         let messages = json!([says("user", "b"), says("system", "c"), says("user", "d")]);
         assert_eq!(
-            fitted(NOTHING, messages),
+            fitted(GATHERS, messages),
             json!([says("system", "c"), says("user", "b"), says("user", "d")])
         );
     }
@@ -258,7 +266,7 @@ mod tests {
             says("assistant", "c"),
             says("user", "d"),
         ]);
-        assert_eq!(fitted(NOTHING, messages), expected);
+        assert_eq!(fitted(GATHERS, messages), expected);
     }
 
     #[test]
@@ -290,6 +298,6 @@ mod tests {
             {"content": "e", "name": "x", "role": "assistant"},
         ]);
         let before = messages.to_string();
-        assert_eq!(fitted(NOTHING, messages).to_string(), before);
+        assert_eq!(fitted(GATHERS, messages).to_string(), before);
     }
 }

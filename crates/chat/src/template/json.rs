@@ -16,7 +16,10 @@ pub(super) struct Style {
     pub(super) sort_keys: bool,
 }
 
-/// Writes `value`.
+/// Bytes after which nothing more is written, but for ends.
+pub(super) const MAX_LENGTH: usize = 64 << 20;
+
+/// Writes `value`. What is longer than [`MAX_LENGTH`] is cut off there.
 pub(super) fn to_string(value: &Value, style: &Style) -> String {
     let mut writer = JsonWriter {
         output: String::new(),
@@ -44,6 +47,9 @@ struct JsonWriter<'a> {
 
 impl JsonWriter<'_> {
     fn value(&mut self, value: &Value, level: usize) {
+        if self.output.len() > MAX_LENGTH {
+            return;
+        }
         match value {
             Value::Null => self.output.push_str("null"),
             Value::Bool(true) => self.output.push_str("true"),
@@ -88,6 +94,9 @@ impl JsonWriter<'_> {
     }
 
     fn before_item(&mut self, index: usize, level: usize) {
+        if self.output.len() > MAX_LENGTH {
+            return;
+        }
         if index > 0 {
             self.output.push_str(self.item_separator);
         }
@@ -95,7 +104,8 @@ impl JsonWriter<'_> {
     }
 
     fn new_line(&mut self, level: usize) {
-        if let Some(indent) = &self.style.indent {
+        let is_full = self.output.len() > MAX_LENGTH;
+        if let Some(indent) = self.style.indent.as_ref().filter(|_| !is_full) {
             self.output.push('\n');
             for _ in 0..level {
                 self.output.push_str(indent);

@@ -157,6 +157,7 @@ impl ChatTemplate {
         let needed = Fit {
             developer_is_system: !self.capabilities.developer,
             one_system: !self.capabilities.several_systems,
+            gathers_system: !self.capabilities.system_later,
             system_as_user: !self.capabilities.system,
             merges_roles: !self.capabilities.repeated_roles,
         };
@@ -166,6 +167,7 @@ impl ChatTemplate {
             outcome => return outcome,
         };
         let merged = Fit {
+            gathers_system: true,
             merges_roles: true,
             ..needed
         };

@@ -79,9 +79,6 @@ pub(super) const CHAMELEON: &[&str] = &[
     GPT2,
 ];
 
-/// `tokenizer.json` of a SuperBPE model: digits in groups of three from the right, words joined.
-pub(super) const SUPERBPE: &[&str] = &[r"\p{N}+", r"(?=(\d{3})+(?!\d))"];
-
 /// `tokenizer.json` of Ling (Bailing MoE).
 pub(super) const BAILING: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
 
@@ -90,9 +87,6 @@ pub(super) const EXAONE_MOE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p
 
 /// `tokenizer.json` of Jais 2: blanks in powers of two.
 pub(super) const JAIS2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}";
-
-/// `tokenizer.json` of Tiny Aya: digits in groups of three from the right, then as GPT-4o.
-pub(super) const TINY_AYA: &[&str] = &[r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O];
 
 /// llama.cpp's choice for vocabularies whose pre-tokenizer is not known.
 pub(super) const DEFAULT: &[&str] = &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"];

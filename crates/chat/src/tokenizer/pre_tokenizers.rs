@@ -14,8 +14,7 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 use super::patterns::{
     BAILING, BLOOM, CHAMELEON, DEEPSEEK_CODER, DEEPSEEK_LLM, DEEPSEEK_V3, DEFAULT, DIGIT,
-    EXAONE_MOE, FALCON, GPT2, GPT4O, JAIS2, LLAMA3, MINICPM5, QWEN2, QWEN35, SEED_CODER, SUPERBPE,
-    TEKKEN, TINY_AYA,
+    EXAONE_MOE, FALCON, GPT2, GPT4O, JAIS2, LLAMA3, MINICPM5, QWEN2, QWEN35, SEED_CODER, TEKKEN,
 };
 
 /// How a byte-level BPE vocabulary cuts text, and what else comes with that.
@@ -110,11 +109,9 @@ fn patterns_of(name: &str) -> Option<&'static [&'static str]> {
         "bloom" | "poro-chat" | "gpt3-finnish" => &[BLOOM],
         "viking" => &[BLOOM, DIGIT],
         "seed-coder" => &[SEED_CODER],
-        "superbpe" => SUPERBPE,
         "bailingmoe" | "bailingmoe2" | "llada-moe" => &[BAILING],
         "exaone-moe" => &[EXAONE_MOE],
         "jais-2" => &[JAIS2],
-        "tiny_aya" | "cohere2moe" => TINY_AYA,
         _ => return None,
     })
 }
@@ -171,7 +168,7 @@ mod tests {
         jina-v1-en jina-v2-code roberta-bpe refact command-r qwen2 deepseek-r1-qwen kormo f2llmv2 \
         qwen35 stablelm2 olmo dbrx smaug-bpe poro-chat glm4 chatglm-bpe viking jais tekken smollm \
         codeshell bloom gpt3-finnish exaone exaone4 exaone-moe chameleon minerva-7b megrez gpt-4o \
-        llama4 kanana2 talkie tiny_aya cohere2moe superbpe trillion granite-docling bailingmoe \
+        llama4 kanana2 talkie trillion granite-docling bailingmoe \
         bailingmoe2 llada-moe seed-coder hunyuan hunyuan-dense hy_v4 joyai-llm grok-2 minimax-m2 \
         solar-open mellum2";
 
@@ -182,8 +179,6 @@ mod tests {
         assert_eq!(digits("refact"), "1|2|3|4|5|6|7");
         assert_eq!(digits("llama-bpe"), "123|456|7");
         assert_eq!(digits("deepseek-v3"), "123|456|7");
-        assert_eq!(digits("superbpe"), "1|234|567");
-        assert_eq!(digits("tiny_aya"), "1|234|567");
         assert_eq!(digits("seed-coder"), "1|2|3|4|5|6|7");
         assert_eq!(digits("viking"), "1|2|3|4|5|6|7");
         assert_eq!(digits("poro-chat"), "1234567");
@@ -203,7 +198,6 @@ mod tests {
         assert_eq!(pieces("seed-coder", "a!!\n\nb"), ["a", "!!", "\n\n", "b"]);
         assert_eq!(pieces("llama-bpe", "a!!\n\nb"), ["a", "!!\n\n", "b"]);
         assert_eq!(pieces("bloom", "a b, c."), ["a", " b", ",", " c", "."]);
-        assert_eq!(pieces("superbpe", "by the way"), ["by the way"]);
         assert_eq!(pieces("exaone-moe", "go on now!"), ["go on now", "!"]);
         assert_eq!(pieces("chameleon", "a  b"), ["a", "  ", "b"]);
     }

@@ -129,7 +129,7 @@ fn repeated_roles_are_one_turn_where_turns_have_to_alternate() {
 }
 
 #[test]
-fn a_system_message_in_the_middle_joins_the_first() {
+fn a_system_message_in_the_middle_stays_where_it_is_read_and_joins_the_first_elsewhere() {
     let messages = [
         says("system", "a"),
         says("user", "b"),
@@ -140,9 +140,12 @@ fn a_system_message_in_the_middle_joins_the_first() {
     let chatml = ChatTemplate::chatml(TemplateTokens::default()).unwrap();
     assert_eq!(
         render(&chatml, &messages).unwrap(),
-        "<|im_start|>system\na\n\nd<|im_end|>\n<|im_start|>user\nb<|im_end|>\n\
-         <|im_start|>assistant\nc<|im_end|>\n<|im_start|>user\ne<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>system\na<|im_end|>\n<|im_start|>user\nb<|im_end|>\n\
+         <|im_start|>assistant\nc<|im_end|>\n<|im_start|>system\nd<|im_end|>\n\
+         <|im_start|>user\ne<|im_end|>\n<|im_start|>assistant\n"
     );
+    let nemo = render(&published(NEMO), &messages).unwrap();
+    assert_eq!(nemo, "<s>[INST]b[/INST]c</s>[INST]a\n\nd\n\ne[/INST]");
 }
 
 #[test]

@@ -45,8 +45,8 @@ impl TokenCounts {
             self.counts[place].anywhere += 1;
             self.counts[place].in_answer += u32::from(i >= num_prompt_tokens);
         }
-        let left = (0..).zip(token_ids).take(begin).skip(self.counted.start);
-        for (i, token) in left {
+        let left = token_ids[..begin].iter().enumerate();
+        for (i, token) in left.skip(self.counted.start) {
             let count = &mut self.counts[self.place[token]];
             count.anywhere -= 1;
             count.in_answer -= u32::from(i >= num_prompt_tokens);

@@ -114,26 +114,43 @@ fn join(value: &Value, arguments: &Arguments) -> Result<Value, Error> {
     Ok(output.into())
 }
 
-/// Sorts by keys. The first comparison that fails is the outcome.
-fn sort_by_keys<T>(items: &mut [(Vec<Value>, T)], reverse: bool) -> Result<(), Error> {
-    let mut failure = None;
-    items.sort_by(|(left, _), (right, _)| {
-        for (left, right) in left.iter().zip(right) {
-            if left == right {
-                continue;
-            }
-            match compare(left, right, "<") {
-                Ok(order) if reverse => return order.reverse(),
-                Ok(order) => return order,
-                Err(error) => {
-                    failure.get_or_insert(error);
-                    return Ordering::Equal;
-                }
+/// Sorts by keys, those that are equal in their order. The first comparison that fails is the outcome.
+fn sort_by_keys<T>(items: &mut Vec<(Vec<Value>, T)>, reverse: bool) -> Result<(), Error> {
+    *items = merge_sort(std::mem::take(items), &|left, right| {
+        for (left, right) in left.0.iter().zip(&right.0) {
+            if left != right {
+                let order = compare(left, right, "<")?;
+                return Ok(if reverse { order.reverse() } else { order });
             }
         }
-        Ordering::Equal
-    });
-    failure.map_or(Ok(()), Err)
+        Ok(Ordering::Equal)
+    })?;
+    Ok(())
+}
+
+/// Sorts by an order that need not be one: the sorting of the standard library may panic on what
+/// templates compare.
+fn merge_sort<T>(
+    mut items: Vec<T>,
+    order: &impl Fn(&T, &T) -> Result<Ordering, Error>,
+) -> Result<Vec<T>, Error> {
+    if items.len() < 2 {
+        return Ok(items);
+    }
+    let right = items.split_off(items.len() / 2);
+    let mut left = merge_sort(items, order)?.into_iter().peekable();
+    let mut right = merge_sort(right, order)?.into_iter().peekable();
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    while let (Some(first), Some(second)) = (left.peek(), right.peek()) {
+        let from = match order(first, second)? {
+            Ordering::Greater => &mut right,
+            _ => &mut left,
+        };
+        merged.extend(from.next());
+    }
+    merged.extend(left);
+    merged.extend(right);
+    Ok(merged)
 }
 
 /// Texts without their case, unless it matters.

@@ -7,8 +7,9 @@ use minijinja::{Error, Value};
 use super::arguments::split;
 use super::values::{check_length, repr, to_float, to_text, type_error, type_name};
 
-/// How wide a field may be made. Templates align columns, if anything.
-pub(super) const MAX_WIDTH: usize = 1 << 16;
+/// How wide a field may be made: what the formatter of the standard library takes. Templates align
+/// columns, if anything.
+pub(super) const MAX_WIDTH: usize = u16::MAX as usize;
 
 /// `text % value`.
 pub(super) fn percent(text: &str, value: &Value) -> Result<String, Error> {
@@ -41,6 +42,12 @@ pub(super) fn str_format(text: &str, given: &[Value]) -> Result<String, Error> {
         let widths = runs.filter(|run| !run.is_empty()).map(str::parse);
         let all = widths.map(|width: Result<usize, _>| width.unwrap_or(usize::MAX));
         check_length(all.fold(0, usize::saturating_add))?;
+        let mut longest = 0;
+        for value in given {
+            longest = longest.max(to_text(value).map_or(0, |text| text.len()));
+        }
+        let fields = text.matches('{').count();
+        check_length(fields.saturating_mul(longest).saturating_add(text.len()))?;
     }
     format(FormatStyle::StrFormat, text, given)
 }

@@ -121,7 +121,8 @@ fn truncate(value: &Value, arguments: &Arguments) -> Result<Value, Error> {
     let end = arguments.text_of(2)?.unwrap_or_else(|| "...".to_owned());
     let length = arguments.int(0)?.unwrap_or(255);
     let leeway = arguments.int(3)?.unwrap_or(5);
-    let kept = length - i64::try_from(end.chars().count()).unwrap_or(i64::MAX);
+    let end_length = i64::try_from(end.chars().count()).unwrap_or(i64::MAX);
+    let kept = length.saturating_sub(end_length);
     let (Ok(kept), 0..) = (usize::try_from(kept), leeway) else {
         return Err(type_error("truncate: the length has to hold the end"));
     };
@@ -168,12 +169,16 @@ fn urlencode(value: &Value) -> Result<String, Error> {
         return Ok(quoted(&to_text(value)?, false));
     }
     let mut pairs = Vec::new();
+    let mut bytes = 0;
     for item in items(value)? {
         let (key, entry) = match value.kind() {
             ValueKind::Map => (item.clone(), value.get_item(&item)?),
             _ => (item.get_item_by_index(0)?, item.get_item_by_index(1)?),
         };
         let (key, entry) = (to_text(&key)?, to_text(&entry)?);
+        // A byte becomes three at most.
+        bytes += 3 * (key.len() + entry.len()) + 2;
+        check_length(bytes)?;
         pairs.push(format!("{}={}", quoted(&key, true), quoted(&entry, true)));
     }
     Ok(pairs.join("&"))

@@ -10,6 +10,8 @@ use super::values::{to_float, to_int, to_text, type_error, type_name};
 const MAX_DEPTH: usize = 128;
 /// How many values there may be in one.
 const MAX_VALUES: usize = 1 << 21;
+/// Bytes of a text that count as a value.
+const TEXT_UNIT: usize = 32;
 
 pub(in super::super) fn to_json(value: &Value) -> Result<Json, Error> {
     nested(value, 0, &mut 0)
@@ -25,6 +27,11 @@ fn nested(value: &Value, depth: usize, count: &mut usize) -> Result<Json, Error>
         return Err(type_error("the value is too large or nested too deeply"));
     }
     if let Some(text) = value.as_str() {
+        // Long texts count for more.
+        *count += text.len() / TEXT_UNIT;
+        if *count > MAX_VALUES {
+            return Err(type_error("the value is too large"));
+        }
         return Ok(text.into());
     }
     match value.kind() {

@@ -83,8 +83,10 @@ pub(super) fn with_ids(input: Option<Value>, response_id: &str) -> Vec<Value> {
     let name = response_id.trim_start_matches("resp_");
     let with_id = |(i, mut item): (usize, Value)| {
         if let Some(fields) = item.as_object_mut() {
-            let id = || Value::String(format!("item_{name}_{i}"));
-            fields.entry("id").or_insert_with(id);
+            let id = fields.entry("id").or_insert(Value::Null);
+            if id.is_null() {
+                *id = format!("item_{name}_{i}").into();
+            }
         }
         item
     };
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn pages_follow_each_other_in_both_orders() {
-        let input = json!([{"id": "a"}, {"role": "user"}, {"id": "c"}]);
+        let input = json!([{"id": "a"}, {"id": null, "role": "user"}, {"id": "c"}]);
         let items = with_ids(Some(input), "resp_x");
         let ids = |order: &str, after: Option<&str>| {
             let query = PageQuery {

@@ -106,6 +106,13 @@ pub(crate) struct InputPart {
     pub outcome: Option<Value>,
 }
 
+impl InputPart {
+    /// Whether it is what a command printed.
+    pub(crate) fn is_printed(&self) -> bool {
+        self.stdout.is_some() || self.stderr.is_some() || self.outcome.is_some()
+    }
+}
+
 /// A function that may be called.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = ResponseTool)]

@@ -50,6 +50,8 @@ impl WholeCalls {
                 };
                 (open.replace(call), None)
             }
+            // Nothing is said by this, and so nothing ended: it goes with log-probabilities.
+            (MessagePart::Text(text), Some(_)) if text.is_empty() => (None, None),
             (part, open) => (open.take(), Some(part)),
         };
         let before = before.map(Part::Call);
@@ -94,6 +96,7 @@ mod tests {
             arguments(0, "{}"),
             start(1, "patch"),
             arguments(1, "{\"x\""),
+            MessagePart::Text(String::new()),
             arguments(1, ": 1}"),
             start(2, "patch"),
             arguments(2, "{}"),

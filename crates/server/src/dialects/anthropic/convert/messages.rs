@@ -60,11 +60,31 @@ pub(super) fn messages(
             Role::System => {
                 let texts = blocks.into_iter().map(|(param, block)| text(&param, block));
                 let texts = texts.collect::<Result<Vec<_>, _>>()?;
-                converted.push(json!({"role": "system", "content": texts.join("\n\n")}));
+                tell(&mut converted, &texts.join("\n\n"));
             }
         }
     }
     Ok(converted)
+}
+
+/// Adds what the system says on the way to what it said first: in its place, between the turns, it makes
+/// small models forget how to call tools. Behind an answer it is what is to be answered next, as the
+/// user's words are.
+fn tell(messages: &mut Vec<Value>, text: &str) {
+    if messages
+        .last()
+        .is_some_and(|last| last["role"] == "assistant")
+    {
+        messages.push(json!({"role": "user", "content": text}));
+        return;
+    }
+    match messages.first_mut() {
+        Some(first) if first["role"] == "system" => {
+            let before = first["content"].as_str().unwrap_or_default();
+            first["content"] = format!("{before}\n\n{text}").into();
+        }
+        _ => messages.insert(0, json!({"role": "system", "content": text})),
+    }
 }
 
 /// The tools that results of calls refer to: they can be called from then on.

@@ -84,6 +84,10 @@ fn choice(choice: Option<&Value>) -> Result<FunctionChoice, ApiError> {
         let kind = value["type"].as_str()?;
         match value.get(kind) {
             Some(tool) => tool["name"].as_str().map(str::to_owned),
+            // As the Responses API spells it.
+            None if matches!(kind, "function" | "custom") => {
+                value["name"].as_str().map(str::to_owned)
+            }
             // Tools that run elsewhere have no name but their type.
             None => Some(kind.to_owned()),
         }

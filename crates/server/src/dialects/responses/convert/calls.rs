@@ -56,7 +56,12 @@ pub(in crate::dialects::responses) fn whole_item(
 ) -> OutputItem {
     let call_id = call.id;
     let status = IN_PROGRESS;
-    let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}));
+    let arguments: Value = match serde_json::from_str(&call.arguments) {
+        Ok(arguments) => arguments,
+        Err(_) if call.arguments.trim().is_empty() => json!({}),
+        // Cut off: nothing that the model wrote is lost.
+        Err(_) => json!({"INVALID_JSON": call.arguments}),
+    };
     match forms.get(&call.name) {
         Some(ToolForm::Custom { namespace, name }) => OutputItem::CustomToolCall {
             id: item_id("ctc"),

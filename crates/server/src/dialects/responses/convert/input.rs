@@ -43,11 +43,14 @@ pub(super) fn messages(input: Option<TextOr<InputItem>>) -> Result<Vec<Value>, A
             // What it brings is among the tools.
             "additional_tools" => {}
             "reasoning" => {
-                let thought = match (item.content, item.encrypted_content) {
-                    (Some(content), _) => text(&format!("{param}.content"), content)?,
-                    (None, Some(sealed)) => unseal(&sealed).unwrap_or_default(),
-                    (None, None) => String::new(),
+                let mut thought = match item.content {
+                    Some(content) => text(&format!("{param}.content"), content)?,
+                    None => String::new(),
                 };
+                if thought.is_empty() {
+                    let sealed = item.encrypted_content.as_deref();
+                    thought = sealed.and_then(unseal).unwrap_or_default();
+                }
                 if !thought.is_empty() {
                     messages.push(json!({
                         "role": "assistant", "content": null, "reasoning_content": thought,
@@ -185,7 +188,8 @@ fn text(param: &str, content: TextOr<InputPart>) -> Result<String, ApiError> {
             }
             "refusal" => required(part.refusal, &param, "refusal"),
             // What a command of a shell printed has no type.
-            "" => Ok(printed(&part)),
+            "" if part.is_printed() => Ok(printed(&part)),
+            "" => required(part.text, &param, "text"),
             other => {
                 let message = format!(
                     "`{param}` is of type \"{other}\", which this model cannot read: it takes text."

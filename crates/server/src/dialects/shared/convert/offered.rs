@@ -8,7 +8,8 @@ use matou_llm::tools::functions::{Function, FunctionChoice, tool_use};
 
 use crate::error::ApiError;
 
-/// What is logged once is remembered, but not without a bound: clients choose the names.
+/// What is logged once is remembered, but not without a bound, on names and on their length: clients
+/// choose them.
 const MAX_LOGGED: usize = 64;
 
 /// The functions that a request offers, and the tools that it offers in vain: those that would run
@@ -26,8 +27,12 @@ impl Offered {
     pub(crate) fn leave_out(&mut self, name: &str) {
         static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
         let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.len() < MAX_LOGGED && logged.insert(name.to_owned()) {
-            tracing::info!(tool = name, "left out of a request: nobody here can run it");
+        let shown: String = name.chars().take(MAX_LOGGED).collect();
+        if logged.len() < MAX_LOGGED && logged.insert(shown.clone()) {
+            tracing::info!(
+                tool = shown,
+                "left out of a request: nobody here can run it"
+            );
         }
         self.left_out.push(name.to_owned());
     }
