@@ -69,7 +69,6 @@ static DEFAULTS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
         ("modalities", json!(["text"])),
         ("service_tier", json!("auto")),
         ("service_tier", json!("default")),
-        ("truncation", json!("disabled")),
         ("add_generation_prompt", json!(true)),
         ("skip_special_tokens", json!(true)),
         ("penalize_newline", json!(true)),

@@ -1,9 +1,10 @@
 //! Whole answers.
 
 use matou_engine::FinishReason;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::wire::{AppliedEdits, ContentBlock, MessageEnd, MessageResponse, Usage};
+use crate::dialects::shared::calls::{Part, WholeCall, WholeCalls};
 use matou_llm::generation::{Collected, TokenUsage};
 use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
 
@@ -49,40 +50,41 @@ pub(super) fn message(
 /// The blocks that the parts of a message are.
 fn content(parts: Vec<MessagePart>) -> Vec<ContentBlock> {
     let mut blocks: Vec<ContentBlock> = Vec::new();
-    let mut arguments = String::new();
+    let mut whole_calls = WholeCalls::default();
+    let parts = parts.into_iter();
+    let mut parts: Vec<Part> = parts
+        .flat_map(|part| whole_calls.push(part, |_| true))
+        .collect();
+    parts.extend(whole_calls.finish().map(Part::Call));
     for part in parts {
         match (part, blocks.last_mut()) {
-            (MessagePart::Reasoning(more), Some(ContentBlock::Thinking { thinking, .. })) => {
-                thinking.push_str(&more);
+            (
+                Part::Message(MessagePart::Reasoning(more)),
+                Some(ContentBlock::Thinking { thinking, .. }),
+            ) => thinking.push_str(&more),
+            (Part::Message(MessagePart::Text(more)), Some(ContentBlock::Text { text })) => {
+                text.push_str(&more);
             }
-            (MessagePart::Text(more), Some(ContentBlock::Text { text })) => text.push_str(&more),
-            (MessagePart::Reasoning(thinking), _) => blocks.push(ContentBlock::Thinking {
-                thinking,
-                signature: "",
-            }),
-            (MessagePart::Text(text), _) => blocks.push(ContentBlock::Text { text }),
-            (MessagePart::CallStart { id, name, .. }, _) => {
-                arguments.clear();
-                let input = json!({});
+            (Part::Message(MessagePart::Reasoning(thinking)), _) => {
+                blocks.push(ContentBlock::Thinking {
+                    thinking,
+                    signature: "",
+                });
+            }
+            (Part::Message(MessagePart::Text(text)), _) => blocks.push(ContentBlock::Text { text }),
+            (Part::Call(call), _) => {
+                let input = match call.arguments.is_empty() {
+                    true => json!({}),
+                    false => call.arguments_object(),
+                };
+                let WholeCall { id, name, .. } = call;
                 blocks.push(ContentBlock::ToolUse { id, name, input });
             }
-            (MessagePart::Arguments { fragment, .. }, last) => {
-                arguments.push_str(&fragment);
-                if let Some(ContentBlock::ToolUse { input, .. }) = last {
-                    *input = arguments_object(&arguments);
-                }
-            }
+            // Those of every call are gathered.
+            (Part::Message(MessagePart::CallStart { .. } | MessagePart::Arguments { .. }), _) => {}
         }
     }
     blocks
-}
-
-/// Arguments as an object. Those that were cut off are wrapped as Anthropic's documentation says.
-fn arguments_object(text: &str) -> Value {
-    match serde_json::from_str(text) {
-        Ok(object @ Value::Object(_)) => object,
-        _ => json!({"INVALID_JSON": text}),
-    }
 }
 
 /// Why an answer ended, in Anthropic's words.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use matou_engine::FinishReason;
 use serde_json::{Map, Value, json};
 
+use crate::dialects::shared::calls::{Part, WholeCalls};
 use crate::dialects::shared::logprobs;
 use crate::error::ApiError;
 use crate::sse::{EventEncoder, Frames, Framing};
@@ -25,8 +26,7 @@ pub(super) struct LineEncoder {
     created_at: String,
     logprobs: bool,
     parser: MessageParser,
-    /// A call whose arguments are still coming: id, name, arguments.
-    call: Option<(String, String, String)>,
+    whole_calls: WholeCalls,
     /// Tokens whose log-probabilities go with the next line.
     tokens: Vec<TokenLogprob>,
     usage: TokenUsage,
@@ -67,7 +67,7 @@ impl LineEncoder {
             created_at,
             logprobs,
             parser: MessageParser::new(format),
-            call: None,
+            whole_calls: WholeCalls::default(),
             tokens: Vec::new(),
             usage: TokenUsage::default(),
         }
@@ -121,7 +121,8 @@ impl LineEncoder {
             } => {
                 let parts = self.parser.finish();
                 let mut pieces = self.pieces(parts);
-                pieces.extend(self.end_call());
+                let call = self.whole_calls.finish();
+                pieces.extend(call.map(|call| self.piece(Part::Call(call))));
                 Ok((pieces, Some(self.end(reason, timings))))
             }
             GenerationEvent::Failed(error) => Err(error.into()),
@@ -131,42 +132,30 @@ impl LineEncoder {
     fn pieces(&mut self, parts: Vec<MessagePart>) -> Vec<Piece> {
         let mut pieces = Vec::new();
         for part in parts {
-            if let (MessagePart::Arguments { fragment, .. }, Some((_, _, arguments))) =
-                (&part, &mut self.call)
-            {
-                arguments.push_str(fragment);
-                continue;
-            }
-            pieces.extend(self.end_call());
-            let mut piece = Piece::default();
-            match part {
-                MessagePart::Reasoning(text) => piece.thinking = text,
-                MessagePart::Text(text) => piece.content = text,
-                MessagePart::CallStart { id, name, .. } => {
-                    self.call = Some((id, name, String::new()));
-                    continue;
-                }
-                MessagePart::Arguments { .. } => continue,
-            }
-            piece.tokens = std::mem::take(&mut self.tokens);
-            pieces.push(piece);
+            let told = self.whole_calls.push(part, |_| true);
+            pieces.extend(told.into_iter().map(|part| self.piece(part)));
         }
         pieces
     }
 
-    /// Calls are sent whole.
-    fn end_call(&mut self) -> Option<Piece> {
-        let (id, name, arguments) = self.call.take()?;
-        // What was cut off is no object; it is shown as it is.
-        let arguments = serde_json::from_str(&arguments)
-            .ok()
-            .filter(Value::is_object)
-            .unwrap_or_else(|| json!({"INVALID_JSON": arguments}));
-        Some(Piece {
-            calls: vec![json!({"id": id, "function": {"name": name, "arguments": arguments}})],
+    /// What a part is on a line. Calls are sent whole.
+    fn piece(&mut self, part: Part) -> Piece {
+        let mut piece = Piece {
             tokens: std::mem::take(&mut self.tokens),
             ..Piece::default()
-        })
+        };
+        match part {
+            Part::Message(MessagePart::Reasoning(text)) => piece.thinking = text,
+            Part::Message(MessagePart::Text(text)) => piece.content = text,
+            Part::Call(call) => {
+                let arguments = call.arguments_object();
+                let function = json!({"name": call.name, "arguments": arguments});
+                piece.calls = vec![json!({"id": call.id, "function": function})];
+            }
+            // Those of every call are gathered.
+            Part::Message(MessagePart::CallStart { .. } | MessagePart::Arguments { .. }) => {}
+        }
+        piece
     }
 
     fn line(&self, piece: &Piece) -> Map<String, Value> {

@@ -2,6 +2,7 @@
 //! before that form can be made of them.
 
 use matou_llm::message::MessagePart;
+use serde_json::{Value, json};
 
 /// A part of a message in which some calls are whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,16 @@ pub(crate) struct WholeCall {
     pub(crate) name: String,
     /// JSON text, unless the answer was cut off.
     pub(crate) arguments: String,
+}
+
+impl WholeCall {
+    /// The arguments as an object. Those that were cut off are wrapped as Anthropic's documentation says.
+    pub(crate) fn arguments_object(&self) -> Value {
+        match serde_json::from_str(&self.arguments) {
+            Ok(object @ Value::Object(_)) => object,
+            _ => json!({"INVALID_JSON": self.arguments}),
+        }
+    }
 }
 
 /// Gathers calls of the tools that it is told about; everything else passes through.

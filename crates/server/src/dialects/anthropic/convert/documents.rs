@@ -1,5 +1,6 @@
 //! Documents and findings that come with a conversation, as the text that the model reads.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::text::{texts, unreadable};
@@ -20,7 +21,13 @@ pub(super) fn document(param: &str, block: Block) -> Result<String, ApiError> {
             Value::String(text) => text.clone(),
             _ => return Err(missing(&format!("{at}.data"))),
         },
-        ("content", source) => content(&format!("{at}.content"), &source["content"])?,
+        ("content", source) => {
+            let at = format!("{at}.content");
+            let given = Option::deserialize(&source["content"]).map_err(|error| {
+                ApiError::wrong_type(&at, format!("Invalid value for `{at}`: {error}."))
+            })?;
+            content(&at, given)?
+        }
         (other, _) => return Err(unreadable(&at, other)),
     };
     Ok(told(block.title, block.context, text))
@@ -31,31 +38,16 @@ pub(super) fn search_result(param: &str, block: Block) -> Result<String, ApiErro
     refuse_citations(param, &block)?;
     let source = block.source.as_ref().and_then(Value::as_str);
     let source = source.map(str::to_owned);
-    let text = match block.content {
-        Some(TextOr::Text(text)) => text,
-        Some(TextOr::List(blocks)) => texts(&format!("{param}.content"), blocks)?.join("\n\n"),
-        None => return Err(missing(&format!("{param}.content"))),
-    };
+    let text = content(&format!("{param}.content"), block.content)?;
     Ok(told(block.title, source, text))
 }
 
-/// Text, or blocks of text.
-fn content(param: &str, content: &Value) -> Result<String, ApiError> {
+/// Text, or blocks of text, which has to be there.
+fn content(param: &str, content: Option<TextOr<Block>>) -> Result<String, ApiError> {
     match content {
-        Value::String(text) => Ok(text.clone()),
-        Value::Array(blocks) => {
-            let text = |(i, block): (usize, &Value)| match (&block["type"], &block["text"]) {
-                (Value::String(kind), Value::String(text)) if kind == "text" => Ok(text.clone()),
-                (kind, _) => {
-                    let kind = kind.as_str().unwrap_or_default();
-                    Err(unreadable(&format!("{param}[{i}]"), kind))
-                }
-            };
-            let texts: Result<Vec<String>, ApiError> =
-                blocks.iter().enumerate().map(text).collect();
-            Ok(texts?.join("\n\n"))
-        }
-        _ => Err(missing(param)),
+        Some(TextOr::Text(text)) => Ok(text),
+        Some(TextOr::List(blocks)) => Ok(texts(param, blocks)?.join("\n\n")),
+        None => Err(missing(param)),
     }
 }
 

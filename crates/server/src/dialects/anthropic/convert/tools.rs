@@ -73,11 +73,6 @@ fn custom(i: usize, tool: &Tool) -> Result<Function, ApiError> {
 /// of their version.
 fn run_by_clients(kind: &str) -> Option<(&'static str, Value)> {
     let text = |description: &str| json!({"type": "string", "description": description});
-    let number = |description: &str| json!({"type": "integer", "description": description});
-    let lines = json!({
-        "type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2,
-        "description": "First and last line to show, from 1; -1 is the end",
-    });
     let object = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required});
     let (name, date) = kind.rsplit_once('_')?;
     if date.len() != 8 || !date.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -97,40 +92,47 @@ fn run_by_clients(kind: &str) -> Option<(&'static str, Value)> {
         "text_editor" => Some((
             "Shows and edits text files.",
             object(
-                json!({
-                    "command": {"type": "string", "enum": ["view", "create", "str_replace", "insert"]},
-                    "path": text("The file or folder"),
-                    "view_range": lines,
-                    "file_text": text("Of create: what the file is to hold"),
-                    "old_str": text("Of str_replace: the text to replace, which the file has once"),
-                    "new_str": text("Of str_replace: what takes its place"),
-                    "insert_line": number("Of insert: the line after which to insert, 0 for the top"),
-                    "insert_text": text("Of insert: the text"),
-                }),
+                editing(&["view", "create", "str_replace", "insert"]),
                 &["command", "path"],
             ),
         )),
-        "memory" => Some((
-            "Keeps notes in files below /memories.",
-            object(
-                json!({
-                    "command": {"type": "string", "enum":
-                        ["view", "create", "str_replace", "insert", "delete", "rename"]},
-                    "path": text("The file or folder"),
-                    "view_range": lines,
-                    "file_text": text("Of create: what the file is to hold"),
-                    "old_str": text("Of str_replace: the text to replace, which the file has once"),
-                    "new_str": text("Of str_replace: what takes its place"),
-                    "insert_line": number("Of insert: the line after which to insert, 0 for the top"),
-                    "insert_text": text("Of insert: the text"),
-                    "old_path": text("Of rename: the file or folder"),
-                    "new_path": text("Of rename: its new place"),
-                }),
-                &["command"],
-            ),
-        )),
+        "memory" => {
+            let mut properties = editing(&[
+                "view",
+                "create",
+                "str_replace",
+                "insert",
+                "delete",
+                "rename",
+            ]);
+            properties["old_path"] = text("Of rename: the file or folder");
+            properties["new_path"] = text("Of rename: its new place");
+            let schema = object(properties, &["command"]);
+            Some(("Keeps notes in files below /memories.", schema))
+        }
         _ => None,
     }
+}
+
+/// What the commands of an editor take.
+fn editing(commands: &[&str]) -> Value {
+    let text = |description: &str| json!({"type": "string", "description": description});
+    json!({
+        "command": {"type": "string", "enum": commands},
+        "path": text("The file or folder"),
+        "view_range": {
+            "type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2,
+            "description": "First and last line to show, from 1; -1 is the end",
+        },
+        "file_text": text("Of create: what the file is to hold"),
+        "old_str": text("Of str_replace: the text to replace, which the file has once"),
+        "new_str": text("Of str_replace: what takes its place"),
+        "insert_line": {
+            "type": "integer",
+            "description": "Of insert: the line after which to insert, 0 for the top",
+        },
+        "insert_text": text("Of insert: the text"),
+    })
 }
 
 /// Which function, and whether several may be called.

@@ -8,9 +8,10 @@ use matou_llm::tools::functions::{Function, FunctionChoice, tool_use};
 
 use crate::error::ApiError;
 
-/// What is logged once is remembered, but not without a bound, on names and on their length: clients
-/// choose them.
+/// What is logged once is remembered, but not without a bound: clients choose the names.
 const MAX_LOGGED: usize = 64;
+/// Characters of a name that are logged.
+const MAX_NAME: usize = 64;
 
 /// The functions that a request offers, and the tools that it offers in vain: those that would run
 /// where its API is at home. An offer is not a demand, so they are only refused where a call of one
@@ -27,7 +28,7 @@ impl Offered {
     pub(crate) fn leave_out(&mut self, name: &str) {
         static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
         let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
-        let shown: String = name.chars().take(MAX_LOGGED).collect();
+        let shown: String = name.chars().take(MAX_NAME).collect();
         if logged.len() < MAX_LOGGED && logged.insert(shown.clone()) {
             tracing::info!(
                 tool = shown,
