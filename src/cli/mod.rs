@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod chat_template;
+mod descriptors;
 mod hint;
 mod list;
 mod options;

@@ -11,6 +11,7 @@ use matou_llm::open::{self, LoadedModel};
 use matou_server::{Access, AppState, Limits};
 use tokio::net::TcpListener;
 
+use super::descriptors;
 use super::hint::better_model;
 use super::options::{ModelArgs, positive};
 
@@ -71,9 +72,34 @@ pub struct ServeArgs {
     )]
     allowed_origins: Vec<String>,
 
+    /// Further name by which clients ask for this machine, such as that of a proxy; `*` for any; may be
+    /// given several times, or with commas between. Without a key, a loopback server answers to
+    /// addresses and local names only, so that no web page can reach it by a name of its own.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = host_name,
+        help_heading = "Server"
+    )]
+    allowed_hosts: Vec<String>,
+
+    /// Let clients with different keys share what is computed of prompts that begin alike. It is
+    /// faster, and by the time a prompt takes one can find out what another has asked.
+    #[arg(long, help_heading = "Server")]
+    share_prefix_cache: bool,
+
     /// Largest request body, in bytes.
-    #[arg(long, default_value_t = 32 << 20, value_parser = positive, value_name = "BYTES", help_heading = "Server")]
+    #[arg(long, default_value_t = 16 << 20, value_parser = positive, value_name = "BYTES", help_heading = "Server")]
     max_body_size: usize,
+
+    /// Most connections at a time; for one more, that which has been idle the longest is closed.
+    #[arg(long, default_value_t = 512, value_parser = positive, value_name = "N", help_heading = "Server")]
+    max_connections: usize,
+
+    /// Seconds that the body of a request may take to come.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..), value_name = "SECONDS", help_heading = "Server")]
+    body_timeout: u64,
 
     /// Seconds that a connection may be idle, or take to send the head of a request.
     #[arg(long, default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..), value_name = "SECONDS", help_heading = "Server")]
@@ -110,6 +136,9 @@ const EXAMPLE_REQUEST: &str = r#"{"temperature": 0, "max_tokens": 64, "messages"
       {"role": "system", "content": "You are a helpful assistant."},
       {"role": "user", "content": "What is the capital of France?"}]}"#;
 
+/// How long the engine's thread may take to end once nobody waits for an answer: a step, at most.
+const LAST_STEP: Duration = Duration::from_secs(1);
+
 /// Runs the command until the process is told to stop.
 pub(super) async fn run(args: ServeArgs) -> Result<()> {
     let access = access(&args)?;
@@ -135,17 +164,15 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
     let config = loaded.engine_config(&options, limits)?;
     let memory = memory_line(&loaded, &config);
     let has_keys = !access.keys.is_empty();
-    let server_limits = Limits {
-        max_body_bytes: args.max_body_size,
-        header_timeout: Duration::from_secs(args.idle_timeout),
-        ..Limits::default()
-    };
-    let (mut llm, engine) = loaded.start(config, args.served_model_name)?;
+    let server_limits = limits_of(&args);
+    let (mut llm, thread) = loaded.start(config, args.served_model_name)?;
+    let engine = llm.engine().clone();
     if args.any_model_name {
         llm = llm.with_any_name();
     }
     let mut state = AppState::new(llm);
     (state.access, state.limits) = (access, server_limits);
+    state.share_prefix_cache = args.share_prefix_cache;
 
     let url = format!("http://{}", listener.local_addr()?);
     println!("matou {} · {described}", env!("CARGO_PKG_VERSION"));
@@ -159,10 +186,26 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
     hint.iter().for_each(|hint| eprintln!("{hint}"));
     let timeout = Duration::from_secs(args.shutdown_timeout);
     matou_server::serve(listener, state, stop_signal()?, timeout).await?;
-    // The state's handle was the last: the thread ends once it has seen that.
-    let ended = tokio::task::spawn_blocking(move || engine.join()).await?;
-    ensure!(ended.is_ok(), "the engine thread panicked");
+    engine.shutdown();
+    let join = tokio::task::spawn_blocking(move || thread.join());
+    // What still computes for requests that were cut is not waited for.
+    if let Ok(ended) = tokio::time::timeout(LAST_STEP, join).await {
+        ensure!(ended?.is_ok(), "the engine thread panicked");
+    }
     Ok(())
+}
+
+/// The bounds that the command line sets, and that the system does.
+fn limits_of(args: &ServeArgs) -> Limits {
+    let max_body_bytes = args.max_body_size;
+    Limits {
+        max_body_bytes,
+        max_bodies_bytes: Limits::default().max_bodies_bytes.max(2 * max_body_bytes),
+        header_timeout: Duration::from_secs(args.idle_timeout),
+        body_timeout: Duration::from_secs(args.body_timeout),
+        max_connections: descriptors::allowing(args.max_connections),
+        ..Limits::default()
+    }
 }
 
 /// Who may use the server.
@@ -184,6 +227,8 @@ fn access(args: &ServeArgs) -> Result<Access> {
     Ok(Access {
         keys: args.api_key.iter().collect(),
         allowed_origins: args.allowed_origins.clone(),
+        allowed_hosts: args.allowed_hosts.clone(),
+        ..Access::default()
     })
 }
 
@@ -208,6 +253,16 @@ fn origin(text: &str) -> Result<String, String> {
         false => Err("an origin is a scheme, a host and perhaps a port, as in \
                       http://localhost:3000 (no path, no slash at the end), or `*`"
             .to_owned()),
+    }
+}
+
+/// A name of a machine, without a port, or `*`.
+fn host_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    match name == "*" || !name.is_empty() && name.bytes().all(is_name) {
+        true => Ok(name.to_owned()),
+        false => Err("a name has no port and no scheme, as in llm.example.org (or `*`)".to_owned()),
     }
 }
 

@@ -9,7 +9,7 @@ use matou_engine::{EngineConfig, FinishReason, SamplingParams};
 use matou_llm::generation::{GenerationEvent, TextGeneration};
 use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
 use matou_llm::request::{ChatCall, GenerationOptions, PromptInput, TextOptions};
-use matou_llm::{Llm, open, prepare};
+use matou_llm::{Llm, Wanted, open, prepare};
 use serde_json::Value;
 
 use super::hint::better_model;
@@ -153,7 +153,7 @@ impl Session {
     /// Begins the answer to a conversation.
     pub(super) fn answer(&self, messages: Vec<Value>) -> Result<Answering> {
         let call = ChatCall::new(messages, self.sampling.clone());
-        let prompt = prepare::chat(&self.llm, call)?;
+        let prompt = prepare::chat(&self.llm, call, &Wanted::always())?;
         let parser = MessageParser::new(&prompt.format);
         let generation = prompt.start(&self.llm, "terminal".to_owned(), "messages")?;
         Ok(Answering { generation, parser })
@@ -173,7 +173,8 @@ impl Session {
             },
             ..GenerationOptions::default()
         };
-        let prompt = prepare::raw(&self.llm, &[input], None, options, None)?.into_first();
+        let prompt =
+            prepare::raw(&self.llm, &[input], None, options, None, &Wanted::always())?.into_first();
         Ok(Answering {
             generation: prompt.start(&self.llm, "terminal".to_owned(), "prompt")?,
             parser: MessageParser::new(&MessageFormat::default()),

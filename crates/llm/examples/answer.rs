@@ -7,8 +7,8 @@ use matou_engine::{EngineConfig, SamplingParams};
 use matou_llm::generation::GenerationEvent;
 use matou_llm::message::{MessageParser, MessagePart};
 use matou_llm::open::{OpenOptions, open};
-use matou_llm::prepare;
 use matou_llm::request::ChatCall;
+use matou_llm::{Wanted, prepare};
 use serde_json::json;
 
 #[tokio::main]
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..llm.card().default_sampling.clone()
     };
     let call = ChatCall::new(messages, sampling);
-    let prompt = prepare::chat(&llm, call)?;
+    let prompt = prepare::chat(&llm, call, &Wanted::always())?;
     let mut parser = MessageParser::new(&prompt.format);
     let mut generation = prompt.start(&llm, "example".to_owned(), "messages")?;
     while let Some(event) = generation.next().await {

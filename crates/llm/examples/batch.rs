@@ -4,8 +4,8 @@
 use matou_engine::{EngineConfig, SamplingParams};
 use matou_llm::generation::collect;
 use matou_llm::open::{OpenOptions, open};
-use matou_llm::prepare;
 use matou_llm::request::{GenerationOptions, PromptInput};
+use matou_llm::{Wanted, prepare};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..GenerationOptions::default()
     };
     options.text.continues_prompt = true;
-    let prompts = prepare::raw(&llm, &prompts, None, options, None)?;
+    let prompts = prepare::raw(&llm, &prompts, None, options, None, &Wanted::always())?;
     let collected = collect(prompts.start(&llm, "example", "prompt")?, texts.len()).await?;
     for (text, choice) in texts.iter().zip(&collected.choices) {
         println!("{text}{}\n", choice.text);

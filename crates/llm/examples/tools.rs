@@ -7,7 +7,7 @@ use matou_llm::message::{MessageParser, MessagePart};
 use matou_llm::open::{OpenOptions, open};
 use matou_llm::request::{ChatCall, ToolUse};
 use matou_llm::tools::functions::{Function, FunctionChoice, tool_use};
-use matou_llm::{Llm, prepare};
+use matou_llm::{Llm, Wanted, prepare};
 use serde_json::{Value, json};
 
 type Error = Box<dyn std::error::Error>;
@@ -86,7 +86,7 @@ async fn turn(llm: &Llm, messages: Vec<Value>, tools: Option<ToolUse>) -> Result
     };
     let mut call = ChatCall::new(messages, sampling);
     call.request.tools = tools;
-    let prompt = prepare::chat(llm, call)?;
+    let prompt = prepare::chat(llm, call, &Wanted::always())?;
     let mut parser = MessageParser::new(&prompt.format);
     let events = prompt.start(llm, "example".to_owned(), "messages")?;
     let collected = collect(events.into_stream(), 1).await?;

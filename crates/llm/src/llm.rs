@@ -11,6 +11,7 @@ use matou_engine::{EngineHandle, GenerationRequest, SamplingParams, SubmitError}
 use crate::constraint::Constraints;
 use crate::error::LlmError;
 use crate::generation::TextGeneration;
+use crate::length::longest_token;
 use crate::request::GenerationOptions;
 
 /// A running model with the text side that belongs to it.
@@ -21,6 +22,7 @@ pub struct Llm {
     template_error: Option<String>,
     card: ModelCard,
     constraints: Constraints,
+    longest_token: usize,
 }
 
 /// What clients are told about a model, and what holds for requests that say nothing else.
@@ -61,6 +63,7 @@ impl Llm {
             card.eos_token_ids.clone(),
         );
         Self {
+            longest_token: longest_token(&tokenizer),
             engine,
             tokenizer,
             template,
@@ -118,6 +121,11 @@ impl Llm {
     /// Longest context, prompt and answer together, in tokens.
     pub fn max_model_len(&self) -> usize {
         self.engine.config().max_model_len
+    }
+
+    /// Bytes of the longest token.
+    pub(crate) fn longest_token(&self) -> usize {
+        self.longest_token
     }
 
     /// What holds answers to grammars and budgets.

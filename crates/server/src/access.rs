@@ -2,16 +2,22 @@
 //!
 //! Keys are compared by their digests and in constant time, each with every known one: how long it
 //! takes tells nothing about them, not even their length.
+//!
+//! A server without keys on a loopback address trusts the programs of its machine, but not the pages
+//! that a browser on it has open. They are told by `Origin`, which browsers send with whatever a page
+//! posts elsewhere, and by `Host`: a page whose site's name was made to resolve to this machine sends no
+//! `Origin` with what it fetches, and the name it was loaded by.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::ApiError;
@@ -32,6 +38,20 @@ pub struct Access {
     pub keys: ApiKeys,
     /// Web origins whose pages may read answers; `*` for all.
     pub allowed_origins: Vec<String>,
+    /// Further names by which this machine is asked, beside addresses and names that no public site
+    /// can have; `*` for all. They matter on a loopback address, without keys.
+    pub allowed_hosts: Vec<String>,
+    /// Whether only this machine can connect. [`serve`](crate::serve) finds it out itself.
+    pub is_loopback: bool,
+}
+
+/// Who sent a request, as far as the server tells its clients apart: by their keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Client(pub(crate) u32);
+
+impl Client {
+    /// Everybody, where there are no keys.
+    pub(crate) const ANYBODY: Self = Self(0);
 }
 
 /// Keys that clients must show. Only their digests are kept.
@@ -56,13 +76,15 @@ impl ApiKeys {
         self.0.is_empty()
     }
 
-    /// Whether `key` is one of them.
-    pub fn contains(&self, key: &str) -> bool {
+    /// Whose key it is, if it is one of them. The same key given twice is one client's.
+    fn client(&self, key: &str) -> Option<Client> {
         let shown = digest(key);
-        let found = self.0.iter().map(|known| known.ct_eq(&shown));
-        found
-            .fold(subtle::Choice::from(0), |any, one| any | one)
-            .into()
+        let numbered = self.0.iter().zip(1_u32..);
+        let found = numbered.fold(0, |found, (known, number)| {
+            let is_first = known.ct_eq(&shown) & found.ct_eq(&0);
+            u32::conditional_select(&found, &number, is_first)
+        });
+        (found != 0).then_some(Client(found))
     }
 }
 
@@ -70,15 +92,20 @@ fn digest(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
 }
 
-/// Lets requests with a known key through.
+/// Lets requests with a known key through, and says whose they are.
 pub(crate) async fn require_key(
     State(keys): State<ApiKeys>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let is_open = keys.is_empty() || OPEN_PATHS.contains(&request.uri().path());
     let shown = shown_key(request.headers());
-    if is_open || shown.is_some_and(|key| keys.contains(key)) {
+    let client = match is_open {
+        true => Some(Client::ANYBODY),
+        false => shown.and_then(|key| keys.client(key)),
+    };
+    if let Some(client) = client {
+        request.extensions_mut().insert(client);
         return next.run(request).await;
     }
     let mut response = ApiError::unauthorized(shown.is_some()).into_response();
@@ -101,21 +128,46 @@ fn shown_key(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Refuses what a page of another site asks for, where no key protects the server: a browser would
-/// send it without asking, as long as it looks like a form. Its `Origin` tells; programs send none.
+/// send it without asking, as long as it looks like a form. Its `Origin` tells, or the name by which it
+/// asks; programs send no `Origin`, and ask this machine by a name of its own.
 pub(crate) async fn refuse_other_sites(
     State(access): State<Access>,
     request: Request,
     next: Next,
 ) -> Response {
-    match request.headers().get(header::ORIGIN) {
-        Some(origin) if access.keys.is_empty() && !access.lets_in(origin) => {
-            ApiError::other_site(&String::from_utf8_lossy(origin.as_bytes())).into_response()
-        }
-        _ => next.run(request).await,
+    if !access.keys.is_empty() {
+        return next.run(request).await;
     }
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = request.headers();
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    if let Some(origin) = origins.find(|origin| !access.lets_in(origin)) {
+        return ApiError::other_site(&text(origin)).into_response();
+    }
+    let target = request.uri().authority().map(|target| target.to_string());
+    let hosts = headers.get_all(header::HOST).iter().map(text).chain(target);
+    if let Some(host) = hosts.into_iter().find(|host| !access.is_asked_as(host)) {
+        return ApiError::other_host(&host).into_response();
+    }
+    next.run(request).await
 }
 
 impl Access {
+    /// Whether a request may ask for `host`, a name or address with or without a port.
+    fn is_asked_as(&self, host: &str) -> bool {
+        if !self.is_loopback {
+            return true;
+        }
+        let Ok(host) = host.parse::<Authority>() else {
+            return false;
+        };
+        let host = host.host().trim_end_matches('.').to_ascii_lowercase();
+        let is_allowed = |allowed: &String| allowed == "*" || allowed.eq_ignore_ascii_case(&host);
+        // Nobody can have an address resolve to another.
+        let is_address = || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        is_address() || is_local_name(&host) || self.allowed_hosts.iter().any(is_allowed)
+    }
+
     /// Whether pages of `origin` may use a server without keys: those that are allowed by name, those
     /// of this machine and of the local network, and programs that are no web pages.
     fn lets_in(&self, origin: &HeaderValue) -> bool {
@@ -184,11 +236,53 @@ mod tests {
 
     #[test]
     fn only_whole_keys_are_known() {
-        let keys: ApiKeys = ["first", "second"].into_iter().collect();
-        assert!(keys.contains("first") && keys.contains("second"));
+        let keys: ApiKeys = ["first", "second", "first"].into_iter().collect();
+        assert_eq!(keys.client("first"), Some(Client(1)));
+        assert_eq!(keys.client("second"), Some(Client(2)));
         for other in ["", "firs", "firstt", "First", "first second"] {
-            assert!(!keys.contains(other), "{other:?}");
+            assert_eq!(keys.client(other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn names_of_this_machine_are_told_from_those_of_sites() {
+        let access = Access {
+            allowed_hosts: vec!["llm.example".to_owned()],
+            is_loopback: true,
+            ..Access::default()
+        };
+        for host in [
+            "localhost",
+            "localhost:8080",
+            "LOCALHOST",
+            "localhost.",
+            "127.0.0.1:80",
+            "[::1]:8080",
+            "203.0.113.7",
+            "host.docker.internal",
+            "box:1",
+            "box.local",
+            "LLM.example:8080",
+        ] {
+            assert!(access.is_asked_as(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "llm.example.evil.example",
+            "",
+            "a b",
+            "x@evil.example",
+        ] {
+            assert!(!access.is_asked_as(host), "{host}");
+        }
+        let open = Access::default();
+        assert!(
+            open.is_asked_as("evil.example"),
+            "others may have any name for it"
+        );
     }
 
     #[test]

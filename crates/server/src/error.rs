@@ -40,11 +40,24 @@ struct ErrorObject<'a> {
     code: Option<&'static str>,
 }
 
+/// Most characters of a message: errors quote what a client sent, which may be long.
+const MAX_MESSAGE: usize = 1000;
+/// Most characters of the path of a field.
+const MAX_PARAM: usize = 200;
+
+/// `text`, or as much of it as can be read at a glance.
+fn cut(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        None => text,
+    }
+}
+
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
-            message: message.into(),
+            message: cut(message.into(), MAX_MESSAGE),
             kind,
             param: None,
             code: None,
@@ -54,7 +67,7 @@ impl ApiError {
     }
 
     fn with_param(mut self, param: impl Into<String>) -> Self {
-        self.param = Some(param.into());
+        self.param = Some(cut(param.into(), MAX_PARAM));
         self
     }
 
@@ -164,11 +177,41 @@ impl ApiError {
         .with_code("method_not_supported")
     }
 
-    /// 408: the body stopped coming.
-    pub(crate) fn request_timeout(silence: Duration) -> Self {
+    /// 403: the server is asked by a name that is not its machine's.
+    pub(crate) fn other_host(host: &str) -> Self {
         let message = format!(
-            "Nothing more of the request body has come for {} seconds.",
-            silence.as_secs_f64()
+            "This server is not called \"{host}\". Start it with `--allowed-hosts` and that name to be \
+             asked by it, or with `--api-key` to let in whoever has the key."
+        );
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message)
+            .with_code("host_not_allowed")
+    }
+
+    /// 400: the length of the body is stated twice, in ways that may contradict each other.
+    pub(crate) fn ambiguous_length() -> Self {
+        Self::bad_request(
+            "The request has both `Content-Length` and `Transfer-Encoding`: send one of them.",
+        )
+        .with_code("ambiguous_length")
+    }
+
+    /// 415: the body is compressed.
+    pub(crate) fn unsupported_encoding() -> Self {
+        let message =
+            "The request body has a `Content-Encoding`; this server reads plain JSON only.";
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "invalid_request_error",
+            message,
+        )
+        .with_code("unsupported_encoding")
+    }
+
+    /// 408: the body did not come in time.
+    pub(crate) fn request_timeout(limit: Duration) -> Self {
+        let message = format!(
+            "The request body has not come within {} seconds.",
+            limit.as_secs_f64()
         );
         Self::new(
             StatusCode::REQUEST_TIMEOUT,

@@ -15,6 +15,8 @@
 
 mod access;
 mod body;
+mod caller;
+mod connections;
 mod dialects;
 mod error;
 mod lifecycle;

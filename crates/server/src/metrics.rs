@@ -7,9 +7,28 @@ use std::fmt::{Display, Write as _};
 
 use matou_engine::{EngineConfig, EngineStats, FinishReason, Histogram};
 
+/// What the server counts beside the engine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ServerStats {
+    /// Connections that are open.
+    pub(crate) connections: usize,
+    /// Connections that were closed because others needed their place.
+    pub(crate) evicted: u64,
+    /// Connections that found no place.
+    pub(crate) refused: u64,
+    /// Bytes that large request bodies take.
+    pub(crate) body_bytes: usize,
+}
+
 /// Renders `stats` in Prometheus' text format, version 0.0.4.
-pub(crate) fn render(stats: &EngineStats, config: &EngineConfig, model_name: &str) -> String {
+pub(crate) fn render(
+    stats: &EngineStats,
+    server: &ServerStats,
+    config: &EngineConfig,
+    model_name: &str,
+) -> String {
     let mut page = Page::new(model_name);
+    page.server(server);
     page.gauges(stats);
     page.cache_config(config);
     page.counters(stats);
@@ -67,6 +86,29 @@ impl Page {
             "kv_blocks_total",
             "KV blocks in all.",
             stats.kv_blocks_total,
+        );
+    }
+
+    fn server(&mut self, server: &ServerStats) {
+        self.gauge(
+            "http_connections",
+            "Connections that are open.",
+            server.connections,
+        );
+        self.gauge(
+            "http_body_bytes",
+            "Bytes of large request bodies that are held.",
+            server.body_bytes,
+        );
+        self.counter(
+            "http_connections_evicted",
+            "Connections closed because others needed their place.",
+            server.evicted,
+        );
+        self.counter(
+            "http_connections_refused",
+            "Connections that found no place.",
+            server.refused,
         );
     }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -42,11 +42,13 @@ impl RequestId {
         let usable = |id: &&str| {
             (1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
         };
-        Self(
-            given
-                .filter(usable)
-                .map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned),
-        )
+        let given = given.filter(usable);
+        given.map_or_else(Self::random, |given| Self(given.to_owned()))
+    }
+
+    /// A name that nobody else has.
+    pub(crate) fn random() -> Self {
+        Self(Uuid::new_v4().simple().to_string())
     }
 }
 
@@ -54,11 +56,13 @@ impl RequestId {
 pub(crate) async fn name_request(mut request: Request, next: Next) -> Response {
     let id = RequestId::new(request.headers());
     request.extensions_mut().insert(id.clone());
+    // As the route has it: a path may name what only its owner should know.
+    let path = request.extensions().get::<MatchedPath>();
     let span = info_span!(
         "request",
         id = %id,
         method = %request.method(),
-        path = request.uri().path(),
+        path = path.map_or("unknown", MatchedPath::as_str),
         // The client's own labels, which the endpoints fill in.
         user = Empty,
         metadata = Empty,

@@ -14,17 +14,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tower_http::timeout::RequestBodyTimeoutLayer;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::access::{self, refuse_other_sites, require_key};
+use crate::connections::{Patience, attend};
 use crate::dialects;
 use crate::error::ApiError;
 use crate::lifecycle::Stage;
@@ -40,16 +37,14 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// All routes over `state`.
 pub fn app(state: AppState) -> Router {
-    let max_body_bytes = state.limits.max_body_bytes;
-    let silent_bodies = RequestBodyTimeoutLayer::new(state.limits.body_timeout);
     Router::new()
         .merge(service::router())
         .merge(openapi::router())
         .merge(dialects::router(&state))
         .fallback(unknown_url)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(silent_bodies)
-        .layer(DefaultBodyLimit::max(max_body_bytes))
+        // `JsonBody` has limits of its own.
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(
             state.access.keys.clone(),
             require_key,
@@ -73,11 +68,13 @@ pub fn app(state: AppState) -> Router {
 /// When the listener has no address, which is when it was never bound.
 pub async fn serve(
     listener: TcpListener,
-    state: AppState,
+    mut state: AppState,
     shutdown: impl Future<Output = ()>,
     shutdown_timeout: Duration,
 ) -> io::Result<()> {
-    info!(address = %listener.local_addr()?, "accepting connections");
+    let address = listener.local_addr()?;
+    state.access.is_loopback = address.ip().is_loopback();
+    info!(%address, "accepting connections");
     let mut connections = JoinSet::new();
     accept(listener, &state, shutdown, &mut connections).await;
 
@@ -104,6 +101,11 @@ async fn accept(
     connections: &mut JoinSet<()>,
 ) {
     let service = TowerToHyperService::new(app(state.clone()));
+    let limits = &state.limits;
+    let patience = Patience {
+        head: limits.header_timeout,
+        read: limits.read_timeout,
+    };
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -111,7 +113,12 @@ async fn accept(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(attend(stream, service.clone(), state.limits.header_timeout, state.lifecycle.follow()));
+                    let Some(place) = state.connections.enter(limits.max_connections) else {
+                        // All are being answered: whoever comes now is hung up on.
+                        continue;
+                    };
+                    let stage = state.lifecycle.follow();
+                    connections.spawn(attend(stream, place, service.clone(), patience, stage));
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
@@ -119,40 +126,6 @@ async fn accept(
                 }
             },
         }
-    }
-}
-
-/// Answers the requests of one connection, until the client or the server has had enough.
-async fn attend(
-    stream: TcpStream,
-    service: TowerToHyperService<Router>,
-    header_timeout: Duration,
-    mut stage: watch::Receiver<Stage>,
-) {
-    // A token is a small packet that should not wait for the next one.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "cannot turn off packet coalescing");
-    }
-    let mut http = http1::Builder::new();
-    // Between two requests the head of the next one is waited for, so this bounds idling too.
-    let connection = http
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let draining = async {
-        // An error would mean that the state is gone, and with it the server.
-        let _ = stage.wait_for(|stage| *stage != Stage::Serving).await;
-    };
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = draining => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
-        debug!(%error, "connection ended");
     }
 }
 

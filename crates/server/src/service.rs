@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use matou_llm::Llm;
 use serde_json::{Value, json};
 
-use crate::metrics;
+use crate::metrics::{self, ServerStats};
 use crate::state::AppState;
 
 /// The routes of this module.
@@ -42,8 +42,15 @@ async fn version() -> Json<Value> {
     Json(json!({"version": env!("CARGO_PKG_VERSION")}))
 }
 
-async fn metrics_text(State(llm): State<Arc<Llm>>) -> impl IntoResponse {
-    let text = metrics::render(&llm.engine().stats(), llm.engine().config(), llm.name());
+async fn metrics_text(State(state): State<AppState>) -> impl IntoResponse {
+    let server = ServerStats {
+        connections: state.connections.open(),
+        evicted: state.connections.evicted(),
+        refused: state.connections.refused(),
+        body_bytes: state.bodies.spent(),
+    };
+    let (engine, name) = (state.llm.engine(), state.llm.name());
+    let text = metrics::render(&engine.stats(), &server, engine.config(), name);
     (
         [(
             header::CONTENT_TYPE,

@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::response::Response;
-use matou_llm::Llm;
+use axum::response::{IntoResponse, Response};
 use matou_llm::embedding::{self, Embeddings};
 use matou_llm::generation::{EventStream, begin};
 use matou_llm::prepare::{PreparedPrompt, RawPrompts};
+use matou_llm::request::GenerationOptions;
+use matou_llm::{Llm, Wanted};
 
+use crate::access::Client;
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::lifecycle::Lifecycle;
-use crate::request_id::RequestId;
 use crate::sse::{self, EventEncoder};
 use crate::workers::Workers;
 
@@ -22,6 +24,7 @@ pub(crate) struct Serving {
     pub(crate) llm: Arc<Llm>,
     pub(crate) workers: Workers,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) share_prefix_cache: bool,
     pub(crate) keep_alive: Duration,
     pub(crate) clock: fn() -> SystemTime,
 }
@@ -34,19 +37,42 @@ impl Serving {
             .map_or(0, |since| since.as_secs())
     }
 
-    /// Runs `work` off the async workers, as many at a time as there are cores.
+    /// Runs `work` off the async workers, as many at a time as there are cores; clients take turns.
     ///
     /// # Errors
     ///
-    /// The error of `work`; 429 when as many requests wait here as the engine's queue would take.
+    /// The error of `work`; 429 when as many of the client's requests wait here as the engine's queue
+    /// would take; 503 when answers are cut.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Llm) -> Result<T, ApiError> + Send + 'static,
+        caller: &Caller,
+        work: impl FnOnce(&Llm, &Wanted) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let llm = Arc::clone(&self.llm);
-        match self.workers.run(move || work(&llm)).await {
-            Ok(result) => result,
-            Err(_full) => Err(self.llm.queue_full().into()),
+        let run = self
+            .workers
+            .run(caller.client, move |wanted| work(&llm, wanted));
+        let done = tokio::select! {
+            biased;
+            () = self.lifecycle.cut() => return Err(ApiError::shutting_down()),
+            done = run => done,
+        };
+        done.unwrap_or_else(|_full| Err(self.llm.queue_full().into()))
+    }
+
+    /// Puts what a client may not choose into how its prompts are answered.
+    fn own(&self, caller: &Caller, options: &mut GenerationOptions) {
+        options.cache_salt = self.cache_namespace(caller.client, options.cache_salt.take());
+    }
+
+    /// Within which the prefix cache is shared: by the time a prompt takes one could find out what
+    /// others have asked, so prompts of a key, and of a salt if there is one, keep to themselves.
+    fn cache_namespace(&self, client: Client, salt: Option<Arc<str>>) -> Option<Arc<str>> {
+        match (client, salt) {
+            (_, salt) if self.share_prefix_cache => salt,
+            (Client::ANYBODY, salt) => salt,
+            (Client(key), None) => Some(format!("key {key}").into()),
+            (Client(key), Some(salt)) => Some(format!("key {key}, salt {salt}").into()),
         }
     }
 
@@ -57,11 +83,12 @@ impl Serving {
     /// When the engine does not accept it.
     pub(crate) fn start(
         &self,
-        prompt: PreparedPrompt,
-        request_id: &RequestId,
+        mut prompt: PreparedPrompt,
+        caller: &Caller,
         param: &str,
     ) -> Result<EventStream, ApiError> {
-        let generation = prompt.start(&self.llm, request_id.to_string(), param)?;
+        self.own(caller, &mut prompt.options);
+        let generation = prompt.start(&self.llm, caller.to_string(), param)?;
         Ok(self.lifecycle.until_cut(generation.into_stream()))
     }
 
@@ -72,11 +99,12 @@ impl Serving {
     /// When the engine does not accept one of them.
     pub(crate) fn start_all(
         &self,
-        prompts: RawPrompts,
-        request_id: &RequestId,
+        mut prompts: RawPrompts,
+        caller: &Caller,
         param: &str,
     ) -> Result<EventStream, ApiError> {
-        let events = prompts.start(&self.llm, &request_id.to_string(), param)?;
+        self.own(caller, &mut prompts.options);
+        let events = prompts.start(&self.llm, &caller.to_string(), param)?;
         Ok(self.lifecycle.until_cut(events))
     }
 
@@ -101,15 +129,25 @@ impl Serving {
     /// When the engine does not accept a text, or fails.
     pub(crate) async fn embed(
         &self,
-        request_id: &RequestId,
+        caller: &Caller,
         inputs: Vec<Vec<u32>>,
         param: &str,
     ) -> Result<Embeddings, ApiError> {
-        let name = request_id.to_string();
+        let name = caller.to_string();
         tokio::select! {
             biased;
             () = self.lifecycle.cut() => Err(ApiError::shutting_down()),
             embeddings = embedding::embed(&self.llm, &name, inputs, param) => Ok(embeddings?),
         }
     }
+}
+
+/// Makes the response of a whole answer off the async workers: with log-probabilities it may be some
+/// megabytes.
+pub(crate) async fn tell(response: impl FnOnce() -> Response + Send + 'static) -> Response {
+    let told = tokio::task::spawn_blocking(response).await;
+    told.unwrap_or_else(|error| {
+        let message = format!("The answer could not be written: {error}.");
+        ApiError::internal(message).into_response()
+    })
 }

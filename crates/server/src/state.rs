@@ -7,6 +7,8 @@ use axum::extract::FromRef;
 use matou_llm::Llm;
 
 use crate::access::Access;
+use crate::body::BodyBudget;
+use crate::connections::Connections;
 use crate::lifecycle::Lifecycle;
 use crate::serving::Serving;
 use crate::sse::KEEP_ALIVE_INTERVAL;
@@ -23,8 +25,12 @@ pub struct AppState {
     pub access: Access,
     /// Where "now" comes from; a test can fix it.
     pub clock: fn() -> SystemTime,
+    /// Whether clients with different keys share what is computed of prompts that begin alike.
+    pub share_prefix_cache: bool,
     pub(crate) workers: Workers,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) connections: Connections,
+    pub(crate) bodies: BodyBudget,
 }
 
 /// Bounds on what a client may ask of the server itself.
@@ -34,8 +40,14 @@ pub struct Limits {
     pub max_body_bytes: usize,
     /// How long a connection may take to send the head of its next request.
     pub header_timeout: Duration,
-    /// How long the body of a request may be silent.
+    /// Most bytes that the bodies of all requests take, from the first byte until they are parsed.
+    pub max_bodies_bytes: usize,
+    /// How long the body of a request may take to come.
     pub body_timeout: Duration,
+    /// How long a client may take none of what it is sent.
+    pub read_timeout: Duration,
+    /// Most connections that are open at a time.
+    pub max_connections: usize,
     /// How long a stream may be silent before a comment is sent; also how long an answer may take
     /// to begin before the status is sent.
     pub keep_alive: Duration,
@@ -44,9 +56,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_body_bytes: 32 << 20,
+            max_body_bytes: 16 << 20,
+            max_bodies_bytes: 64 << 20,
             header_timeout: Duration::from_secs(75),
-            body_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_secs(60),
+            max_connections: 512,
             keep_alive: KEEP_ALIVE_INTERVAL,
         }
     }
@@ -61,8 +76,11 @@ impl AppState {
             limits: Limits::default(),
             access: Access::default(),
             clock: SystemTime::now,
+            share_prefix_cache: false,
             workers,
             lifecycle: Lifecycle::default(),
+            connections: Connections::default(),
+            bodies: BodyBudget::default(),
         }
     }
 }
@@ -79,12 +97,19 @@ impl FromRef<AppState> for Limits {
     }
 }
 
+impl FromRef<AppState> for BodyBudget {
+    fn from_ref(state: &AppState) -> Self {
+        state.bodies.clone()
+    }
+}
+
 impl FromRef<AppState> for Serving {
     fn from_ref(state: &AppState) -> Self {
         Self {
             llm: Arc::clone(&state.llm),
             workers: state.workers.clone(),
             lifecycle: state.lifecycle.clone(),
+            share_prefix_cache: state.share_prefix_cache,
             keep_alive: state.limits.keep_alive,
             clock: state.clock,
         }

@@ -79,16 +79,21 @@ pub struct CollectedChoice {
     pub timings: Timings,
 }
 
+/// Most log-probabilities that are collected; each takes some hundred bytes. A stream has no such
+/// bound: it holds none of them.
+const MAX_LOGPROBS: usize = 1 << 19;
+
 /// Waits for all of `events`.
 ///
 /// # Errors
 ///
-/// The error of the request, if it fails.
+/// The error of the request, if it fails, or when it has too many log-probabilities.
 pub async fn collect(mut events: EventStream, choices: usize) -> Result<Collected, LlmError> {
     let mut collected = Collected {
         choices: vec![CollectedChoice::default(); choices],
         ..Collected::default()
     };
+    let mut logprobs = 0;
     while let Some(event) = events.next().await {
         collected.usage.count(&event);
         match event {
@@ -99,6 +104,17 @@ pub async fn collect(mut events: EventStream, choices: usize) -> Result<Collecte
                 tokens,
             } => {
                 let choice = &mut collected.choices[index];
+                logprobs += tokens
+                    .iter()
+                    .map(|token| 1 + token.top.len())
+                    .sum::<usize>();
+                if logprobs > MAX_LOGPROBS {
+                    let message = format!(
+                        "The answer has more than {MAX_LOGPROBS} log-probabilities: stream it, or ask \
+                         for fewer tokens, answers or alternatives."
+                    );
+                    return Err(LlmError::invalid("logprobs", message));
+                }
                 choice.text.push_str(&text);
                 choice.tokens.extend(tokens);
             }

@@ -8,24 +8,27 @@ use serde_json::{Map, Value};
 use super::PreparedPrompt;
 use crate::constraint::ThinkingPlan;
 use crate::error::LlmError;
+use crate::length::{check_countable, check_length};
 use crate::llm::Llm;
 use crate::message::MessageFormat;
 use crate::prompt::{cannot_tokenize, resolve_sampling};
 use crate::request::{ChatCall, ChatRequest, Reasoning};
 use crate::tools::words::{answer_grammar, in_words, tool_format};
+use crate::wanted::Wanted;
 
 /// Renders and tokenises a conversation, and compiles the grammar of its answer.
 ///
 /// # Errors
 ///
-/// When the model that is named is another, when the template refuses the conversation, or when the
-/// grammar cannot be enforced.
-pub fn chat(llm: &Llm, call: ChatCall) -> Result<PreparedPrompt, LlmError> {
+/// When the model that is named is another, when the template refuses the conversation, when it cannot
+/// fit into the context, when the grammar cannot be enforced, or when all this is no longer wanted.
+pub fn chat(llm: &Llm, call: ChatCall, wanted: &Wanted) -> Result<PreparedPrompt, LlmError> {
     llm.check_model(call.model.as_deref())?;
     let mut options = call.options;
     let template = template_of(llm)?;
     let tokenizer = llm.tokenizer();
     let prompt = render(template, &call.request)?;
+    check_length(llm, &prompt.text(), "messages", wanted)?;
     let prompt_token_ids = tokenize_rendered(tokenizer, &prompt)?;
     let notation = tool_format(template);
     let tools = call.request.tools.as_ref();
@@ -74,7 +77,9 @@ pub fn chat(llm: &Llm, call: ChatCall) -> Result<PreparedPrompt, LlmError> {
 /// When the model has no chat template, or when its template refuses the conversation (in the
 /// template's own words).
 pub fn tokenize_chat(llm: &Llm, request: &ChatRequest) -> Result<Vec<u32>, LlmError> {
-    tokenize_rendered(llm.tokenizer(), &render_chat(llm, request)?)
+    let prompt = render_chat(llm, request)?;
+    check_countable(llm, &prompt.text(), "messages")?;
+    tokenize_rendered(llm.tokenizer(), &prompt)
 }
 
 /// Renders a conversation.

@@ -7,10 +7,12 @@ use super::PreparedPrompt;
 use crate::error::LlmError;
 use crate::gap::{gap_ends, tokenize_gap};
 use crate::generation::EventStream;
+use crate::length::check_length;
 use crate::llm::Llm;
 use crate::message::MessageFormat;
-use crate::prompt::{resolve_sampling, tokenize_input};
+use crate::prompt::{resolve_sampling, tokenize_fitting};
 use crate::request::{GenerationOptions, OutputGrammar, PromptInput};
+use crate::wanted::Wanted;
 
 /// Prompts that are ready for the engine, all answered in the same way.
 #[derive(Debug)]
@@ -26,19 +28,28 @@ pub struct RawPrompts {
 ///
 /// # Errors
 ///
-/// When the vocabulary cannot express a text, when the model fills no gaps, or when the grammar
-/// cannot be enforced.
+/// When the vocabulary cannot express a text, when one cannot fit into the context, when the model
+/// fills no gaps, when the grammar cannot be enforced, or when all this is no longer wanted.
 pub fn raw(
     llm: &Llm,
     prompts: &[PromptInput],
     suffix: Option<&str>,
     mut options: GenerationOptions,
     output: Option<&OutputGrammar>,
+    wanted: &Wanted,
 ) -> Result<RawPrompts, LlmError> {
     let tokenizer = llm.tokenizer();
-    let tokens = |input| match suffix {
-        Some(suffix) => tokenize_gap(tokenizer, input, suffix),
-        None => tokenize_input(tokenizer, input),
+    if let Some(suffix) = suffix {
+        check_length(llm, suffix, "suffix", wanted)?;
+    }
+    let tokens = |input| {
+        let Some(suffix) = suffix else {
+            return tokenize_fitting(llm, input, "prompt", wanted);
+        };
+        if let PromptInput::Text { text, .. } = input {
+            check_length(llm, text, "prompt", wanted)?;
+        }
+        tokenize_gap(tokenizer, input, suffix)
     };
     let prompts = prompts.iter().map(tokens).collect::<Result<_, _>>()?;
     if suffix.is_some() {

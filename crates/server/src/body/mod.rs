@@ -10,58 +10,60 @@
 //! would lose.
 
 mod known;
+mod receive;
 mod strict;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
-use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, Request};
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
-use tower_http::timeout::TimeoutError;
 
+#[cfg(test)]
+use crate::access::Client;
 use crate::error::ApiError;
 use crate::state::Limits;
 pub(crate) use known::{KnownFields, Lookup, Names};
+pub(crate) use receive::BodyBudget;
+use receive::{Share, receive};
 use strict::{Rules, Strict};
 
-/// The bytes of a request that should be JSON.
-#[derive(Debug, Clone)]
-pub(crate) struct JsonBody(pub Bytes);
+/// The bytes of a request that should be JSON, with the room that they take.
+#[derive(Debug)]
+pub(crate) struct JsonBody {
+    bytes: Vec<u8>,
+    _share: Share,
+}
 
 impl<S> FromRequest<S> for JsonBody
 where
     S: Send + Sync,
     Limits: FromRef<S>,
+    BodyBudget: FromRef<S>,
 {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match Bytes::from_request(request, state).await {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(rejection) => {
-                let limits = Limits::from_ref(state);
-                if is_timeout(&rejection) {
-                    return Err(ApiError::request_timeout(limits.body_timeout));
-                }
-                let message = rejection.body_text();
-                match rejection.into_response().status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => {
-                        Err(ApiError::payload_too_large(limits.max_body_bytes))
-                    }
-                    _ => Err(ApiError::bad_request(format!(
-                        "The request body could not be read: {message}"
-                    ))),
-                }
-            }
-        }
+        let (limits, budget) = (Limits::from_ref(state), BodyBudget::from_ref(state));
+        let (bytes, share) = receive(request, &limits, &budget).await?;
+        Ok(Self {
+            bytes,
+            _share: share,
+        })
     }
 }
 
 impl JsonBody {
+    /// A body that has come some other way.
+    #[cfg(test)]
+    pub(crate) fn of(text: impl Into<Vec<u8>>) -> Self {
+        Self {
+            bytes: text.into(),
+            _share: BodyBudget::default().share(Client::ANYBODY),
+        }
+    }
+
     /// Parses the body. A list is no object, and a field that is known elsewhere and is none of
     /// `T`'s is refused; other unknown fields are skipped.
     ///
@@ -70,7 +72,7 @@ impl JsonBody {
     /// What is wrong and where: line and column if this is not JSON, the path of the field if its
     /// type is wrong or if it is refused.
     pub(crate) fn read<T: Fields>(&self) -> Result<T, ApiError> {
-        read("", Json::Text(&self.0))
+        read("", Json::Text(&self.bytes))
     }
 }
 
@@ -164,6 +166,7 @@ impl Source<'_> {
             parts: self.parts,
             known: self.known,
             refused: RefCell::default(),
+            values: Cell::default(),
         };
         let json = Strict {
             inner,
@@ -178,11 +181,6 @@ impl Source<'_> {
             explain(&path, error.inner(), rules.refused.take())
         })
     }
-}
-
-/// Whether the body could not be read because nothing came.
-fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.is::<TimeoutError>() || error.source().is_some_and(is_timeout)
 }
 
 fn explain(path: &str, error: &serde_json::Error, refused: Option<String>) -> ApiError {

@@ -4,8 +4,9 @@
 //! Everything else is handed on as it is, from the outside in: each value that is reached through
 //! this deserializer is read by it too.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::value::StringDeserializer;
 use serde::de::{
@@ -25,6 +26,26 @@ pub(super) struct Rules<'a> {
     pub(super) known: Lookup,
     /// Why a field was refused, to be said after its name. Its path is where the error is.
     pub(super) refused: RefCell<Option<String>>,
+    /// Values that were read as whatever they are.
+    pub(super) values: Cell<usize>,
+}
+
+/// Most values of a request that are read as whatever they are: the parts of messages, of schemas and of
+/// tools. Each takes a hundred bytes, of which two were sent. The numbers of a list of numbers do not
+/// count.
+const MAX_VALUES: usize = 1 << 18;
+
+impl Rules<'_> {
+    /// Counts a value.
+    fn count<E: Error>(&self) -> Result<(), E> {
+        self.values.set(self.values.get() + 1);
+        match self.values.get() > MAX_VALUES {
+            true => Err(E::custom(format!(
+                "more than {MAX_VALUES} values in one request"
+            ))),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A deserializer, or something on the way to one, under these rules.
@@ -61,6 +82,12 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.rules.count()?;
+        let watch = self.watch(visitor, None);
+        self.inner.deserialize_any(watch)
+    }
+
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let watch = self.watch(visitor, None);
         self.inner.deserialize_any(watch)
     }
@@ -105,7 +132,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
 
     // JSON says itself what it is.
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        bool i8 i16 i32 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
         unit_struct seq tuple tuple_struct map identifier
     }
 }
@@ -234,7 +261,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, A> {
             let seed = Strict::<S>::around(self.rules, seed);
             return self.inner.next_value_seed(seed);
         };
-        let value: Value = self.inner.next_value()?;
+        let whatever = Strict::<PhantomData<Value>>::around(self.rules, PhantomData);
+        let value: Value = self.inner.next_value_seed(whatever)?;
         // The seed is told, and not the caller: it knows the path.
         seed.deserialize(Skipped(match object.refusal(&name, &value) {
             Some(reason) => {

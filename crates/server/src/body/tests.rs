@@ -29,7 +29,7 @@ impl Fields for Outer {
 }
 
 fn error(body: &'static str) -> ApiError {
-    JsonBody(Bytes::from_static(body.as_bytes()))
+    JsonBody::of(body)
         .read::<Outer>()
         .expect_err("the body is wrong")
 }
@@ -72,8 +72,8 @@ fn what_follows_the_json_is_an_error() {
 
 #[test]
 fn deep_nesting_is_an_error_and_not_a_stack_overflow() {
-    let deep = Bytes::from(format!("{{\"unknown\": {}", "[".repeat(100_000)));
-    assert!(JsonBody(deep).read::<Outer>().is_err());
-    let deep = Bytes::from(format!("{{\"inner\": {}", "[".repeat(100_000)));
-    assert!(JsonBody(deep).read::<Outer>().is_err());
+    let deep = format!("{{\"unknown\": {}", "[".repeat(100_000));
+    assert!(JsonBody::of(deep).read::<Outer>().is_err());
+    let deep = format!("{{\"inner\": {}", "[".repeat(100_000));
+    assert!(JsonBody::of(deep).read::<Outer>().is_err());
 }

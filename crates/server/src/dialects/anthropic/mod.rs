@@ -10,18 +10,18 @@ pub(crate) mod wire;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 
-use matou_llm::Llm;
 use matou_llm::generation::collect;
 use matou_llm::prepare::{self, PreparedPrompt};
 use matou_llm::request::Reasoning;
+use matou_llm::{Llm, Wanted};
 
 use crate::body::JsonBody;
+use crate::caller::Caller;
 use crate::dialects::shared::paths::VersionedRoutes;
 use crate::dialects::shared::trace::trace_user;
 use crate::error::ApiError;
-use crate::request_id::RequestId;
 use crate::serving::Serving;
 use crate::state::AppState;
 use convert::{messages_call, messages_request};
@@ -39,13 +39,15 @@ pub(super) fn router() -> Router<AppState> {
 /// Answers a conversation.
 async fn create(
     State(serving): State<Serving>,
-    Extension(request_id): Extension<RequestId>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let prepared = serving.compute(move |llm| prepare(llm, &body)).await?;
+    let prepared = serving
+        .compute(&caller, move |llm, wanted| prepare(llm, &body, wanted))
+        .await?;
     let format = prepared.prompt.format.clone();
-    let events = serving.start(prepared.prompt, &request_id, "messages")?;
-    let id = format!("msg_{request_id}");
+    let events = serving.start(prepared.prompt, &caller, "messages")?;
+    let id = format!("msg_{caller}");
     let opening = answer::opening(id, serving.llm.name().to_owned(), prepared.edits);
     if prepared.stream {
         let encoder = MessageEncoder::new(opening, &format);
@@ -63,7 +65,7 @@ struct Prepared {
     edits: bool,
 }
 
-fn prepare(llm: &Llm, body: &JsonBody) -> Result<Prepared, ApiError> {
+fn prepare(llm: &Llm, body: &JsonBody, wanted: &Wanted) -> Result<Prepared, ApiError> {
     let wire: MessagesRequest = body.read()?;
     let user = wire
         .metadata
@@ -75,7 +77,7 @@ fn prepare(llm: &Llm, body: &JsonBody) -> Result<Prepared, ApiError> {
     let edits = edits.is_some_and(|may| may.edits.as_ref().is_some_and(|edits| !edits.is_empty()));
     let call = messages_call(wire, &llm.card().default_sampling)?;
     let reasoning = call.request.reasoning.clone();
-    let prompt = prepare::chat(llm, call)
+    let prompt = prepare::chat(llm, call, wanted)
         .map_err(|error| in_words_of_this_dialect(error.into(), reasoning.as_ref()))?;
     Ok(Prepared {
         prompt,
@@ -87,16 +89,17 @@ fn prepare(llm: &Llm, body: &JsonBody) -> Result<Prepared, ApiError> {
 /// How many tokens a conversation is.
 async fn count_tokens(
     State(serving): State<Serving>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Json<TokenCount>, ApiError> {
-    let count = move |llm: &Llm| {
+    let count = move |llm: &Llm, _: &Wanted| {
         let wire: MessagesRequest = body.read()?;
         llm.check_model(wire.model.as_deref())?;
         let request = messages_request(wire)?;
         prepare::tokenize_chat(llm, &request)
             .map_err(|error| in_words_of_this_dialect(error.into(), request.reasoning.as_ref()))
     };
-    let input_tokens = serving.compute(count).await?.len();
+    let input_tokens = serving.compute(&caller, count).await?.len();
     Ok(Json(TokenCount { input_tokens }))
 }
 

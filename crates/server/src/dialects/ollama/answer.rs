@@ -1,39 +1,39 @@
 //! `POST /api/chat` and `POST /api/generate`.
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use futures_util::StreamExt;
-use matou_llm::Llm;
 use matou_llm::message::MessageFormat;
 use matou_llm::prepare::{self, PreparedPrompt};
+use matou_llm::{Llm, Wanted};
 
 use super::convert::{AskedFor, chat_call, generate_call};
 use super::names::check_model;
 use super::stream::{Kind, LineEncoder};
 use super::wire::{ChatFields, CommonFields, GenerateFields};
 use crate::body::JsonBody;
+use crate::caller::Caller;
 use crate::dialects::shared::time::rfc3339;
 use crate::error::ApiError;
-use crate::request_id::RequestId;
 use crate::serving::Serving;
 
 /// Answers a conversation.
 pub(super) async fn chat(
     State(serving): State<Serving>,
-    Extension(request_id): Extension<RequestId>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    answer(serving, request_id, body, Kind::Chat).await
+    answer(serving, caller, body, Kind::Chat).await
 }
 
 /// Answers a prompt, or continues it.
 pub(super) async fn generate(
     State(serving): State<Serving>,
-    Extension(request_id): Extension<RequestId>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    answer(serving, request_id, body, Kind::Generate).await
+    answer(serving, caller, body, Kind::Generate).await
 }
 
 /// A request that is ready for the engine, or one that needs none.
@@ -51,7 +51,7 @@ enum Asked {
 
 async fn answer(
     serving: Serving,
-    request_id: RequestId,
+    caller: Caller,
     body: JsonBody,
     kind: Kind,
 ) -> Result<Response, ApiError> {
@@ -60,7 +60,9 @@ async fn answer(
         prompt,
         stream,
     } = serving
-        .compute(move |llm| prepare(llm, &body, kind))
+        .compute(&caller, move |llm, wanted| {
+            prepare(llm, &body, kind, wanted)
+        })
         .await?;
     let created_at = rfc3339(serving.now());
     let prompt = match prompt {
@@ -77,14 +79,14 @@ async fn answer(
         Kind::Chat => "messages",
         Kind::Generate => "prompt",
     };
-    let events = serving.start(prompt, &request_id, param)?;
+    let events = serving.start(prompt, &caller, param)?;
     if stream {
         return serving.stream(events, encoder).await;
     }
     Ok(Json(encoder.whole(events.collect().await)?).into_response())
 }
 
-fn prepare(llm: &Llm, body: &JsonBody, kind: Kind) -> Result<Prepared, ApiError> {
+fn prepare(llm: &Llm, body: &JsonBody, kind: Kind, wanted: &Wanted) -> Result<Prepared, ApiError> {
     let defaults = &llm.card().default_sampling;
     let (model, stream, asked_for) = match kind {
         Kind::Chat => {
@@ -104,7 +106,7 @@ fn prepare(llm: &Llm, body: &JsonBody, kind: Kind) -> Result<Prepared, ApiError>
         AskedFor::Load => Asked::Nothing("load"),
         AskedFor::Unload => Asked::Nothing("unload"),
         AskedFor::Chat(call) => {
-            let prompt = prepare::chat(llm, *call)
+            let prompt = prepare::chat(llm, *call, wanted)
                 .map_err(|error| ApiError::from(error).renamed("reasoning_effort", "think"))?;
             Asked::Answer(Box::new(prompt))
         }
@@ -120,6 +122,7 @@ fn prepare(llm: &Llm, body: &JsonBody, kind: Kind) -> Result<Prepared, ApiError>
                 suffix.as_deref(),
                 call.options.clone(),
                 output,
+                wanted,
             )?;
             Asked::Answer(Box::new(prompts.into_first()))
         }

@@ -171,8 +171,11 @@ pub(crate) fn completion<'a>(
             all.append(completion_logprobs::completion(&choice.tokens, top, shift));
             all
         });
+        // All answers to a prompt have it in common: the first tells it.
+        let is_first = index % format.n == 0;
         let prompt_logprobs = format
             .prompt_logprobs
+            .filter(|_| is_first)
             .map(|top| completion_logprobs::prompt(&prompt().ranked, top));
         CompletionChoice {
             index,

@@ -1,11 +1,11 @@
 //! `POST /v1/chat/completions`.
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use matou_llm::Llm;
 use matou_llm::generation::collect;
 use matou_llm::prepare::{self, PreparedPrompt};
+use matou_llm::{Llm, Wanted};
 
 use super::answer::{ChatFormat, chat_completion};
 use super::convert::chat_call;
@@ -13,38 +13,44 @@ use super::header::header;
 use super::stream::ChatEncoder;
 use super::wire::ChatCompletionRequest;
 use crate::body::JsonBody;
+use crate::caller::Caller;
 use crate::dialects::shared::convert::custom_names;
 use crate::dialects::shared::trace::trace_labels;
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
-use crate::request_id::RequestId;
-use crate::serving::Serving;
+use crate::serving::{Serving, tell};
 
 /// Answers a conversation.
 pub(super) async fn create(
     State(serving): State<Serving>,
-    Extension(request_id): Extension<RequestId>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let (prompt, format) = serving.compute(move |llm| prepare(llm, &body)).await?;
+    let (prompt, format) = serving
+        .compute(&caller, move |llm, wanted| prepare(llm, &body, wanted))
+        .await?;
     let n = prompt.options.n;
-    let events = serving.start(prompt, &request_id, "messages")?;
+    let events = serving.start(prompt, &caller, "messages")?;
     if format.response.stream {
-        let header = header(&serving, "chatcmpl", "chat.completion.chunk", &request_id);
+        let header = header(&serving, "chatcmpl", "chat.completion.chunk", &caller);
         let encoder = ChatEncoder::new(header, n, format);
         return serving.stream(events, encoder).await;
     }
-    let header = header(&serving, "chatcmpl", "chat.completion", &request_id);
+    let header = header(&serving, "chatcmpl", "chat.completion", &caller);
     let collected = collect(events, n).await?;
-    Ok(Json(chat_completion(header, &format, collected)).into_response())
+    Ok(tell(move || Json(chat_completion(header, &format, collected)).into_response()).await)
 }
 
-fn prepare(llm: &Llm, body: &JsonBody) -> Result<(PreparedPrompt, ChatFormat), ApiError> {
+fn prepare(
+    llm: &Llm,
+    body: &JsonBody,
+    wanted: &Wanted,
+) -> Result<(PreparedPrompt, ChatFormat), ApiError> {
     let (wire, shared): (ChatCompletionRequest, SharedFields) = body.read()?;
     let custom_tools = custom_names(wire.tools.as_deref().unwrap_or_default());
     let (call, response) = chat_call(wire, &shared, &llm.card().default_sampling)?;
     trace_labels(&shared.delivery);
-    let prompt = prepare::chat(llm, call)?;
+    let prompt = prepare::chat(llm, call, wanted)?;
     let format = ChatFormat {
         message: prompt.format.clone(),
         custom_tools,

@@ -1,29 +1,29 @@
 //! `POST /v1/completions`.
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use matou_llm::Llm;
 use matou_llm::generation::collect;
 use matou_llm::prepare::{self, RawPrompts};
 use matou_llm::request::PromptInput;
+use matou_llm::{Llm, Wanted};
 
 use super::answer::{CompletionFormat, completion};
 use super::convert::completion_call;
 use super::header::header;
 use super::stream::CompletionEncoder;
 use crate::body::JsonBody;
+use crate::caller::Caller;
 use crate::dialects::shared::convert::ResponseOptions;
 use crate::dialects::shared::trace::trace_labels;
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
-use crate::request_id::RequestId;
-use crate::serving::Serving;
+use crate::serving::{Serving, tell};
 
 /// Continues one text or several.
 pub(super) async fn create(
     State(serving): State<Serving>,
-    Extension(request_id): Extension<RequestId>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let Prepared {
@@ -31,22 +31,24 @@ pub(super) async fn create(
         best_of,
         format,
         response,
-    } = serving.compute(move |llm| prepare(llm, &body)).await?;
+    } = serving
+        .compute(&caller, move |llm, wanted| prepare(llm, &body, wanted))
+        .await?;
     let n = std::mem::replace(&mut prompts.options.n, best_of);
     let choices = prompts.prompts.len() * best_of;
     if best_of > n {
         // Needed to choose; shown only if asked for.
         prompts.options.sampling.logprobs.get_or_insert(0);
     }
-    let events = serving.start_all(prompts, &request_id, "prompt")?;
-    let header = header(&serving, "cmpl", "text_completion", &request_id);
+    let events = serving.start_all(prompts, &caller, "prompt")?;
+    let header = header(&serving, "cmpl", "text_completion", &caller);
     if response.stream {
         let encoder = CompletionEncoder::new(header, format, response.include_usage);
         return serving.stream(events, encoder).await;
     }
     let mut collected = collect(events, choices).await?;
     collected.keep_best(best_of, n);
-    Ok(Json(completion(&header, &format, &collected)).into_response())
+    Ok(tell(move || Json(completion(&header, &format, &collected)).into_response()).await)
 }
 
 /// A completion request that is ready for the engine.
@@ -58,7 +60,7 @@ struct Prepared {
     response: ResponseOptions,
 }
 
-fn prepare(llm: &Llm, body: &JsonBody) -> Result<Prepared, ApiError> {
+fn prepare(llm: &Llm, body: &JsonBody, wanted: &Wanted) -> Result<Prepared, ApiError> {
     let (wire, shared): (_, SharedFields) = body.read()?;
     let call = completion_call(wire, &shared, &llm.card().default_sampling)?;
     trace_labels(&shared.delivery);
@@ -81,12 +83,38 @@ fn prepare(llm: &Llm, body: &JsonBody) -> Result<Prepared, ApiError> {
             .then(|| call.prompts.iter().map(|input| echo(llm, input)).collect()),
     };
     let (suffix, output) = (call.suffix.as_deref(), call.output.as_ref());
+    let prompts = prepare::raw(llm, &call.prompts, suffix, call.options, output, wanted)?;
+    check_prompt_logprobs(&prompts, &format)?;
     Ok(Prepared {
-        prompts: prepare::raw(llm, &call.prompts, suffix, call.options, output)?,
+        prompts,
         best_of: call.best_of,
         format,
         response: call.response,
     })
+}
+
+/// Most log-probabilities of prompts that an answer tells: some 25 MB of JSON.
+const MAX_PROMPT_LOGPROBS: usize = 1 << 18;
+
+/// Checks that the answer does not become many times as large as its request.
+fn check_prompt_logprobs(prompts: &RawPrompts, format: &CompletionFormat) -> Result<(), ApiError> {
+    let tokens: usize = prompts.prompts.iter().map(|ids| ids.len()).sum();
+    let told = |top: Option<usize>, times: usize| top.map_or(0, |top| tokens * (top + 1) * times);
+    let echoed = format.logprobs.filter(|_| format.echo.is_some());
+    for (param, told) in [
+        ("prompt_logprobs", told(format.prompt_logprobs, 1)),
+        // Each answer repeats its prompt.
+        ("logprobs", told(echoed, format.n)),
+    ] {
+        if told > MAX_PROMPT_LOGPROBS {
+            let message = format!(
+                "`{param}` asks for {told} log-probabilities of {tokens} prompt tokens; at most \
+                 {MAX_PROMPT_LOGPROBS} are told. Ask for fewer of each token, or send fewer prompts."
+            );
+            return Err(ApiError::invalid(param, message));
+        }
+    }
+    Ok(())
 }
 
 /// A prompt as text: what was sent, or what its tokens say.

@@ -1,36 +1,35 @@
 //! `POST /v1/embeddings`.
 
+use axum::Json;
 use axum::extract::State;
-use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::convert::prompts;
 use super::wire::{Embedding, EmbeddingList, EmbeddingUsage, EmbeddingVector, EmbeddingsRequest};
 use crate::body::JsonBody;
+use crate::caller::Caller;
 use crate::dialects::shared::models::check_dimensions;
 use crate::dialects::shared::trace::trace_labels;
 use crate::dialects::shared::wire::DeliveryFields;
 use crate::error::ApiError;
-use crate::request_id::RequestId;
 use crate::serving::Serving;
-use matou_llm::Llm;
 use matou_llm::embedding::MAX_INPUTS;
-use matou_llm::tokenize_input;
+use matou_llm::{Llm, Wanted, tokenize_fitting};
 
 /// Embeds one text or several.
 pub(super) async fn create(
     State(serving): State<Serving>,
-    Extension(request_id): Extension<RequestId>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Json<EmbeddingList>, ApiError> {
     let (inputs, base64) = serving
-        .compute(move |llm| {
+        .compute(&caller, move |llm, wanted| {
             let wire = body.read()?;
-            prepare(llm, wire).map_err(|error| error.renamed("prompt", "input"))
+            prepare(llm, wire, wanted).map_err(|error| error.renamed("prompt", "input"))
         })
         .await?;
-    let embeddings = serving.embed(&request_id, inputs, "input").await?;
+    let embeddings = serving.embed(&caller, inputs, "input").await?;
     let data = embeddings.vectors.into_iter().enumerate();
     let data = data.map(|(index, vector)| Embedding {
         object: "embedding",
@@ -52,7 +51,11 @@ pub(super) async fn create(
 }
 
 /// The token ids of each text, and whether the answer is wanted in base64.
-fn prepare(llm: &Llm, wire: EmbeddingsRequest) -> Result<(Vec<Vec<u32>>, bool), ApiError> {
+fn prepare(
+    llm: &Llm,
+    wire: EmbeddingsRequest,
+    wanted: &Wanted,
+) -> Result<(Vec<Vec<u32>>, bool), ApiError> {
     trace_labels(&DeliveryFields {
         user: wire.user,
         ..DeliveryFields::default()
@@ -78,7 +81,7 @@ fn prepare(llm: &Llm, wire: EmbeddingsRequest) -> Result<(Vec<Vec<u32>>, bool), 
     }
     let inputs = inputs
         .iter()
-        .map(|input| tokenize_input(llm.tokenizer(), input));
+        .map(|input| tokenize_fitting(llm, input, "input", wanted));
     Ok((inputs.collect::<Result<_, _>>()?, base64))
 }
 

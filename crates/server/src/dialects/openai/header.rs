@@ -1,7 +1,7 @@
 //! What every answer opens with.
 
 use super::wire::Header;
-use crate::request_id::RequestId;
+use crate::caller::Caller;
 use crate::serving::Serving;
 
 /// The header of an answer: its id is the request's, under the prefix of its kind.
@@ -9,10 +9,10 @@ pub(super) fn header(
     serving: &Serving,
     prefix: &str,
     object: &'static str,
-    request_id: &RequestId,
+    caller: &Caller,
 ) -> Header {
     Header {
-        id: format!("{prefix}-{request_id}"),
+        id: format!("{prefix}-{caller}"),
         object,
         created: serving.now(),
         model: serving.llm.name().to_owned(),

@@ -11,13 +11,14 @@ use super::wire::{
     ChatCompletionRequest, DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse,
 };
 use crate::body::JsonBody;
+use crate::caller::Caller;
 use crate::dialects::shared::fields::token_ids;
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
 use crate::serving::Serving;
 use matou_llm::prepare::{render_chat, tokenize_chat};
 use matou_llm::request::PromptInput;
-use matou_llm::{Llm, tokenize_input};
+use matou_llm::{Llm, Wanted, check_countable, tokenize_input};
 
 /// What evaluation harnesses have to know to write prompts themselves.
 pub(super) async fn tokenizer_info(State(llm): State<Arc<Llm>>) -> Json<Value> {
@@ -41,10 +42,11 @@ pub(super) async fn tokenizer_info(State(llm): State<Arc<Llm>>) -> Json<Value> {
 /// The tokens of a text, or of a conversation as the model would read it.
 pub(super) async fn tokenize(
     State(serving): State<Serving>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
     serving
-        .compute(move |llm| tokens(llm, &body))
+        .compute(&caller, move |llm, _| tokens(llm, &body))
         .await
         .map(Json)
 }
@@ -55,6 +57,7 @@ fn tokens(llm: &Llm, body: &JsonBody) -> Result<TokenizeResponse, ApiError> {
     llm.check_model(chat.model.as_deref())?;
     let tokens = match (request.prompt, &chat.messages) {
         (Some(text), None) => {
+            check_countable(llm, &text, "prompt")?;
             let add_special_tokens = request.add_special_tokens.unwrap_or(true);
             tokenize_input(
                 llm.tokenizer(),
@@ -92,23 +95,28 @@ fn tokens(llm: &Llm, body: &JsonBody) -> Result<TokenizeResponse, ApiError> {
 /// A conversation as the model would read it, in text.
 pub(super) async fn apply_template(
     State(serving): State<Serving>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    let render = move |llm: &Llm| {
+    let render = move |llm: &Llm, _: &Wanted| {
         let (chat, _): (ChatCompletionRequest, SharedFields) = body.read()?;
         llm.check_model(chat.model.as_deref())?;
         let prompt = render_chat(llm, &chat_request(chat)?)?.text();
         Ok(DetokenizeResponse { prompt })
     };
-    serving.compute(render).await.map(Json)
+    serving.compute(&caller, render).await.map(Json)
 }
 
 /// The text of tokens.
 pub(super) async fn detokenize(
     State(serving): State<Serving>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    serving.compute(move |llm| text(llm, &body)).await.map(Json)
+    serving
+        .compute(&caller, move |llm, _| text(llm, &body))
+        .await
+        .map(Json)
 }
 
 fn text(llm: &Llm, body: &JsonBody) -> Result<DetokenizeResponse, ApiError> {

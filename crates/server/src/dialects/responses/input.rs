@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::store::{ResponseStore, unknown};
+use crate::caller::Caller;
 use crate::dialects::shared::fields::in_range;
 use crate::error::ApiError;
 
@@ -31,12 +32,13 @@ pub(super) struct PageQuery {
 /// A page of the items.
 pub(super) async fn items(
     State(store): State<Arc<ResponseStore>>,
+    caller: Caller,
     Path(id): Path<String>,
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
-    let stored = store.get(&id).ok_or_else(|| unknown(&id))?;
-    page(&stored.input, &query).map(Json)
+    let stored = store.get(caller.client, &id).ok_or_else(|| unknown(&id))?;
+    page(&stored.input(), &query).map(Json)
 }
 
 fn page(items: &[Value], query: &PageQuery) -> Result<Value, ApiError> {

@@ -10,21 +10,23 @@ pub(crate) mod wire;
 use std::sync::Arc;
 
 use axum::extract::{FromRef, Path, State};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use matou_llm::Llm;
 use matou_llm::prepare::{self, PreparedPrompt};
+use matou_llm::{Llm, Wanted};
 
-use crate::body::JsonBody;
+use crate::access::Client;
+use crate::body::{BodyBudget, JsonBody};
+use crate::caller::Caller;
 use crate::dialects::shared::trace::trace_labels;
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
-use crate::request_id::RequestId;
 use crate::serving::Serving;
 use crate::state::{AppState, Limits};
 use answer::ResponseBuilder;
@@ -38,12 +40,19 @@ use wire::{EchoedFields, ResponseObject, ResponsesRequest};
 struct ResponsesState {
     serving: Serving,
     limits: Limits,
+    bodies: BodyBudget,
     store: Arc<ResponseStore>,
 }
 
 impl FromRef<ResponsesState> for Limits {
     fn from_ref(state: &ResponsesState) -> Self {
         state.limits.clone()
+    }
+}
+
+impl FromRef<ResponsesState> for BodyBudget {
+    fn from_ref(state: &ResponsesState) -> Self {
+        state.bodies.clone()
     }
 }
 
@@ -63,6 +72,7 @@ pub(super) fn router(state: &AppState) -> Router<AppState> {
         .with_state(ResponsesState {
             serving: Serving::from_ref(state),
             limits: state.limits.clone(),
+            bodies: state.bodies.clone(),
             store: Arc::default(),
         });
     Router::new()
@@ -73,12 +83,12 @@ pub(super) fn router(state: &AppState) -> Router<AppState> {
 /// Answers a conversation.
 async fn create(
     State(state): State<ResponsesState>,
-    Extension(request_id): Extension<RequestId>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let ResponsesState { serving, store, .. } = state;
     let created_at = serving.now();
-    let previous = Arc::clone(&store);
+    let (previous, client) = (Arc::clone(&store), caller.client);
     let Prepared {
         prompt,
         kept,
@@ -87,9 +97,10 @@ async fn create(
         forms,
         stream,
     } = serving
-        .compute(move |llm| {
+        .compute(&caller, move |llm, wanted| {
             let fields = body.read()?;
-            prepare(llm, &previous, created_at, fields).map_err(in_words_of_this_dialect)
+            let made = prepare(llm, (&previous, client), (created_at, wanted), fields);
+            made.map_err(in_words_of_this_dialect)
         })
         .await?;
     let tokenizer = Arc::clone(serving.llm.tokenizer());
@@ -100,10 +111,10 @@ async fn create(
     let is_kept = format.store;
     let written = (&prompt.format, forms);
     let mut builder = ResponseBuilder::new(response, format, written, count_tokens, stream);
-    let mut events = serving.start(prompt, &request_id, "input")?;
+    let mut events = serving.start(prompt, &caller, "input")?;
     let keep = move |response: &ResponseObject| {
         if is_kept {
-            keep(&store, response, kept);
+            keep((&store, client), response, kept);
         }
     };
     if stream {
@@ -137,15 +148,12 @@ struct Kept {
 
 fn prepare(
     llm: &Llm,
-    store: &ResponseStore,
-    created_at: u64,
+    own: (&ResponseStore, Client),
+    (created_at, wanted): (u64, &Wanted),
     (wire, shared, echoed): (ResponsesRequest, SharedFields, EchoedFields),
 ) -> Result<Prepared, ApiError> {
     trace_labels(&shared.delivery);
-    let previous = previous(store, &wire)?;
-    let messages = previous
-        .as_ref()
-        .map_or(&[][..], |previous| &previous.messages);
+    let previous = previous(own, &wire)?;
     let truncation = match wire.truncation.as_deref() {
         Some("auto") => "auto",
         _ => "disabled",
@@ -159,7 +167,7 @@ fn prepare(
         history,
         format,
         forms,
-    } = responses_call(wire, shared, messages, defaults)?;
+    } = responses_call(wire, shared, &previous, defaults)?;
     let sampling = &chat.options.sampling;
     let response = ResponseObject {
         id: format!("resp_{}", Uuid::new_v4().simple()),
@@ -198,7 +206,7 @@ fn prepare(
         false => Vec::new(),
     };
     Ok(Prepared {
-        prompt: prepare::chat(llm, chat)?,
+        prompt: prepare::chat(llm, chat, wanted)?,
         kept: Kept { input, history },
         response,
         format,
@@ -207,75 +215,72 @@ fn prepare(
     })
 }
 
-/// The response that a request follows, if it follows one.
+/// The conversation that a request follows, if it follows one: that of a response of the same client.
 fn previous(
-    store: &ResponseStore,
+    (store, client): (&ResponseStore, Client),
     wire: &ResponsesRequest,
-) -> Result<Option<Arc<StoredResponse>>, ApiError> {
+) -> Result<Vec<Value>, ApiError> {
     let Some(id) = &wire.previous_response_id else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    store.get(id).map(Some).ok_or_else(|| {
+    let stored = store.get(client, id).ok_or_else(|| {
         let message = format!("Previous response with id '{id}' not found.");
         ApiError::not_kept("previous_response_id", message)
-    })
+    })?;
+    Ok(stored.messages())
 }
 
 /// How many tokens the prompt of a response is.
 async fn count_tokens(
     State(state): State<ResponsesState>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let ResponsesState { serving, store, .. } = state;
-    let count = move |llm: &Llm| {
+    let client = caller.client;
+    let count = move |llm: &Llm, _: &Wanted| {
         let (wire, shared): (ResponsesRequest, SharedFields) = body.read()?;
         llm.check_model(wire.model.as_deref())?;
-        let previous = previous(&store, &wire)?;
-        let messages = previous
-            .as_ref()
-            .map_or(&[][..], |previous| &previous.messages);
-        let call = responses_call(wire, shared, messages, &llm.card().default_sampling)?;
+        let previous = previous((&store, client), &wire)?;
+        let call = responses_call(wire, shared, &previous, &llm.card().default_sampling)?;
         let tokens = prepare::tokenize_chat(llm, &call.chat.request);
         tokens.map_err(|error| in_words_of_this_dialect(error.into()))
     };
-    let input_tokens = serving.compute(count).await?.len();
+    let input_tokens = serving.compute(&caller, count).await?.len();
     Ok(Json(json!({
         "object": "response.input_tokens", "input_tokens": input_tokens,
     })))
 }
 
-/// Keeps a response that has ended, to be fetched and followed.
-fn keep(store: &ResponseStore, response: &ResponseObject, kept: Kept) {
+/// Keeps a response that has ended, to be fetched and followed by its client.
+fn keep((store, client): (&ResponseStore, Client), response: &ResponseObject, kept: Kept) {
     let Kept {
         input,
         history: mut messages,
     } = kept;
     messages.push(answer_message(&response.output));
-    let id = response.id.clone();
-    let response = serde_json::to_value(response).expect("wire types serialise");
-    let stored = StoredResponse {
-        response,
-        input,
-        messages,
-    };
-    store.insert(id, stored);
+    let stored = StoredResponse::new(response, &input, &messages);
+    store.insert(client, response.id.clone(), stored);
 }
 
 /// A response that was kept.
 async fn retrieve(
     State(store): State<Arc<ResponseStore>>,
+    caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let stored = store.get(&id).ok_or_else(|| unknown(&id))?;
-    Ok(Json(stored.response.clone()))
+) -> Result<impl IntoResponse, ApiError> {
+    let stored = store.get(caller.client, &id).ok_or_else(|| unknown(&id))?;
+    let is_json = [(header::CONTENT_TYPE, "application/json")];
+    Ok((is_json, stored.response.clone().into_string()))
 }
 
 /// Deletes a response that was kept.
 async fn delete(
     State(store): State<Arc<ResponseStore>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    match store.delete(&id) {
+    match store.delete(caller.client, &id) {
         true => Ok(Json(
             json!({"id": id, "object": "response", "deleted": true}),
         )),

@@ -1,9 +1,17 @@
 //! Checks that the fields of all dialects share.
 
+use std::io;
+
+use serde::Serialize;
+
 use crate::error::ApiError;
 
 /// Most stop strings; OpenAI allows 4, other servers more.
 const MAX_STOP_STRINGS: usize = 64;
+/// Longest stop string, in bytes: each is looked for at every token of every answer.
+const MAX_STOP_STRING: usize = 1024;
+/// Most token ids of a list that is not a prompt, where it is not bounded by the vocabulary.
+pub(crate) const MAX_TOKEN_IDS: usize = 1024;
 /// Most alternatives beside a log-probability, as at OpenAI.
 pub(crate) const MAX_TOP_LOGPROBS: i64 = 20;
 
@@ -20,7 +28,60 @@ pub(crate) fn stop_strings(param: &str, stop: Vec<String>) -> Result<Vec<String>
         let message = format!("`{param}` must not contain an empty string.");
         return Err(ApiError::invalid(param, message));
     }
+    no_longer_than(param, &stop, MAX_STOP_STRING)?;
     Ok(stop)
+}
+
+/// Checks that none of the strings that came as `param` is longer than so many bytes.
+pub(crate) fn no_longer_than(param: &str, strings: &[String], most: usize) -> Result<(), ApiError> {
+    let too_long = strings.iter().position(|string| string.len() > most);
+    too_long.map_or(Ok(()), |i| {
+        let param = format!("{param}[{i}]");
+        let length = strings[i].len();
+        let message = format!("`{param}` may have at most {most} bytes, got {length}.");
+        Err(ApiError::invalid(param, message))
+    })
+}
+
+/// Checks that the list that came as `param` has no more than so many entries.
+pub(crate) fn no_more_than<T>(param: &str, list: &[T], most: usize) -> Result<(), ApiError> {
+    if list.len() <= most {
+        return Ok(());
+    }
+    let message = format!(
+        "`{param}` may have at most {most} entries, got {}.",
+        list.len()
+    );
+    Err(ApiError::invalid(param, message))
+}
+
+/// Checks that the value that came as `param` is no longer than so many bytes of JSON.
+pub(crate) fn json_no_longer_than(
+    param: &str,
+    value: &impl Serialize,
+    most: usize,
+) -> Result<(), ApiError> {
+    let fits = serde_json::to_writer(Room(most), value).is_ok();
+    let message = || format!("`{param}` may have at most {most} bytes of JSON.");
+    fits.then_some(())
+        .ok_or_else(|| ApiError::invalid(param, message()))
+}
+
+/// Takes so many bytes, and no more.
+struct Room(usize);
+
+impl io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self
+            .0
+            .checked_sub(bytes.len())
+            .ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The field `field` of the object at `param`, which has to be there.

@@ -9,10 +9,11 @@ use crate::dialects::openai::wire::{
     ChatCompletionRequest, ChatMessage, ContentPart, CustomCall, FunctionCall, ToolCall,
 };
 use crate::dialects::shared::convert::{
-    ResponseOptions, allowed, custom_arguments, functions, generation_options, not_understood,
-    output_grammar, prompt_logprobs, reasoning_effort, response_options, word_choice,
+    MAX_TEMPLATE_KWARGS, ResponseOptions, allowed, custom_arguments, functions, generation_options,
+    not_understood, output_grammar, prompt_logprobs, reasoning_effort, response_options,
+    word_choice,
 };
-use crate::dialects::shared::fields::{count, in_range, logprobs, missing};
+use crate::dialects::shared::fields::{count, in_range, json_no_longer_than, logprobs, missing};
 use crate::dialects::shared::union::TextOr;
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
@@ -61,6 +62,8 @@ pub(crate) fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, A
         let message = "`continue_final_message` and `add_generation_prompt` cannot both be true.";
         return Err(ApiError::invalid("continue_final_message", message));
     }
+    let kwargs = wire.chat_template_kwargs.as_ref();
+    json_no_longer_than("chat_template_kwargs", &kwargs, MAX_TEMPLATE_KWARGS)?;
     Ok(ChatRequest {
         tools: offered_tools(&wire)?,
         messages: messages(wire.messages)?,

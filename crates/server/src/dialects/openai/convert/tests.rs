@@ -1,6 +1,5 @@
 //! What is carried over, and what is refused by which name.
 
-use axum::body::Bytes;
 use matou_engine::{MirostatParams, SamplingParams};
 use matou_llm::request::{ChatCall, GenerationOptions, PromptInput, TextOptions};
 use serde_json::{Value, json};
@@ -13,7 +12,7 @@ use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
 
 fn body(json: &Value) -> JsonBody {
-    JsonBody(Bytes::from(json.to_string()))
+    JsonBody::of(json.to_string())
 }
 
 /// A chat request with `fields` beside a message.

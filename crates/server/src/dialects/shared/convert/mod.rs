@@ -21,7 +21,7 @@ use sampling::sampling_params;
 pub(crate) use structured::output_grammar;
 pub(crate) use tools::{allowed, custom_names, functions, not_understood, word_choice};
 
-use super::fields::{MAX_TOP_LOGPROBS, in_range, stop_strings};
+use super::fields::{MAX_TOP_LOGPROBS, in_range, no_longer_than, no_more_than, stop_strings};
 use super::union::TextOr;
 use super::wire::{DeliveryFields, SharedFields};
 use crate::error::ApiError;
@@ -45,8 +45,15 @@ pub(crate) const MAX_N: i64 = 128;
 const MAX_METADATA: (usize, usize, usize) = (16, 64, 512);
 /// OpenAI's classes of service. Whichever is wished for, there is one here, and answers say so.
 const SERVICE_TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
-/// Most words that a request may forbid: each is looked for at every token.
-const MAX_BAD_WORDS: usize = 1024;
+/// Most words that a request may forbid, and bytes of each: each is looked for at every token.
+const MAX_BAD_WORDS: (usize, usize) = (1024, 256);
+/// Most strings that DRY does not look across, and bytes of each: each is looked for in every token of
+/// the vocabulary, of which none is longer.
+const MAX_BREAKERS: (usize, usize) = (64, 256);
+/// Longest salt of the prefix cache, in bytes.
+const MAX_SALT: usize = 1024;
+/// Most bytes of JSON that the variables of a chat template may be.
+pub(crate) const MAX_TEMPLATE_KWARGS: usize = 256 << 10;
 /// Strings that DRY does not look across unless told otherwise, as in llama.cpp.
 const DRY_SEQUENCE_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
 
@@ -72,6 +79,24 @@ pub(crate) fn generation_options(
         i32::MIN.into(),
         i32::MAX.into(),
     )?;
+    no_more_than(
+        "dry_sequence_breakers",
+        &dry_sequence_breakers,
+        MAX_BREAKERS.0,
+    )?;
+    no_longer_than(
+        "dry_sequence_breakers",
+        &dry_sequence_breakers,
+        MAX_BREAKERS.1,
+    )?;
+    if delivery
+        .cache_salt
+        .as_ref()
+        .is_some_and(|salt| salt.len() > MAX_SALT)
+    {
+        let message = format!("`cache_salt` may have at most {MAX_SALT} bytes.");
+        return Err(ApiError::invalid("cache_salt", message));
+    }
     let stop = fields.stop.clone().map_or_else(Vec::new, TextOr::into_list);
     Ok(GenerationOptions {
         sampling: sampling_params(fields, defaults)?,
@@ -126,13 +151,8 @@ pub(crate) fn response_options(fields: &DeliveryFields) -> Result<ResponseOption
 
 /// The words that are not to be said.
 fn bad_words(words: &[String]) -> Result<Vec<String>, ApiError> {
-    if words.len() > MAX_BAD_WORDS {
-        let message = format!(
-            "`bad_words` may have at most {MAX_BAD_WORDS} words, got {}.",
-            words.len()
-        );
-        return Err(ApiError::invalid("bad_words", message));
-    }
+    no_more_than("bad_words", words, MAX_BAD_WORDS.0)?;
+    no_longer_than("bad_words", words, MAX_BAD_WORDS.1)?;
     if words.iter().any(String::is_empty) {
         let message = "`bad_words` must not have an empty string in it.";
         return Err(ApiError::invalid("bad_words", message));

@@ -2,7 +2,9 @@
 
 use matou_engine::{MirostatParams, SamplingParams};
 
-use crate::dialects::shared::fields::{count, in_range, real, token_ids};
+use crate::dialects::shared::fields::{
+    MAX_TOKEN_IDS, count, in_range, no_more_than, real, token_ids,
+};
 use crate::dialects::shared::wire::SamplingFields;
 use crate::error::ApiError;
 
@@ -11,6 +13,12 @@ pub(super) fn sampling_params(
     fields: &SamplingFields,
     defaults: &SamplingParams,
 ) -> Result<SamplingParams, ApiError> {
+    let stop_token_ids = fields.stop_token_ids.as_deref();
+    no_more_than(
+        "stop_token_ids",
+        stop_token_ids.unwrap_or_default(),
+        MAX_TOKEN_IDS,
+    )?;
     let number = |value: Option<f64>, default: f32| value.map_or(default, |value| value as f32);
     let temperature = real("temperature", fields.temperature, 0.0, 2.0)?;
     // The engine wants some mass; "none of it" can only mean the most likely token.
