@@ -11,7 +11,8 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use matou::cli::ModelArgs;
 use matou_engine::{
-    Engine, EngineConfig, EngineEvent, EngineHandle, Generation, GenerationRequest, SamplingParams,
+    ClientId, Engine, EngineConfig, EngineEvent, EngineHandle, Generation, GenerationRequest,
+    SamplingParams,
 };
 use matou_llm::open;
 
@@ -123,7 +124,8 @@ fn text(engine: &EngineHandle, tokens: usize, seed: usize) -> Vec<u32> {
 fn submit(engine: &EngineHandle, prompt: &[u32], max_tokens: usize) -> Result<Generation> {
     Ok(engine.submit(GenerationRequest {
         request_id: "bench".to_owned(),
-        prompt_token_ids: prompt.to_vec(),
+        prompt_token_ids: prompt.into(),
+        client: ClientId::default(),
         params: SamplingParams {
             temperature: 0.0,
             ignore_eos: true,

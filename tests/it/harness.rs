@@ -62,8 +62,15 @@ impl Server {
 
     /// Serves the model at `path` on a free port, and waits until it answers.
     pub(crate) fn start_model(path: &Path, extra: &[&str]) -> Self {
+        let mut args = vec!["--kv-cache-memory", "256MiB"];
+        args.extend(extra);
+        Self::launch(path, &args)
+    }
+
+    /// The same, with all of its arguments.
+    pub(crate) fn launch(path: &Path, extra: &[&str]) -> Self {
         let path = path.to_str().expect("a path in UTF-8");
-        let mut args = vec!["serve", path, "--port", "0", "--kv-cache-memory", "256MiB"];
+        let mut args = vec!["serve", path, "--port", "0"];
         args.extend(extra);
         let mut child = matou(&args)
             .stdout(Stdio::piped())
@@ -176,6 +183,11 @@ impl Server {
             assert!(start.elapsed() < PATIENCE, "{name} stays at {value}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by name, as `kill` does.

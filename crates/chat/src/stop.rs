@@ -13,6 +13,8 @@
 //! the text was cut into pushes. The state of an automaton is the length of the longest tail that
 //! is a beginning of its string: the largest of them is exactly what has to be held back.
 
+use std::sync::Arc;
+
 /// Watches a stream of text for stop strings.
 ///
 /// The string that is complete first wins; of several that end at the same byte, the longest.
@@ -96,10 +98,10 @@ impl StopStrings {
 /// Knuth–Morris–Pratt matcher of one string.
 #[derive(Debug, Clone)]
 struct Automaton {
-    pattern: String,
+    pattern: Arc<str>,
     /// `failure[i]`: length of the longest proper prefix of the pattern that ends its first
     /// `i + 1` bytes.
-    failure: Vec<usize>,
+    failure: Arc<[usize]>,
     /// Length of the longest tail of the text that begins the pattern.
     matched: usize,
 }
@@ -119,8 +121,8 @@ impl Automaton {
             failure[index] = length;
         }
         Self {
-            pattern: pattern.to_owned(),
-            failure,
+            pattern: pattern.into(),
+            failure: failure.into(),
             matched: 0,
         }
     }

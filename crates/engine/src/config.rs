@@ -16,9 +16,12 @@ pub struct EngineConfig {
     pub num_kv_blocks: usize,
     /// Element type of the KV cache.
     pub kv_cache_dtype: KvCacheDtype,
-    /// Most requests that wait for their first step; [`submit`](crate::EngineHandle::submit) refuses
-    /// what comes on top.
+    /// Most sequences that wait for their first step; [`submit`](crate::EngineHandle::submit) refuses
+    /// what comes on top, unless its client has nothing waiting.
     pub max_queue_len: usize,
+    /// How far a request's [`priority`](crate::GenerationRequest::priority) counts in either direction:
+    /// so many places in the line.
+    pub max_priority: i32,
     /// Whether computed blocks are kept for later requests that begin with the same tokens.
     pub enable_prefix_caching: bool,
     /// Most alternatives a request may ask for beside each log-probability.
@@ -34,6 +37,7 @@ impl Default for EngineConfig {
             num_kv_blocks: 1024,
             kv_cache_dtype: KvCacheDtype::default(),
             max_queue_len: 256,
+            max_priority: 8,
             enable_prefix_caching: true,
             max_logprobs: 20,
         }

@@ -78,6 +78,15 @@ struct EngineLoop {
     closing: bool,
 }
 
+/// Says that the thread has ended when it is dropped, be it by a panic.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl EngineLoop {
     fn new(
         model: Box<dyn LanguageModel>,
@@ -114,6 +123,7 @@ impl EngineLoop {
     }
 
     fn run(mut self) {
+        let _says_so = Ended(Arc::clone(&self.shared));
         while self.drain_commands() {
             self.step();
         }
@@ -175,9 +185,16 @@ impl EngineLoop {
                 self.commands.try_recv()
             };
             match command {
-                Ok(EngineCommand::Submit(submission)) => {
-                    self.requests
-                        .admit(*submission, &mut self.scheduler, self.max_len);
+                Ok(EngineCommand::Submit(submissions)) => {
+                    let max_priority = self.shared.config().max_priority;
+                    for submission in submissions {
+                        self.requests.admit(
+                            submission,
+                            &mut self.scheduler,
+                            self.max_len,
+                            max_priority,
+                        );
+                    }
                 }
                 Ok(EngineCommand::Shutdown) => self.closing = true,
                 Err(_) => return !idle,

@@ -30,6 +30,12 @@ pub enum GenerationError {
     /// No token can be chosen, and not because of the request: the logits are not finite.
     #[error("no token can be sampled: {0}")]
     Sampling(String),
+    /// The code that chooses this request's tokens panicked; no other request is touched.
+    #[error("choosing a token panicked: {0}")]
+    Panicked(String),
+    /// The client takes none of its events.
+    #[error("the client has not read the answer: {0} tokens of it wait")]
+    Unread(usize),
     /// The request itself excludes every token.
     #[error("no token is left: {0}")]
     Contradiction(InvalidParam),

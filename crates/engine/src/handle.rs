@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  EngineHandle ──EngineCommand──► engine thread ──EngineEvent──► Generation
-//!   (cloneable)    unbounded channel, but              one unbounded channel a request,
-//!                  a request needs one of              bounded by its max_tokens: the
-//!                  max_queue_len tickets               thread never waits for a client
+//!   (cloneable)    unbounded channel, but              one unbounded channel a request: the
+//!                  a sequence needs one of             thread never waits for a client, and
+//!                  max_queue_len tickets               gives up one that reads nothing
 //! ```
 //!
 //! Only requests that can be computed get through: what is wrong with one is found here, on the
@@ -20,24 +20,39 @@ use std::time::Instant;
 use matou_model::ModelInfo;
 use thiserror::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use crate::config::EngineConfig;
 use crate::error::{GenerationError, InvalidParam};
 use crate::kv_cache_manager::blocks_needed;
-use crate::request::{EngineEvent, GenerationRequest};
+use crate::queue::{Queue, QueueTicket, Queued};
+use crate::request::{ClientId, EngineEvent, GenerationRequest};
+use crate::sampling::SamplingPlan;
 use crate::stats::EngineStats;
 
-/// Most answers one request may ask for.
+/// Most answers to one prompt.
 pub const MAX_N: usize = 128;
+/// Most answers to all prompts of a request: as many as OpenAI allows prompts.
+pub const MAX_SEQUENCES: usize = 2048;
+/// Most log-probabilities of a prompt's tokens that are kept until all of it is read: some 20 MB.
+const MAX_PROMPT_LOGPROBS: usize = 1 << 18;
 
 /// Why a request was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SubmitError {
     /// Too many requests are waiting; try again later.
-    #[error("the queue is full: {max_queue_len} requests are waiting already; try again later")]
+    #[error("the queue is full: {max_queue_len} answers are waiting already; try again later")]
     QueueFull {
         /// The limit, see [`EngineConfig::max_queue_len`].
         max_queue_len: usize,
+    },
+    /// The request asks for too many answers.
+    #[error("the request asks for {wanted} answers in all; at most {max} are given")]
+    TooManySequences {
+        /// Answers to all of its prompts.
+        wanted: usize,
+        /// The limit, [`MAX_SEQUENCES`].
+        max: usize,
     },
     /// The prompt leaves no room in the context for what has to be generated.
     #[error(
@@ -86,6 +101,9 @@ pub enum SubmitError {
     /// The engine accepts no more requests.
     #[error("the engine is shutting down")]
     ShuttingDown,
+    /// The engine's thread has ended though nobody asked it to.
+    #[error("the engine has stopped")]
+    EngineStopped,
 }
 
 impl From<InvalidParam> for SubmitError {
@@ -96,7 +114,7 @@ impl From<InvalidParam> for SubmitError {
 
 /// What a handle tells the engine thread.
 pub(crate) enum EngineCommand {
-    Submit(Box<Submission>),
+    Submit(Vec<Submission>),
     /// Accept nothing more, and end when all requests have.
     Shutdown,
 }
@@ -104,36 +122,71 @@ pub(crate) enum EngineCommand {
 /// A request that has passed admission.
 pub(crate) struct Submission {
     pub(crate) request: GenerationRequest,
-    pub(crate) events: UnboundedSender<EngineEvent>,
+    /// Its parameters, made ready.
+    pub(crate) plan: SamplingPlan,
+    pub(crate) events: EventSender,
     pub(crate) stopped: StopFlags,
-    pub(crate) ticket: QueueTicket,
+    /// One for each answer.
+    pub(crate) tickets: Vec<QueueTicket>,
+    /// How many places its first answer is behind the first in line.
+    pub(crate) place: usize,
     pub(crate) submitted: Instant,
 }
 
 /// Which answers of a request its client has had enough of.
 #[derive(Debug, Clone)]
-pub(crate) struct StopFlags(Arc<[AtomicBool]>);
+pub(crate) struct StopFlags(Arc<Stopped>);
+
+#[derive(Debug)]
+struct Stopped {
+    /// Whether any of them was stopped: the others need not be looked at.
+    any: AtomicBool,
+    each: Vec<AtomicBool>,
+}
 
 impl StopFlags {
     fn new(n: usize) -> Self {
-        Self((0..n).map(|_| AtomicBool::new(false)).collect())
+        Self(Arc::new(Stopped {
+            any: AtomicBool::new(false),
+            each: (0..n).map(|_| AtomicBool::new(false)).collect(),
+        }))
     }
 
     fn set(&self, index: usize) {
-        self.0[index].store(true, Ordering::Release);
+        self.0.each[index].store(true, Ordering::Release);
+        self.0.any.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.0.any.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_set(&self, index: usize) -> bool {
-        self.0[index].load(Ordering::Acquire)
+        self.0.each[index].load(Ordering::Acquire)
     }
 }
 
-/// A place in the queue, given back on drop.
-pub(crate) struct QueueTicket(Arc<Shared>);
+/// The engine's end of a request's channel of events.
+pub(crate) struct EventSender {
+    events: UnboundedSender<EngineEvent>,
+    unread: Arc<AtomicUsize>,
+}
 
-impl Drop for QueueTicket {
-    fn drop(&mut self) {
-        self.0.queued.fetch_sub(1, Ordering::Relaxed);
+impl EventSender {
+    pub(crate) fn send(&self, event: EngineEvent) {
+        self.unread.fetch_add(1, Ordering::Relaxed);
+        // A client that has gone away is noticed before the next step.
+        let _ = self.events.send(event);
+    }
+
+    /// Whether the client has gone away.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Events that the client has not read yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.load(Ordering::Relaxed)
     }
 }
 
@@ -141,8 +194,10 @@ impl Drop for QueueTicket {
 pub(crate) struct Shared {
     config: EngineConfig,
     model_info: ModelInfo,
-    queued: AtomicUsize,
+    queue: Queue,
     accepting: AtomicBool,
+    /// Whether the thread has ended.
+    ended: watch::Sender<bool>,
     stats: Mutex<EngineStats>,
 }
 
@@ -152,8 +207,9 @@ impl Shared {
         Self {
             config,
             model_info,
-            queued: AtomicUsize::new(0),
+            queue: Queue::default(),
             accepting: AtomicBool::new(true),
+            ended: watch::Sender::new(false),
             stats,
         }
     }
@@ -165,6 +221,12 @@ impl Shared {
 
     pub(crate) fn config(&self) -> &EngineConfig {
         &self.config
+    }
+
+    /// Says that the thread has ended, however that came.
+    pub(crate) fn end(&self) {
+        self.accepting.store(false, Ordering::Relaxed);
+        self.ended.send_replace(true);
     }
 
     fn stop_accepting(&self) {
@@ -190,29 +252,65 @@ impl EngineHandle {
     /// # Errors
     ///
     /// When the request is wrong in itself or could never fit, when the queue is full, and when the
-    /// engine is shutting down.
-    pub fn submit(&self, mut request: GenerationRequest) -> Result<Generation, SubmitError> {
-        self.validate(&request)?;
-        let ticket = self.queue_ticket()?;
-        request.params.seed.get_or_insert_with(random_seed);
-        let (events, receiver) = unbounded_channel();
-        let stopped = StopFlags::new(request.n);
-        let generation = Generation {
-            events: receiver,
-            stopped: stopped.clone(),
-            unfinished: request.n,
-        };
-        let submission = Submission {
-            request,
-            events,
-            stopped,
-            ticket,
-            submitted: Instant::now(),
-        };
+    /// engine is shutting down or has ended.
+    pub fn submit(&self, request: GenerationRequest) -> Result<Generation, SubmitError> {
+        let mut generations = self.submit_all(vec![request])?;
+        Ok(generations.swap_remove(0))
+    }
+
+    /// Queues several prompts of one client as one request: all of them or none. Their answers take turns
+    /// with other requests as those of one prompt do.
+    ///
+    /// # Errors
+    ///
+    /// As of [`EngineHandle::submit`], for any of them.
+    pub fn submit_all(
+        &self,
+        requests: Vec<GenerationRequest>,
+    ) -> Result<Vec<Generation>, SubmitError> {
+        requests.iter().try_for_each(|one| self.validate(one))?;
+        let wanted = requests.iter().map(|request| request.n).sum();
+        if wanted > MAX_SEQUENCES {
+            let max = MAX_SEQUENCES;
+            return Err(SubmitError::TooManySequences { wanted, max });
+        }
+        let client = requests
+            .first()
+            .map_or(ClientId::default(), |one| one.client);
+        let Queued {
+            mut tickets,
+            waiting,
+        } = self.enter_queue(client, wanted)?;
+        let submitted = Instant::now();
+        let mut place = waiting;
+        let mut generations = Vec::with_capacity(requests.len());
+        let mut submissions = Vec::with_capacity(requests.len());
+        for mut request in requests {
+            request.params.seed.get_or_insert_with(random_seed);
+            let n = request.n;
+            let (events, receiver) = unbounded_channel();
+            let (unread, stopped) = (Arc::<AtomicUsize>::default(), StopFlags::new(n));
+            generations.push(Generation {
+                events: receiver,
+                unread: Arc::clone(&unread),
+                stopped: stopped.clone(),
+                unfinished: n,
+            });
+            submissions.push(Submission {
+                plan: SamplingPlan::new(std::mem::take(&mut request.params)),
+                request,
+                events: EventSender { events, unread },
+                stopped,
+                tickets: tickets.drain(..n).collect(),
+                place,
+                submitted,
+            });
+            place += n;
+        }
         self.commands
-            .send(EngineCommand::Submit(Box::new(submission)))
-            .map_err(|_| SubmitError::ShuttingDown)?;
-        Ok(generation)
+            .send(EngineCommand::Submit(submissions))
+            .map_err(|_| self.gone())?;
+        Ok(generations)
     }
 
     /// Stops accepting requests, on all handles. Those accepted are finished; then the engine ends.
@@ -237,18 +335,32 @@ impl EngineHandle {
         self.shared.stats().clone()
     }
 
-    fn queue_ticket(&self) -> Result<QueueTicket, SubmitError> {
+    /// Whether the engine's thread has ended: nothing is computed any more.
+    pub fn has_ended(&self) -> bool {
+        *self.shared.ended.borrow()
+    }
+
+    /// Resolves when the engine's thread has ended.
+    pub async fn ended(&self) {
+        // An error would mean that the sender is gone, which this handle holds.
+        let _ = self.shared.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Why nothing is accepted any more.
+    fn gone(&self) -> SubmitError {
+        match self.has_ended() {
+            true => SubmitError::EngineStopped,
+            false => SubmitError::ShuttingDown,
+        }
+    }
+
+    fn enter_queue(&self, client: ClientId, sequences: usize) -> Result<Queued, SubmitError> {
         if !self.shared.accepting.load(Ordering::Relaxed) {
-            return Err(SubmitError::ShuttingDown);
+            return Err(self.gone());
         }
         let max_queue_len = self.shared.config.max_queue_len;
-        self.shared
-            .queued
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| {
-                (queued < max_queue_len).then_some(queued + 1)
-            })
-            .map(|_| QueueTicket(self.shared.clone()))
-            .map_err(|_| SubmitError::QueueFull { max_queue_len })
+        let queued = self.shared.queue.enter(client, sequences, max_queue_len);
+        queued.ok_or(SubmitError::QueueFull { max_queue_len })
     }
 
     fn validate(&self, request: &GenerationRequest) -> Result<(), SubmitError> {
@@ -280,6 +392,17 @@ impl EngineHandle {
                 let message = format!("must be at most {}", config.max_logprobs);
                 return Err(SubmitError::InvalidParam { param, message });
             }
+        }
+        let top = request.params.prompt_logprobs;
+        let found = top.map_or(0, |top| request.prompt_token_ids.len() * (top + 1));
+        if found > MAX_PROMPT_LOGPROBS {
+            let message = format!(
+                "asks for {found} log-probabilities of the prompt; at most {MAX_PROMPT_LOGPROBS} are given"
+            );
+            return Err(SubmitError::InvalidParam {
+                param: "prompt_logprobs",
+                message,
+            });
         }
         let min_tokens = match request.params.max_tokens {
             // Only what the prompt itself says is wanted.
@@ -325,6 +448,8 @@ fn random_seed() -> u64 {
 #[derive(Debug)]
 pub struct Generation {
     events: UnboundedReceiver<EngineEvent>,
+    /// Events that are in the channel.
+    unread: Arc<AtomicUsize>,
     stopped: StopFlags,
     unfinished: usize,
 }
@@ -364,6 +489,9 @@ impl Generation {
 
     /// Keeps the promise of a terminal event even if the engine's thread dies.
     fn account(&mut self, event: Option<EngineEvent>) -> EngineEvent {
+        if event.is_some() {
+            self.unread.fetch_sub(1, Ordering::Relaxed);
+        }
         let event = event.unwrap_or(EngineEvent::Failed {
             error: GenerationError::EngineStopped,
         });

@@ -143,11 +143,24 @@ impl KvCacheManager {
         }
     }
 
+    /// How many blocks of a prefix a sliding window has passed: they are neither read nor held, or a
+    /// long prefix could take more blocks than its sequence ever needs at a time, all of them even.
+    fn passed(&self, found: &PrefixMatch) -> usize {
+        self.first_visible(found.num_tokens())
+            .min(found.blocks.len())
+    }
+
+    /// The first block that the token behind `num_computed` sees: `window` positions, itself among them.
+    fn first_visible(&self, num_computed: usize) -> usize {
+        self.sliding_window.map_or(0, |window| {
+            (num_computed + 1).saturating_sub(window) / BLOCK_SIZE
+        })
+    }
+
     /// Blocks that a sequence with this prefix takes from those available to hold `num_tokens`:
     /// new ones, and shared ones that nobody holds at the moment.
     pub(crate) fn blocks_to_admit(&self, found: &PrefixMatch, num_tokens: usize) -> usize {
-        let revived = found
-            .blocks
+        let revived = found.blocks[self.passed(found)..]
             .iter()
             .filter(|&&block| self.pool.is_unreferenced(block))
             .count();
@@ -157,7 +170,8 @@ impl KvCacheManager {
     /// Begins an empty table with a prefix found just now.
     pub(crate) fn adopt_prefix(&mut self, table: &mut BlockTable, found: PrefixMatch) {
         debug_assert!(table.blocks.is_empty(), "a prefix begins a table");
-        for &block in &found.blocks {
+        table.num_freed = self.passed(&found);
+        for &block in &found.blocks[table.num_freed..] {
             self.pool.share(block);
         }
         table.num_hashed = found.blocks.len();
@@ -192,13 +206,9 @@ impl KvCacheManager {
             }
             table.num_hashed = chunks.len();
         }
-        if let Some(window) = self.sliding_window {
-            // The next token sees `window` positions, itself among them.
-            let first_visible = (num_computed + 1).saturating_sub(window);
-            for i in table.num_freed..first_visible / BLOCK_SIZE {
-                self.pool.release(table.blocks[i]);
-                table.num_freed = i + 1;
-            }
+        for i in table.num_freed..self.first_visible(num_computed) {
+            self.pool.release(table.blocks[i]);
+            table.num_freed = i + 1;
         }
     }
 

@@ -29,6 +29,7 @@ mod kv_cache_manager;
 mod lifecycle;
 mod model_runner;
 mod pacing;
+mod queue;
 mod request;
 pub mod sampling;
 mod scheduler;
@@ -38,8 +39,8 @@ mod stats;
 pub use config::{EngineConfig, EngineError};
 pub use engine::{Engine, EngineThread};
 pub use error::{GenerationError, InvalidParam};
-pub use handle::{EngineHandle, Generation, MAX_N, SubmitError};
-pub use request::{EngineEvent, FinishReason, GenerationRequest};
+pub use handle::{EngineHandle, Generation, MAX_N, MAX_SEQUENCES, SubmitError};
+pub use request::{ClientId, EngineEvent, FinishReason, GenerationRequest};
 pub use sampling::{
     ConstraintFactory, MirostatParams, OutputConstraint, SamplingParams, TokenConstraint,
     TokenLogprobs,

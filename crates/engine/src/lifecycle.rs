@@ -11,20 +11,24 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
-
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::embedding::EmbeddingSum;
 use crate::error::GenerationError;
-use crate::handle::{QueueTicket, StopFlags, Submission};
+use crate::handle::{EventSender, StopFlags, Submission};
 use crate::model_runner::{Samplers, SequenceOutput};
+use crate::queue::QueueTicket;
 use crate::request::{EngineEvent, FinishReason};
 use crate::sampling::TokenLogprobs;
-use crate::sampling::{Sampled, Sampler, SamplingParams};
+use crate::sampling::{Sampled, Sampler, SamplingPlan};
 use crate::scheduler::{Scheduler, Step};
 use crate::sequence::{NewSequence, SequenceId};
 use crate::stats::EngineStats;
+
+/// Most events that a client may leave unread: with twenty log-probabilities each they are some
+/// megabytes. Whoever is a whole long answer behind does not read.
+const MAX_UNREAD_EVENTS: usize = 8192;
 
 /// Names a request; the id of its first sequence.
 type RequestKey = SequenceId;
@@ -32,9 +36,9 @@ type RequestKey = SequenceId;
 /// A request that has not ended.
 struct ActiveRequest {
     request_id: String,
-    events: UnboundedSender<EngineEvent>,
+    events: EventSender,
     stopped: StopFlags,
-    params: SamplingParams,
+    plan: SamplingPlan,
     num_prompt_tokens: usize,
     max_output_tokens: usize,
     /// Answers that have not ended.
@@ -46,16 +50,13 @@ struct ActiveRequest {
     started: Option<Instant>,
     /// When its first token came, and with it the end of its prompt.
     first_token: Option<Instant>,
-    /// Held until the first step.
-    ticket: Option<QueueTicket>,
     prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
     embedding: EmbeddingSum,
 }
 
 impl ActiveRequest {
     fn send(&self, event: EngineEvent) {
-        // A client that has gone away is noticed before the next step.
-        let _ = self.events.send(event);
+        self.events.send(event);
     }
 
     /// Counts and times a request all of whose answers are complete.
@@ -87,7 +88,10 @@ impl ActiveRequest {
 struct Answer {
     request: RequestKey,
     index: usize,
-    sampler: Sampler,
+    /// Made when the answer is first let in.
+    sampler: Option<Sampler>,
+    /// Its place in the queue, held until its first step.
+    ticket: Option<QueueTicket>,
     last_token: Option<Instant>,
 }
 
@@ -99,7 +103,7 @@ pub(crate) struct Requests {
 }
 
 impl Samplers for Requests {
-    fn samplers(&mut self, step: &Step) -> Vec<&mut Sampler> {
+    fn samplers<'a>(&'a mut self, step: &Step) -> Vec<&'a mut Sampler> {
         let ids = step.sequences.iter().map(|scheduled| scheduled.id);
         let places: HashMap<SequenceId, usize> = ids.zip(0..).collect();
         let wanted = |(id, answer): (&SequenceId, _)| Some((*places.get(id)?, answer));
@@ -111,50 +115,57 @@ impl Samplers for Requests {
             "every scheduled sequence is an answer"
         );
         found.sort_unstable_by_key(|(place, _)| *place);
-        found
-            .into_iter()
-            .map(|(_, answer)| &mut answer.sampler)
-            .collect()
+        let requests = &self.requests;
+        let sampler = |(_, answer): (usize, &'a mut Answer)| {
+            let request = &requests[&answer.request];
+            let start = || request.plan.start(answer.index);
+            answer.sampler.get_or_insert_with(start)
+        };
+        found.into_iter().map(sampler).collect()
     }
 }
 
 impl Requests {
     /// Hands the answers of a new request to the scheduler. `max_len` is the longest sequence that
-    /// can be held.
+    /// can be held, `max_priority` the largest that counts.
     pub(crate) fn admit(
         &mut self,
         submission: Submission,
         scheduler: &mut Scheduler,
         max_len: usize,
+        max_priority: i32,
     ) {
         let Submission {
             request,
+            plan,
             events,
             stopped,
-            ticket,
+            tickets,
+            place,
             submitted,
         } = submission;
-        let params = request.params;
+        let params = &plan.params;
         let num_prompt_tokens = request.prompt_token_ids.len();
         let longest = max_len.saturating_sub(num_prompt_tokens);
         let mut sequences = Vec::with_capacity(request.n);
-        for index in 0..request.n {
+        for (index, ticket) in tickets.into_iter().enumerate() {
             let leader = sequences.first().copied();
             let id = scheduler.add(NewSequence {
-                prompt_token_ids: request.prompt_token_ids.clone(),
-                priority: request.priority,
+                prompt_token_ids: Arc::clone(&request.prompt_token_ids),
+                place: place + index,
+                priority: request.priority.clamp(-max_priority, max_priority),
                 cache_salt: request.cache_salt.clone(),
                 leader,
                 prompt_logits: leader.is_none() && params.prompt_logprobs.is_some(),
                 prompt_hidden: leader.is_none() && params.prompt_embedding,
             });
-            let sampler = Sampler::new(&params, index);
             self.answers.insert(
                 id,
                 Answer {
                     request: leader.unwrap_or(id),
                     index,
-                    sampler,
+                    sampler: None,
+                    ticket: Some(ticket),
                     last_token: None,
                 },
             );
@@ -179,12 +190,11 @@ impl Requests {
             submitted,
             started: None,
             first_token: None,
-            ticket: Some(ticket),
             prompt_logprobs: params
                 .prompt_logprobs
                 .map(|_| vec![None; num_prompt_tokens]),
             embedding: EmbeddingSum::default(),
-            params,
+            plan,
             sequences,
         };
         self.requests.insert(active.sequences[0], active);
@@ -196,7 +206,17 @@ impl Requests {
         // In this order: who stops an answer and then goes away has stopped it.
         let is_gone = |request: &ActiveRequest| request.events.is_closed();
         let gone: Vec<RequestKey> = keys_where(&self.requests, is_gone);
+        let unread = |request: &ActiveRequest| request.events.unread() > MAX_UNREAD_EVENTS;
+        let behind: Vec<RequestKey> = keys_where(&self.requests, unread);
         self.end_stopped(scheduler, stats);
+        for key in behind {
+            self.fail(
+                key,
+                GenerationError::Unread(MAX_UNREAD_EVENTS),
+                scheduler,
+                stats,
+            );
+        }
         for key in gone {
             if let Some(request) = self.remove(key, scheduler) {
                 request
@@ -209,11 +229,24 @@ impl Requests {
     }
 
     fn end_stopped(&mut self, scheduler: &mut Scheduler, stats: &mut EngineStats) {
-        let is_stopped = |answer: &Answer| {
-            let request = self.requests.get(&answer.request);
-            request.is_some_and(|request| request.stopped.is_set(answer.index))
+        let is_stopped = |request: &ActiveRequest, id: &SequenceId| {
+            let answer = self.answers.get(id);
+            answer.is_some_and(|answer| request.stopped.is_set(answer.index))
         };
-        for id in keys_where(&self.answers, is_stopped) {
+        let some = self
+            .requests
+            .values()
+            .filter(|request| request.stopped.any());
+        let stopped: Vec<SequenceId> = some
+            .flat_map(|request| {
+                request
+                    .sequences
+                    .iter()
+                    .filter(|id| is_stopped(request, id))
+            })
+            .copied()
+            .collect();
+        for id in stopped {
             self.end_answer(
                 id,
                 (FinishReason::Stop, None),
@@ -227,12 +260,14 @@ impl Requests {
     /// Takes note of the requests whose first step this is: they leave the queue.
     pub(crate) fn note_started(&mut self, step: &Step, now: Instant, stats: &mut EngineStats) {
         for scheduled in &step.sequences {
-            let request = self
-                .answers
-                .get(&scheduled.id)
-                .and_then(|answer| self.requests.get_mut(&answer.request));
-            if let Some(request) = request
-                && request.ticket.take().is_some()
+            let Some(answer) = self.answers.get_mut(&scheduled.id) else {
+                continue;
+            };
+            if answer.ticket.take().is_none() {
+                continue;
+            }
+            if let Some(request) = self.requests.get_mut(&answer.request)
+                && request.started.is_none()
             {
                 request.started = Some(now);
                 stats
@@ -282,7 +317,7 @@ impl Requests {
                     cached_tokens,
                     logprobs,
                 });
-                if request.params.prompt_embedding {
+                if request.plan.params.prompt_embedding {
                     let embedding = request.embedding.mean(request.num_prompt_tokens);
                     request.send(EngineEvent::Embedding { embedding });
                 }
@@ -326,8 +361,8 @@ impl Requests {
             completes,
         } = sampled;
         // `ignore_eos` does not go on where a grammar has come to its end.
-        let is_end = request.params.is_stop_token(token_id)
-            || completes && request.params.eos_token_ids.contains(&token_id);
+        let is_end = request.plan.is_stop_token(token_id)
+            || completes && request.plan.params.eos_token_ids.contains(&token_id);
         let num_output_tokens = scheduler.sequence(id).output_token_ids().len();
         let finished = if request.max_output_tokens == 0 {
             Some((FinishReason::Length, None))

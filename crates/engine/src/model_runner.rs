@@ -27,7 +27,7 @@ pub(crate) struct SequenceOutput {
 /// How the runner gets at what a sequence's request wants.
 pub(crate) trait Samplers {
     /// The samplers of the sequences of a step, in its order.
-    fn samplers(&mut self, step: &Step) -> Vec<&mut Sampler>;
+    fn samplers<'a>(&'a mut self, step: &Step) -> Vec<&'a mut Sampler>;
 }
 
 /// The model, and the scratch space of its samplers.
@@ -73,6 +73,17 @@ impl RowTask<'_> {
                 Found::Next(sampler.sample(self.logits, *tokens, workspace))
             }
         });
+    }
+
+    /// The same; a panic on the way ends this request, and none that is in the same step. False if there
+    /// was one: then the workspace may be half changed.
+    fn run_caught(&mut self, workspace: &mut Workspace) -> bool {
+        let run = catch_unwind(AssertUnwindSafe(|| self.run(workspace)));
+        if let Err(panic) = &run {
+            let message = panic_message(&**panic).to_owned();
+            self.found = Some(Found::Next(Err(GenerationError::Panicked(message))));
+        }
+        run.is_ok()
     }
 }
 
@@ -137,11 +148,11 @@ impl ModelRunner {
         for (place, (scheduled, sampler)) in with_samplers.enumerate() {
             let sequence = scheduler.sequence(scheduled.id);
             let k = sampler.num_prompt_logprobs();
-            let prompt = sequence.token_ids[prompt_rows(sequence, scheduled)].iter();
+            let prompt = sequence.token_ids()[prompt_rows(sequence, scheduled)].iter();
             let prompt = prompt.map(|&token| Goal::PromptLogprobs(token, k));
             let next = scheduled.is_last_chunk.then(|| {
                 let tokens = SequenceTokens {
-                    token_ids: &sequence.token_ids,
+                    token_ids: sequence.token_ids(),
                     num_prompt_tokens: sequence.num_prompt_tokens,
                 };
                 Goal::Next(sampler, tokens)
@@ -164,7 +175,11 @@ impl ModelRunner {
             let output = &mut outputs[task.sequence];
             match task.found {
                 Some(Found::PromptLogprobs(found)) => output.prompt_logprobs.push(found),
-                Some(Found::Next(sampled)) => output.sampled = Some(sampled),
+                // What failed at one place of a prompt has failed.
+                Some(Found::Next(sampled)) if !matches!(output.sampled, Some(Err(_))) => {
+                    output.sampled = Some(sampled);
+                }
+                Some(Found::Next(_)) => {}
                 None => {}
             }
         }
@@ -207,8 +222,9 @@ impl ModelRunner {
         let run = |task: &mut RowTask<'_>| {
             let free = workspaces().pop();
             let mut workspace = free.unwrap_or_else(|| Workspace::new(isa));
-            task.run(&mut workspace);
-            workspaces().push(workspace);
+            if task.run_caught(&mut workspace) {
+                workspaces().push(workspace);
+            }
         };
         match self.model.thread_pool() {
             Some(pool) if num_logits >= MIN_SHARED_LOGITS => for_each(pool, tasks, run),
@@ -225,7 +241,7 @@ fn prepare_batch(step: &Step, scheduler: &Scheduler) -> ForwardBatch {
         let num_prompt_rows = prompt_rows(sequence, scheduled).len();
         let last = scheduled.is_last_chunk.then_some(scheduled.num_tokens - 1);
         batch.push_request(
-            &sequence.token_ids[first..first + scheduled.num_tokens],
+            &sequence.token_ids()[first..first + scheduled.num_tokens],
             first,
             sequence.table.blocks(),
             (0..num_prompt_rows).chain(last),

@@ -5,19 +5,25 @@ use std::sync::Arc;
 use crate::error::GenerationError;
 use crate::sampling::{SamplingParams, TokenLogprobs};
 
+/// Who asks. Clients take turns, however much each of them asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct ClientId(pub u32);
+
 /// One prompt to be continued `n` times.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerationRequest {
     /// Name of the request in logs.
     pub request_id: String,
     /// The prompt; at least one token.
-    pub prompt_token_ids: Vec<u32>,
+    pub prompt_token_ids: Arc<[u32]>,
     /// How to choose tokens and when to stop.
     pub params: SamplingParams,
     /// Number of answers. They share the prompt's blocks.
     pub n: usize,
-    /// Lower runs earlier. A unit is worth as much as having arrived 256 sequences before; so only
-    /// a limited number of later requests can overtake, and none starves.
+    /// Whose request it is.
+    pub client: ClientId,
+    /// Lower runs earlier: a unit is worth a place in the line, and no more than
+    /// [`EngineConfig::max_priority`](crate::EngineConfig::max_priority) of them count.
     pub priority: i32,
     /// Requests share computed blocks only with those that have the same: who does not know it cannot
     /// find out by the time that a prompt takes what others have asked.

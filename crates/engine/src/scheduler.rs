@@ -5,7 +5,7 @@
 //! run and the one token just sampled are all the same thing.
 //!
 //! ```text
-//!   order of service (rank: arrival, shifted by priority) ─────────────►
+//!   order of service (rank: by turns of clients and requests) ─────────►
 //!   running  [ s1: 1 ][ s2: 1 ][ s4: chunk of prompt ]│ waiting [ s5 ][ s7 ] ...
 //!                                                     │
 //!   blocks run out: the youngest running goes back ───┴──► and is computed again later
@@ -22,7 +22,7 @@
 //!   is the youngest itself, it keeps what it has and sits out the step.
 //!
 //! Nobody starves: ranks never change, only finitely many sequences can come to rank before a given
-//! one, the first of all always finds blocks and budget, and every sequence ends.
+//! one ([`Rank`]), the first of all always finds blocks and budget, and every sequence ends.
 //!
 //! No tensors, clocks or I/O in here.
 
@@ -105,6 +105,8 @@ pub(crate) struct Scheduler {
     running: Vec<Rank>,
     waiting: BTreeSet<Rank>,
     next_id: u64,
+    /// What the ranks of new sequences are counted from; moves on with each that is let in.
+    virtual_time: i64,
     prefill_limit: usize,
 }
 
@@ -117,6 +119,7 @@ impl Scheduler {
             running: Vec::new(),
             waiting: BTreeSet::new(),
             next_id: 0,
+            virtual_time: 0,
             prefill_limit: config.max_num_batched_tokens,
         }
     }
@@ -126,7 +129,8 @@ impl Scheduler {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         let root_hash = self.kv_cache.root(new.cache_salt.as_deref());
-        let sequence = Sequence::new(id, root_hash, new);
+        let rank = Rank::new(id, self.virtual_time, new.place, new.priority);
+        let sequence = Sequence::new(rank, root_hash, new);
         self.waiting.insert(sequence.rank);
         self.sequences.insert(id, sequence);
         id
@@ -262,7 +266,7 @@ impl Scheduler {
             PrefixMatch::none(sequence.root_hash)
         } else {
             self.kv_cache
-                .find_prefix(sequence.root_hash, &sequence.token_ids)
+                .find_prefix(sequence.root_hash, sequence.token_ids())
         };
         let cached = found.num_tokens();
         let chunk = budget.chunk(sequence.num_tokens() - cached, prompt_logits);
@@ -277,7 +281,11 @@ impl Scheduler {
         self.kv_cache.adopt_prefix(&mut sequence.table, found);
         let fits = self.kv_cache.allocate(&mut sequence.table, reserved);
         debug_assert!(fits, "the blocks have been counted");
+        sequence.own_tokens();
         sequence.num_computed_tokens = cached;
+        if sequence.is_new() {
+            self.virtual_time = rank.advance(self.virtual_time);
+        }
         sequence.num_cached_tokens.get_or_insert(cached);
         self.waiting.remove(&rank);
         let place = self.running.partition_point(|other| *other < rank);
@@ -337,11 +345,13 @@ impl Scheduler {
                 .get_mut(&scheduled.id)
                 .expect("a step's sequences exist until it is complete");
             sequence.num_computed_tokens += scheduled.num_tokens;
+            let mut table = std::mem::take(&mut sequence.table);
             self.kv_cache.commit(
-                &mut sequence.table,
-                &sequence.token_ids,
+                &mut table,
+                sequence.token_ids(),
                 sequence.num_computed_tokens,
             );
+            sequence.table = table;
         }
     }
 
@@ -356,7 +366,7 @@ impl Scheduler {
             0,
             "a token is sampled when all before it are computed"
         );
-        sequence.token_ids.push(token);
+        sequence.push_token(token);
     }
 
     /// Ends a sequence, wherever it is, and gives its blocks back.

@@ -4,36 +4,49 @@ use std::sync::Arc;
 
 use crate::kv_cache_manager::{BlockTable, RootHash};
 
-/// Arrivals that one unit of priority outweighs.
-///
-/// Finite, so that only a bounded number of later sequences can be put before a waiting one,
-/// whatever their priority: nobody starves.
-const PRIORITY_STRIDE: i64 = 256;
+/// How far the virtual time of [`Scheduler`](crate::scheduler::Scheduler) runs from one place in the line
+/// to the next.
+const STRIDE: i64 = 64;
 
 /// Names a sequence. Numbered by arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SequenceId(pub(crate) u64);
 
 /// A sequence's place in the order of service, fixed on arrival: smaller is served first.
+///
+/// Start-time fair queueing (Goyal, Vin and Cheng 1996), with requests and clients for flows: a sequence
+/// begins as many places behind the virtual time as its own request has sequences before it and its
+/// client has requests waiting. So a request of a thousand answers has its second behind the first of
+/// everybody else's, and a client with a hundred requests its second behind others' first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
-    virtual_arrival: i64,
+    tag: i64,
     pub(crate) id: SequenceId,
 }
 
 impl Rank {
-    pub(crate) fn new(id: SequenceId, priority: i32) -> Self {
+    pub(crate) fn new(id: SequenceId, virtual_time: i64, place: usize, priority: i32) -> Self {
+        let places = (place as i64).saturating_add(i64::from(priority));
         Self {
-            virtual_arrival: id.0 as i64 + i64::from(priority) * PRIORITY_STRIDE,
+            tag: virtual_time.saturating_add(places.saturating_mul(STRIDE)),
             id,
         }
+    }
+
+    /// The virtual time once this sequence has been let in. It moves on with each that is, so only
+    /// finitely many that arrive later come to rank before one that waits.
+    pub(crate) fn advance(self, virtual_time: i64) -> i64 {
+        virtual_time.max(self.tag) + 1
     }
 }
 
 /// What the scheduler must know of a new sequence.
 #[derive(Debug, Clone)]
 pub(crate) struct NewSequence {
-    pub(crate) prompt_token_ids: Vec<u32>,
+    pub(crate) prompt_token_ids: Arc<[u32]>,
+    /// How many are to come before it of those that compete with it: sequences of its request, and
+    /// requests of its client.
+    pub(crate) place: usize,
     pub(crate) priority: i32,
     /// Only sequences with the same share blocks.
     pub(crate) cache_salt: Option<Arc<str>>,
@@ -49,8 +62,9 @@ pub(crate) struct NewSequence {
 #[derive(Debug)]
 pub(crate) struct Sequence {
     pub(crate) rank: Rank,
-    /// The prompt, then what was generated.
-    pub(crate) token_ids: Vec<u32>,
+    prompt_token_ids: Arc<[u32]>,
+    /// The prompt, then what was generated; empty until the sequence is let in.
+    token_ids: Vec<u32>,
     pub(crate) num_prompt_tokens: usize,
     /// Chases the number of tokens; falls back to 0 on preemption.
     pub(crate) num_computed_tokens: usize,
@@ -65,11 +79,12 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(id: SequenceId, root_hash: RootHash, new: NewSequence) -> Self {
+    pub(crate) fn new(rank: Rank, root_hash: RootHash, new: NewSequence) -> Self {
         Self {
-            rank: Rank::new(id, new.priority),
+            rank,
             num_prompt_tokens: new.prompt_token_ids.len(),
-            token_ids: new.prompt_token_ids,
+            prompt_token_ids: new.prompt_token_ids,
+            token_ids: Vec::new(),
             num_computed_tokens: 0,
             root_hash,
             table: BlockTable::default(),
@@ -80,8 +95,34 @@ impl Sequence {
         }
     }
 
+    /// The prompt, then what was generated.
+    pub(crate) fn token_ids(&self) -> &[u32] {
+        match self.token_ids.is_empty() {
+            true => &self.prompt_token_ids,
+            false => &self.token_ids,
+        }
+    }
+
+    /// Makes tokens of its own, to be added to. Those that wait share their prompt.
+    pub(crate) fn own_tokens(&mut self) {
+        if self.token_ids.is_empty() {
+            self.token_ids = self.prompt_token_ids.to_vec();
+        }
+    }
+
+    /// Appends a token that was generated.
+    pub(crate) fn push_token(&mut self, token: u32) {
+        self.own_tokens();
+        self.token_ids.push(token);
+    }
+
+    /// Whether it has never been let in.
+    pub(crate) fn is_new(&self) -> bool {
+        self.num_cached_tokens.is_none()
+    }
+
     pub(crate) fn num_tokens(&self) -> usize {
-        self.token_ids.len()
+        self.token_ids().len()
     }
 
     /// Tokens that are known, but not computed.
@@ -90,7 +131,7 @@ impl Sequence {
     }
 
     pub(crate) fn output_token_ids(&self) -> &[u32] {
-        &self.token_ids[self.num_prompt_tokens..]
+        &self.token_ids()[self.num_prompt_tokens..]
     }
 
     pub(crate) fn has_output(&self) -> bool {

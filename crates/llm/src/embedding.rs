@@ -1,7 +1,6 @@
 //! Embeddings: the mean of the final hidden states of a text's tokens, scaled to length 1.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use matou_engine::{EngineEvent, GenerationRequest, SamplingParams};
+use matou_engine::{ClientId, EngineEvent, Generation, GenerationRequest, SamplingParams};
 
 use crate::error::LlmError;
 use crate::llm::Llm;
@@ -18,51 +17,48 @@ pub struct Embeddings {
     pub prompt_tokens: usize,
 }
 
-/// The embeddings of texts, given as token ids and computed as many at once as may run. `param` is
-/// the field of the request that they came from.
+/// The embeddings of texts, given as token ids. `param` is the field of the request that they came from,
+/// `client` whose it is.
 ///
 /// # Errors
 ///
 /// When the engine does not accept a text, or fails.
 pub async fn embed(
     llm: &Llm,
+    client: ClientId,
     request_id: &str,
     inputs: Vec<Vec<u32>>,
     param: &str,
 ) -> Result<Embeddings, LlmError> {
     let prompt_tokens = inputs.iter().map(Vec::len).sum();
-    let at_once = llm.engine().config().max_num_seqs;
-    let one = |(i, ids)| embed_one(llm, format!("{request_id}-{i}"), ids, param);
-    let vectors = stream::iter(inputs.into_iter().enumerate().map(one))
-        .buffered(at_once)
-        .try_collect()
-        .await?;
-    Ok(Embeddings {
-        vectors,
-        prompt_tokens,
-    })
-}
-
-async fn embed_one(
-    llm: &Llm,
-    request_id: String,
-    prompt_token_ids: Vec<u32>,
-    param: &str,
-) -> Result<Vec<f32>, LlmError> {
-    let request = GenerationRequest {
-        request_id,
-        prompt_token_ids,
+    let request = |(i, ids): (usize, Vec<u32>)| GenerationRequest {
+        request_id: format!("{request_id}-{i}"),
+        prompt_token_ids: ids.into(),
         params: SamplingParams {
             max_tokens: Some(0),
             prompt_embedding: true,
             ..SamplingParams::greedy()
         },
         n: 1,
+        client,
         priority: 0,
         cache_salt: None,
     };
-    let submitted = llm.engine().submit(request);
-    let mut generation = submitted.map_err(|error| llm.refusal(error, param))?;
+    let requests = inputs.into_iter().enumerate().map(request).collect();
+    let submitted = llm.engine().submit_all(requests);
+    let generations = submitted.map_err(|error| llm.refusal(error, param))?;
+    let mut vectors = Vec::with_capacity(generations.len());
+    for generation in generations {
+        vectors.push(embedding(generation).await?);
+    }
+    Ok(Embeddings {
+        vectors,
+        prompt_tokens,
+    })
+}
+
+/// The embedding that comes of a request for one.
+async fn embedding(mut generation: Generation) -> Result<Vec<f32>, LlmError> {
     let mut embedding = None;
     while let Some(event) = generation.next().await {
         match event {

@@ -10,7 +10,7 @@ use matou_engine::{EngineHandle, GenerationRequest, SamplingParams, SubmitError}
 
 use crate::constraint::Constraints;
 use crate::error::LlmError;
-use crate::generation::TextGeneration;
+use crate::generation::{Answers, TextGeneration};
 use crate::length::longest_token;
 use crate::request::GenerationOptions;
 
@@ -148,8 +148,7 @@ impl Llm {
         }
     }
 
-    /// Hands one prompt to the engine. Its answers are numbered from `first_index`; `prompt_param` is
-    /// the field of the request that the prompt came from.
+    /// Hands one prompt to the engine. `param` is the field of the request that it came from.
     ///
     /// # Errors
     ///
@@ -159,32 +158,54 @@ impl Llm {
         request_id: String,
         prompt_token_ids: Vec<u32>,
         options: &GenerationOptions,
-        first_index: usize,
-        prompt_param: &str,
+        param: &str,
     ) -> Result<TextGeneration, LlmError> {
-        let params = SamplingParams {
-            eos_token_ids: self.card.eos_token_ids.clone(),
-            ..options.sampling.clone()
-        };
-        let request = GenerationRequest {
+        let named = vec![(request_id, prompt_token_ids)];
+        let mut generations = self.submit_all(named, options, param)?;
+        Ok(generations.swap_remove(0))
+    }
+
+    /// Hands several prompts to the engine as one request, each under a name of its own in the log. The
+    /// answers to each are numbered on from those to the one before.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not accept all of them.
+    pub fn submit_all(
+        &self,
+        prompts: Vec<(String, Vec<u32>)>,
+        options: &GenerationOptions,
+        param: &str,
+    ) -> Result<Vec<TextGeneration>, LlmError> {
+        let request = |(request_id, prompt): (String, Vec<u32>)| GenerationRequest {
             request_id,
-            prompt_token_ids: prompt_token_ids.clone(),
-            params,
+            prompt_token_ids: prompt.into(),
+            params: SamplingParams {
+                eos_token_ids: self.card.eos_token_ids.clone(),
+                ..options.sampling.clone()
+            },
             n: options.n,
+            client: options.client,
             priority: options.priority,
             cache_salt: options.cache_salt.clone(),
         };
-        let generation = self
-            .engine
-            .submit(request)
-            .map_err(|error| self.refusal(error, prompt_param))?;
-        Ok(TextGeneration::new(
-            generation,
-            Arc::clone(&self.tokenizer),
-            prompt_token_ids,
-            options,
-            first_index,
-        ))
+        let requests: Vec<_> = prompts.into_iter().map(request).collect();
+        let prompts: Vec<_> = requests
+            .iter()
+            .map(|request| Arc::clone(&request.prompt_token_ids))
+            .collect();
+        let generations = self.engine.submit_all(requests);
+        let generations = generations.map_err(|error| self.refusal(error, param))?;
+        let answers = Answers::new(&self.tokenizer, options);
+        let told = |(i, (generation, prompt))| {
+            TextGeneration::new(generation, prompt, &answers, i * options.n)
+        };
+        Ok(generations
+            .into_iter()
+            .zip(prompts)
+            .enumerate()
+            .map(told)
+            .collect())
     }
 
     /// What is said where as many requests wait as may.
@@ -211,7 +232,9 @@ impl Llm {
             SubmitError::InvalidParam { param, message } => {
                 LlmError::invalid(param, format!("`{param}` {message}."))
             }
+            SubmitError::TooManySequences { .. } => LlmError::invalid("n", message),
             SubmitError::ShuttingDown => LlmError::shutting_down(),
+            SubmitError::EngineStopped => LlmError::internal(message),
         }
     }
 

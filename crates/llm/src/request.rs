@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use matou_chat::tools::Tool;
-use matou_engine::SamplingParams;
+use matou_engine::{ClientId, SamplingParams};
 use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value};
 
@@ -120,6 +120,8 @@ pub struct GenerationOptions {
     pub bad_words: Vec<String>,
     /// Number of answers to each prompt.
     pub n: usize,
+    /// Who asks: clients take turns.
+    pub client: ClientId,
     /// Requests with a lower value are served first.
     pub priority: i32,
     /// Only requests with the same share what the prefix cache holds.
@@ -136,6 +138,7 @@ impl Default for GenerationOptions {
             dry_sequence_breakers: Vec::new(),
             bad_words: Vec::new(),
             n: 1,
+            client: ClientId::default(),
             priority: 0,
             cache_salt: None,
             text: TextOptions::default(),

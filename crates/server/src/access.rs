@@ -16,6 +16,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use matou_engine::ClientId;
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -48,6 +49,12 @@ pub struct Access {
 /// Who sent a request, as far as the server tells its clients apart: by their keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Client(pub(crate) u32);
+
+impl From<Client> for ClientId {
+    fn from(Client(number): Client) -> Self {
+        Self(number)
+    }
+}
 
 impl Client {
     /// Everybody, where there are no keys.

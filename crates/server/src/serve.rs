@@ -32,6 +32,8 @@ use crate::state::AppState;
 
 /// How long connections may take to send the end of answers that were cut.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a server whose engine has ended still says so.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// How long to wait when no connection can be accepted, as when all file descriptors are in use.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -61,11 +63,15 @@ pub fn app(state: AppState) -> Router {
 
 /// Serves `listener` until `shutdown` resolves. Then no connection is accepted any more and running
 /// answers may finish for `shutdown_timeout`; those that have not are ended with an error that says
-/// so. When this returns, nothing holds the model any more, unless the caller kept a clone of `state`.
+/// so. When this returns, nothing holds the model any more but work that cannot be interrupted, unless
+/// the caller kept a clone of `state`.
+///
+/// If the engine ends by itself, requests are told so, and for as long as it takes a supervisor to ask
+/// for the server's health so is that; then this returns.
 ///
 /// # Errors
 ///
-/// When the listener has no address, which is when it was never bound.
+/// When the listener has no address, which is when it was never bound, and when the engine ended.
 pub async fn serve(
     listener: TcpListener,
     mut state: AppState,
@@ -76,7 +82,14 @@ pub async fn serve(
     state.access.is_loopback = address.ip().is_loopback();
     info!(%address, "accepting connections");
     let mut connections = JoinSet::new();
-    accept(listener, &state, shutdown, &mut connections).await;
+    let engine = state.llm.engine().clone();
+    let stop = async {
+        tokio::select! {
+            () = shutdown => {}
+            () = engine.ended() => sleep(LAST_ANSWERS).await,
+        }
+    };
+    accept(listener, &state, stop, &mut connections).await;
 
     info!("no longer accepting connections; waiting for running answers");
     state.lifecycle.enter(Stage::Draining);
@@ -90,7 +103,12 @@ pub async fn serve(
         let _ = timeout(FAREWELL, all(&mut connections)).await;
     }
     connections.shutdown().await;
-    Ok(())
+    match engine.has_ended() {
+        true => Err(io::Error::other(
+            "the engine has stopped; see the log for the reason",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Gives each connection a task, until `shutdown` resolves.

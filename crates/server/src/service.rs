@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use matou_llm::Llm;
 use serde_json::{Value, json};
 
+use crate::error::ApiError;
 use crate::metrics::{self, ServerStats};
 use crate::state::AppState;
 
@@ -33,9 +34,15 @@ async fn root() -> &'static str {
      description at /docs.\n"
 }
 
-/// Whoever can connect is served: a server that is stopping has closed its port.
-async fn health() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+/// Whoever can connect is served (a server that is stopping has closed its port), unless the engine has
+/// ended, which nothing can mend but another start.
+async fn health(State(llm): State<Arc<Llm>>) -> Result<Json<Value>, ApiError> {
+    match llm.engine().has_ended() {
+        true => Err(ApiError::internal(
+            "The engine has stopped; the server ends.",
+        )),
+        false => Ok(Json(json!({"status": "ok"}))),
+    }
 }
 
 async fn version() -> Json<Value> {

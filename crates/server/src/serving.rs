@@ -62,6 +62,7 @@ impl Serving {
 
     /// Puts what a client may not choose into how its prompts are answered.
     fn own(&self, caller: &Caller, options: &mut GenerationOptions) {
+        options.client = caller.client.into();
         options.cache_salt = self.cache_namespace(caller.client, options.cache_salt.take());
     }
 
@@ -133,11 +134,11 @@ impl Serving {
         inputs: Vec<Vec<u32>>,
         param: &str,
     ) -> Result<Embeddings, ApiError> {
-        let name = caller.to_string();
+        let (client, name) = (caller.client.into(), caller.to_string());
         tokio::select! {
             biased;
             () = self.lifecycle.cut() => Err(ApiError::shutting_down()),
-            embeddings = embedding::embed(&self.llm, &name, inputs, param) => Ok(embeddings?),
+            embeddings = embedding::embed(&self.llm, client, &name, inputs, param) => Ok(embeddings?),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use super::params::{FARTHEST, SamplingParams};
+use super::token_set::TokenSet;
 
 /// The DRY penalty (p-e-w, <https://github.com/oobabooga/text-generation-webui/pull/5677>).
 ///
@@ -15,7 +16,7 @@ pub(super) struct Dry {
     base: f32,
     allowed_length: usize,
     last_n: Option<usize>,
-    breakers: Vec<u32>,
+    breakers: TokenSet,
 }
 
 /// Scratch space of [`Dry`].
@@ -34,7 +35,7 @@ impl Dry {
             // A repetition begins with one token, whatever is allowed.
             allowed_length: params.dry_allowed_length.max(1),
             last_n: params.dry_penalty_last_n,
-            breakers: params.dry_sequence_breaker_ids.clone(),
+            breakers: params.dry_sequence_breaker_ids.iter().collect(),
         })
     }
 

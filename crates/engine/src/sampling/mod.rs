@@ -35,6 +35,7 @@ mod logprobs;
 mod mirostat;
 mod params;
 mod penalties;
+mod plan;
 mod rng;
 mod sampler;
 mod sequence_tokens;
@@ -42,11 +43,13 @@ mod structured;
 mod temperature;
 #[cfg(test)]
 mod testing;
+mod token_set;
 mod truncation;
 mod xtc;
 
 pub use logprobs::TokenLogprobs;
 pub use params::{MirostatParams, SamplingParams};
+pub(crate) use plan::SamplingPlan;
 pub use sampler::{Sampled, Sampler, Workspace};
 pub use sequence_tokens::SequenceTokens;
 pub use structured::{ConstraintFactory, OutputConstraint, TokenConstraint};

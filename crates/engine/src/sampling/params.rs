@@ -268,12 +268,6 @@ impl SamplingParams {
         }
         Ok(())
     }
-
-    /// Whether `token` ends an answer.
-    pub fn is_stop_token(&self, token: u32) -> bool {
-        self.stop_token_ids.contains(&token)
-            || (!self.ignore_eos && self.eos_token_ids.contains(&token))
-    }
 }
 
 #[cfg(test)]
@@ -350,17 +344,5 @@ mod tests {
             }),
             "min_tokens"
         );
-    }
-
-    #[test]
-    fn end_tokens_stop_unless_ignored_and_stop_tokens_always_do() {
-        let mut params = SamplingParams {
-            eos_token_ids: vec![2],
-            stop_token_ids: vec![7],
-            ..Default::default()
-        };
-        assert!(params.is_stop_token(2) && params.is_stop_token(7) && !params.is_stop_token(3));
-        params.ignore_eos = true;
-        assert!(!params.is_stop_token(2) && params.is_stop_token(7));
     }
 }

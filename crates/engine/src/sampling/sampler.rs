@@ -1,5 +1,7 @@
 //! Chooses the tokens of one sequence.
 
+use std::sync::Arc;
+
 use matou_kernels::{Isa, vector};
 
 use super::candidates::{Candidates, draw_from_all};
@@ -9,6 +11,7 @@ use super::logprobs::{TokenLogprobs, token_logprobs};
 use super::mirostat::Mirostat;
 use super::params::SamplingParams;
 use super::penalties::Penalties;
+use super::plan::SamplingPlan;
 use super::rng::{Draws, PositionRng};
 use super::sequence_tokens::SequenceTokens;
 use super::structured::GrammarMask;
@@ -58,11 +61,11 @@ pub struct Sampled {
 #[derive(Debug)]
 pub struct Sampler {
     grammar: Option<GrammarMask>,
-    mask: Option<TokenMask>,
-    banned: Option<BannedSequences>,
-    bias: Option<LogitBias>,
+    mask: Option<Arc<TokenMask>>,
+    banned: Option<Arc<BannedSequences>>,
+    bias: Option<Arc<LogitBias>>,
     penalties: Option<Penalties>,
-    dry: Option<Dry>,
+    dry: Option<Arc<Dry>>,
     /// Without it, decoding is greedy and what follows is not used.
     temperature: Option<Temperature>,
     truncation: Option<Truncation>,
@@ -77,13 +80,19 @@ impl Sampler {
     /// A sampler for answer `index` of a request. Parameters have been
     /// [validated](SamplingParams::validate); without a seed, it is 0.
     pub fn new(params: &SamplingParams, index: usize) -> Self {
+        SamplingPlan::new(params.clone()).start(index)
+    }
+
+    /// A sampler for answer `index` of the request that `plan` was made for.
+    pub(super) fn of_plan(plan: &SamplingPlan, index: usize) -> Self {
+        let params = &*plan.params;
         Self {
             grammar: params.constraint.as_ref().map(GrammarMask::start),
-            mask: TokenMask::from_params(params),
-            banned: BannedSequences::from_params(params),
-            bias: LogitBias::from_params(params),
+            mask: plan.mask.clone(),
+            banned: plan.banned.clone(),
+            bias: plan.bias.clone(),
             penalties: Penalties::from_params(params),
-            dry: Dry::from_params(params),
+            dry: plan.dry.clone(),
             temperature: Temperature::from_params(params),
             truncation: Truncation::from_params(params),
             xtc: Xtc::from_params(params),

@@ -1,5 +1,7 @@
 //! The scheduler without a model: tokens are made up, steps take no time.
 
+use matou_model::BLOCK_SIZE;
+
 use super::*;
 
 fn scheduler(num_blocks: usize, max_num_seqs: usize, max_num_batched_tokens: usize) -> Scheduler {
@@ -26,6 +28,7 @@ fn with_window(
 fn sequence(prompt: impl IntoIterator<Item = u32>) -> NewSequence {
     NewSequence {
         prompt_token_ids: prompt.into_iter().collect(),
+        place: 0,
         priority: 0,
         cache_salt: None,
         leader: None,
@@ -173,16 +176,16 @@ fn the_youngest_is_preempted_and_loses_nothing() {
     for _ in 0..18 {
         assert_eq!(run_step(&mut scheduler, 1).num_preempted, 0);
     }
-    let kept = scheduler.sequence(SequenceId(1)).token_ids.clone();
+    let kept = scheduler.sequence(SequenceId(1)).token_ids().to_vec();
     let step = run_step(&mut scheduler, 1);
     assert_eq!((step.num_preempted, shares(&step)), (1, vec![(0, 1)]));
     assert_eq!((scheduler.num_running(), scheduler.num_waiting()), (1, 1));
-    assert_eq!(scheduler.sequence(SequenceId(1)).token_ids, kept);
+    assert_eq!(scheduler.sequence(SequenceId(1)).token_ids(), kept);
     scheduler.remove(SequenceId(0));
     // Two of its blocks are still in the cache; the other was evicted for the first sequence.
     let step = run_step(&mut scheduler, 1);
     assert_eq!(shares(&step), [(1, 49 - 32)]);
-    assert_eq!(scheduler.sequence(SequenceId(1)).token_ids[..49], kept);
+    assert_eq!(scheduler.sequence(SequenceId(1)).token_ids()[..49], kept);
 }
 
 #[test]
@@ -361,5 +364,78 @@ fn nobody_starves_under_an_endless_stream_of_newcomers() {
             steps += 1;
             assert!(steps < 60_000, "sequence 0 starves (seed {seed})");
         }
+    }
+}
+
+/// Lets sequences in one at a time until that with this id is, and returns how many came before it.
+fn overtaken(
+    scheduler: &mut Scheduler,
+    id: SequenceId,
+    mut arrive: impl FnMut(&mut Scheduler),
+) -> usize {
+    for before in 0..100_000 {
+        arrive(scheduler);
+        let step = run_step(scheduler, 1);
+        let served = step.sequences[0].id;
+        if served == id {
+            return before;
+        }
+        scheduler.remove(served);
+    }
+    panic!("{id:?} is never served");
+}
+
+fn placed(place: usize, priority: i32) -> NewSequence {
+    NewSequence {
+        place,
+        priority,
+        ..sequence([1, 2, 3])
+    }
+}
+
+#[test]
+fn a_request_of_many_sequences_lets_others_pass() {
+    let mut scheduler = scheduler(100, 1, 64);
+    for place in 0..2000 {
+        scheduler.add(placed(place, 0));
+    }
+    overtaken(&mut scheduler, SequenceId(500), |_| {});
+    // Another client's, then one of the same, which has a request waiting.
+    let other = scheduler.add(placed(0, 0));
+    let own = scheduler.add(placed(1, 0));
+    assert!(overtaken(&mut scheduler, other, |_| {}) <= 2);
+    assert!(overtaken(&mut scheduler, own, |_| {}) <= 3);
+}
+
+#[test]
+fn nobody_starves_whatever_arrives() {
+    let mut scheduler = scheduler(100, 1, 64);
+    scheduler.add(placed(0, 0));
+    let last = scheduler.add(placed(20, 8));
+    // Endless requests that are the first of their clients, and as urgent as any may be.
+    let arrive = |scheduler: &mut Scheduler| {
+        scheduler.add(placed(0, -8));
+    };
+    let before = overtaken(&mut scheduler, last, arrive);
+    assert!(before < 64 * 40, "{before} came first");
+}
+
+#[test]
+fn a_cached_prefix_longer_than_its_window_finds_room() {
+    // Eight blocks; the sequence needs three at a time and leaves all of its prefix behind, cached.
+    let prompt = 0..8 * BLOCK_SIZE as u32 - 8;
+    let mut scheduler = with_window(8, 4, 16, Some(16));
+    let first = scheduler.add(sequence(prompt.clone()));
+    for _ in 0..9 {
+        run_step(&mut scheduler, 1);
+    }
+    scheduler.remove(first);
+    scheduler.add(sequence(prompt.chain(500..600)));
+    for _ in 0..8 {
+        let step = run_step(&mut scheduler, 1);
+        assert!(
+            !step.sequences.is_empty(),
+            "a sequence waits and nothing is computed"
+        );
     }
 }

@@ -4,8 +4,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use matou_engine::{
-    Engine, EngineConfig, EngineEvent, EngineHandle, EngineThread, FinishReason, Generation,
-    GenerationRequest, SamplingParams, TokenLogprobs,
+    ClientId, Engine, EngineConfig, EngineEvent, EngineHandle, EngineThread, FinishReason,
+    Generation, GenerationRequest, SamplingParams, TokenLogprobs,
 };
 use matou_model::{ForwardBatch, KvCacheDtype, LanguageModel, Logits, ModelError, ModelInfo};
 use matou_testkit::scripted::ScriptedModel;
@@ -109,7 +109,8 @@ pub(crate) fn request(
 ) -> GenerationRequest {
     GenerationRequest {
         request_id: "test".to_owned(),
-        prompt_token_ids: prompt.to_vec(),
+        prompt_token_ids: prompt.into(),
+        client: ClientId::default(),
         params: SamplingParams {
             max_tokens: Some(max_tokens),
             ..params

@@ -102,7 +102,7 @@ pub(crate) fn replay_on(
     let engine = TestEngine::start_boxed(
         model,
         EngineConfig {
-            max_queue_len: NUM_REQUESTS,
+            max_queue_len: 10 * NUM_REQUESTS,
             ..config
         },
     );
@@ -211,7 +211,7 @@ fn hardly_any_blocks_means_preemption() {
     let config = EngineConfig {
         num_kv_blocks: 14,
         max_num_seqs: 24,
-        max_queue_len: NUM_REQUESTS,
+        max_queue_len: 10 * NUM_REQUESTS,
         ..EngineConfig::default()
     };
     let engine = TestEngine::start(ScriptedModel::new(300), config);

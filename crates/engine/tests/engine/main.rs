@@ -3,6 +3,7 @@
 
 mod common;
 mod determinism;
+mod failure;
 mod lifecycle;
 mod structured;
 mod threads;

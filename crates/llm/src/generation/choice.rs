@@ -14,11 +14,11 @@ use crate::request::{GenerationOptions, TextOptions};
 pub(super) struct Choice {
     detokenizer: Detokenizer,
     stop_strings: StopStrings,
-    options: TextOptions,
+    options: Arc<TextOptions>,
     /// No stop string is looked for before this many tokens.
     min_tokens: usize,
     /// Stop tokens that the client named: their text may be wanted, unlike an end-of-text token's.
-    stop_token_ids: Vec<u32>,
+    stop_token_ids: Arc<[u32]>,
     completion_tokens: usize,
     /// Characters that came out of the detokenizer, and how many of them were emitted.
     decoded: usize,
@@ -55,9 +55,9 @@ impl Choice {
         Self {
             detokenizer,
             stop_strings: StopStrings::new(&options.text.stop),
-            options: options.text.clone(),
+            options: Arc::new(options.text.clone()),
             min_tokens: options.sampling.min_tokens,
-            stop_token_ids: options.sampling.stop_token_ids.clone(),
+            stop_token_ids: options.sampling.stop_token_ids.as_slice().into(),
             completion_tokens: 0,
             decoded: 0,
             emitted: 0,

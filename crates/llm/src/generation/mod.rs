@@ -20,4 +20,5 @@ pub use collect::{Collected, CollectedChoice, begin, collect};
 pub use event::{
     EventStream, GenerationEvent, PromptRead, RankedToken, Timings, TokenLogprob, TokenUsage,
 };
+pub(crate) use text::Answers;
 pub use text::TextGeneration;

@@ -22,7 +22,7 @@ pub struct TextGeneration {
     first_index: usize,
     tokens_as_ids: bool,
     /// Kept to place the prompt's tokens in its text, and to count them.
-    prompt_token_ids: Vec<u32>,
+    prompt_token_ids: Arc<[u32]>,
     /// Events made by the last engine event and not handed out yet.
     ready: VecDeque<GenerationEvent>,
     /// When the request was handed to the engine, and when its prompt had been read.
@@ -30,22 +30,40 @@ pub struct TextGeneration {
     prompt_read: Option<Instant>,
 }
 
+/// What all answers to a request have in common: made once.
+pub(crate) struct Answers {
+    tokenizer: Arc<Tokenizer>,
+    /// One at its beginning.
+    choice: Choice,
+    n: usize,
+    tokens_as_ids: bool,
+}
+
+impl Answers {
+    pub(crate) fn new(tokenizer: &Arc<Tokenizer>, options: &GenerationOptions) -> Self {
+        Self {
+            tokenizer: Arc::clone(tokenizer),
+            choice: Choice::new(tokenizer, options),
+            n: options.n,
+            tokens_as_ids: options.text.tokens_as_ids,
+        }
+    }
+}
+
 impl TextGeneration {
     /// The text of `generation`, whose choices are numbered from `first_index`.
-    pub fn new(
+    pub(crate) fn new(
         generation: Generation,
-        tokenizer: Arc<Tokenizer>,
-        prompt_token_ids: Vec<u32>,
-        options: &GenerationOptions,
+        prompt_token_ids: Arc<[u32]>,
+        answers: &Answers,
         first_index: usize,
     ) -> Self {
-        let choice = Choice::new(&tokenizer, options);
         Self {
             generation: Some(generation),
-            tokenizer,
-            choices: vec![choice; options.n],
+            tokenizer: Arc::clone(&answers.tokenizer),
+            choices: vec![answers.choice.clone(); answers.n],
             first_index,
-            tokens_as_ids: options.text.tokens_as_ids,
+            tokens_as_ids: answers.tokens_as_ids,
             prompt_token_ids,
             ready: VecDeque::new(),
             submitted: Instant::now(),

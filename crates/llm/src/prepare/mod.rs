@@ -37,6 +37,6 @@ impl PreparedPrompt {
         request_id: String,
         param: &str,
     ) -> Result<TextGeneration, LlmError> {
-        llm.submit(request_id, self.prompt_token_ids, &self.options, 0, param)
+        llm.submit(request_id, self.prompt_token_ids, &self.options, param)
     }
 }

@@ -6,7 +6,7 @@ use futures_util::stream::select_all;
 use super::PreparedPrompt;
 use crate::error::LlmError;
 use crate::gap::{gap_ends, tokenize_gap};
-use crate::generation::EventStream;
+use crate::generation::{EventStream, TextGeneration};
 use crate::length::check_length;
 use crate::llm::Llm;
 use crate::message::MessageFormat;
@@ -72,21 +72,17 @@ impl RawPrompts {
         }
     }
 
-    /// Hands all prompts to the engine; their events come as they happen. If one is refused, those
-    /// before it are dropped and with them cancelled. `param` is the field that they came from.
+    /// Hands all prompts to the engine; their events come as they happen. `param` is the field that they
+    /// came from.
     ///
     /// # Errors
     ///
-    /// When the engine does not accept one.
+    /// When the engine does not accept all of them.
     pub fn start(self, llm: &Llm, request_id: &str, param: &str) -> Result<EventStream, LlmError> {
         let Self { prompts, options } = self;
-        let mut streams = Vec::with_capacity(prompts.len());
-        for (i, prompt_token_ids) in prompts.into_iter().enumerate() {
-            let name = format!("{request_id}-{i}");
-            let first_index = i * options.n;
-            let generation = llm.submit(name, prompt_token_ids, &options, first_index, param)?;
-            streams.push(generation.into_stream());
-        }
+        let names = (0..).map(|i| format!("{request_id}-{i}"));
+        let generations = llm.submit_all(names.zip(prompts).collect(), &options, param)?;
+        let streams = generations.into_iter().map(TextGeneration::into_stream);
         Ok(select_all(streams).boxed())
     }
 }

@@ -112,6 +112,8 @@ pub(crate) fn generation_options(
             keep_special_tokens: !fields.skip_special_tokens.unwrap_or(true),
             continues_prompt: false,
         },
+        // Whose request it is, is not the request's to say.
+        ..GenerationOptions::default()
     })
 }
 
