@@ -42,6 +42,11 @@ impl CallSink {
         self.is_open
     }
 
+    /// Whether what is read stands where only calls do.
+    pub(super) fn expects_calls(&self) -> bool {
+        self.known_names.is_none()
+    }
+
     pub(super) fn knows(&self, name: &str) -> bool {
         match &self.known_names {
             Some(names) => names.iter().any(|known| known == name),

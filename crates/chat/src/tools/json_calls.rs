@@ -65,6 +65,8 @@ struct JsonCall {
     /// Arguments that came before the name.
     early_arguments: Option<String>,
     started: bool,
+    /// Whether there are members that mean nothing here.
+    has_others: bool,
 }
 
 #[derive(Default)]
@@ -93,8 +95,8 @@ enum Member {
     Name,
     Arguments,
     Id,
-    /// `"type": "function"`.
-    Type,
+    /// `"type": "function"`, and whatever models add of their own: it is passed over.
+    Other,
 }
 
 impl Member {
@@ -103,24 +105,60 @@ impl Member {
             "name" => Self::Name,
             "arguments" | "parameters" => Self::Arguments,
             "id" => Self::Id,
-            "type" => Self::Type,
+            "type" => Self::Other,
             _ => return None,
         })
     }
 }
 
+/// Longest key that is passed over, in bytes.
+const MAX_KEY: usize = 256;
+
+/// Whether the next character of a string is escaped.
+fn ends_in_escape(text: &str) -> bool {
+    let backslashes = text.len() - text.trim_end_matches('\\').len();
+    backslashes % 2 == 1
+}
+
 impl JsonCall {
+    /// Whether members that mean nothing here are passed over. An answer that may be JSON of another kind is
+    /// shown as soon as it is not certain to be a call.
+    fn passes_over(&self, sink: &CallSink) -> bool {
+        sink.expects_calls() || self.name.is_some()
+    }
+
+    /// What a key is for; `None` if the object is no call.
+    fn member(&mut self, key: &str, sink: &CallSink) -> Option<Member> {
+        let has_arguments = self.started || self.early_arguments.is_some();
+        match Member::of_key(key) {
+            // The first hold.
+            Some(Member::Arguments) if has_arguments => Some(Member::Other),
+            Some(member) => Some(member),
+            None if self.passes_over(sink) => {
+                self.has_others = true;
+                Some(Member::Other)
+            }
+            None => None,
+        }
+    }
+
     fn step(&mut self, character: char, sink: &mut CallSink) -> BodyStep {
         let is_blank = character.is_ascii_whitespace();
         self.state = match std::mem::take(&mut self.state) {
-            JsonCallState::Key(key) if character == '"' => match Member::of_key(&key) {
-                Some(member) => JsonCallState::Colon(member),
-                None => return BodyStep::Failed,
-            },
+            JsonCallState::Key(key) if character == '"' && !ends_in_escape(&key) => {
+                match self.member(&key, sink) {
+                    Some(member) => JsonCallState::Colon(member),
+                    None => return BodyStep::Failed,
+                }
+            }
             JsonCallState::Key(mut key) => {
                 key.push(character);
-                // No key that matters is longer.
-                if key.len() > "parameters".len() {
+                let most = match self.passes_over(sink) {
+                    true => MAX_KEY,
+                    // No key that matters is longer.
+                    false => "parameters".len(),
+                };
+                if key.len() > most {
                     return BodyStep::Failed;
                 }
                 JsonCallState::Key(key)
@@ -187,7 +225,7 @@ impl JsonCall {
     fn set(&mut self, member: Member, text: String, sink: &CallSink) -> bool {
         let string = || serde_json::from_str::<String>(&text).ok();
         match member {
-            Member::Type => true,
+            Member::Other => true,
             Member::Id => {
                 self.id = string();
                 true
@@ -226,7 +264,8 @@ impl JsonCall {
     fn finish(&mut self, sink: &mut CallSink) -> BodyStep {
         if !self.started {
             let arguments = self.early_arguments.take();
-            if !self.start(sink) {
+            // What has no arguments but something else may be anything.
+            if arguments.is_none() && self.has_others || !self.start(sink) {
                 return BodyStep::Failed;
             }
             sink.arguments(arguments.as_deref().unwrap_or("{}"));

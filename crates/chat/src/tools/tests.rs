@@ -108,6 +108,52 @@ fn hermes_calls_are_found_between_their_tags() {
 }
 
 #[test]
+fn further_members_of_a_call_are_passed_over() {
+    let call = ("get_weather", json!({"city": "Paris"}));
+    let (name, arguments) = (
+        r#""name": "get_weather""#,
+        r#""arguments": {"city": "Paris"}"#,
+    );
+    let further = [
+        r#""id": 1"#,
+        r#""reason": "the user asks } for \"it\"", "sure": true"#,
+        r#""a key that is \"longer\" than any other": [{"name": "now"}, null]"#,
+        r#""parameters": {}"#,
+    ];
+    for other in further {
+        let between = format!("{{{name}, {arguments}, {other}}}");
+        let mut objects = vec![between];
+        if !other.contains("parameters") {
+            objects.push(format!("{{{other}, {name}, {arguments}}}"));
+            objects.push(format!("{{{name}, {other}, {arguments}}}"));
+            objects.push(format!("{{{arguments}, {other}, {name}}}"));
+        }
+        for object in objects {
+            let answer = format!("<tool_call>{object}</tool_call>");
+            expect(ToolFormat::Hermes, &answer, std::slice::from_ref(&call), "");
+        }
+        let object = format!("{{{name}, {arguments}, {other}}}");
+        expect(
+            ToolFormat::GenericJson,
+            &object,
+            std::slice::from_ref(&call),
+            "",
+        );
+    }
+    // Whatever has no arguments and something else is no call.
+    for text in [
+        r#"<tool_call>{"name": "now", "city": "Paris"}</tool_call>"#,
+        r#"<tool_call>{"reason": 1}</tool_call>"#,
+    ] {
+        expect(ToolFormat::Hermes, text, &[], text);
+    }
+    // An answer in JSON is shown as it comes, not when it turns out to be no call.
+    let mut parser = ToolParser::new(ToolFormat::GenericJson, &tools());
+    let shown = parser.push(r#"{"title": "#);
+    assert_eq!(shown, [ToolEvent::Text(r#"{"title": "#.to_owned())]);
+}
+
+#[test]
 fn one_block_may_hold_a_list() {
     for format in [ToolFormat::SmolLm, ToolFormat::Hermes] {
         expect(
