@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use matou::cli::{self, Cli};
 
 fn main() -> ExitCode {
+    if cli::isolation::is_asked_for() {
+        return cli::isolation::work();
+    }
     let cli = Cli::read();
     cli::init_logging(&cli);
     let runtime = match tokio::runtime::Builder::new_multi_thread()

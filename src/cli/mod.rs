@@ -5,6 +5,7 @@ mod chat;
 mod chat_template;
 mod descriptors;
 mod hint;
+pub mod isolation;
 mod list;
 mod options;
 mod progress;

@@ -8,7 +8,7 @@ use matou_chat::{TextOptions, UnknownPreTokenizer};
 use matou_llm::open::OpenOptions;
 use matou_model::{DeviceChoice, KvCacheDtype, Quantization};
 
-use super::{chat_template, progress};
+use super::{chat_template, isolation, progress};
 
 /// Which model, and how it runs.
 #[derive(Debug, Clone, Args)]
@@ -88,9 +88,11 @@ impl ModelOptions {
             max_model_len: self.max_model_len,
             kv_cache_dtype: self.kv_cache_dtype.into(),
             kv_cache_memory: self.kv_cache_memory,
+            isolation: isolation::of_this_program(),
             text: TextOptions {
                 unknown_pre_tokenizer: self.unknown_pretokenizer.into(),
                 chat_template: template,
+                compiler: None,
             },
             progress: progress::bar(),
         })

@@ -40,7 +40,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<()> {
         files.weights.display()
     );
     describe_model(&mut text, &summary);
-    match open::text_side(&checkpoint, &open_options.text) {
+    match open::text_side(&checkpoint, &open_options.text_options()) {
         Ok(side) => describe_text(&mut text, &summary, &side),
         Err(error) => line(
             &mut text,

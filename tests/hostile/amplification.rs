@@ -37,6 +37,72 @@ async fn an_answer_tells_a_prompt_once() {
     arena.attack(attack).await;
 }
 
+/// Answers whose log-probabilities are a hundred times as long as their text, and that are kept until they
+/// are complete.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_probabilities_of_many_answers_are_bounded_together() {
+    let arena = Arena::new().await;
+    let attack = async {
+        let body = json!({
+            "messages": [{"role": "user", "content": "x"}], "n": 8, "max_tokens": 1000,
+            "logprobs": true, "top_logprobs": 20, "ignore_eos": true,
+        });
+        let ask = async |_| {
+            let response = arena.post(HOSTILE, "/v1/chat/completions", &body).await;
+            let status = response.status().as_u16();
+            assert!([200, 400, 429].contains(&status), "{status}");
+            let mut response = response;
+            while response.chunk().await.unwrap().is_some() {}
+        };
+        join_all((0..30).map(ask)).await;
+    };
+    arena.attack(attack).await;
+}
+
+/// Token ids that are more than any text has, told as a text that is three times as long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn token_ids_beyond_the_context_are_no_text() {
+    let arena = Arena::new().await;
+    let body = format!("{{\"tokens\": [0{}]}}", ",0".repeat(7_500_000));
+    let attack = async {
+        let ask = async |_| {
+            let request = arena
+                .client
+                .post(arena.url("/detokenize"))
+                .bearer_auth(HOSTILE);
+            let sent = request
+                .header("content-type", "application/json")
+                .body(body.clone())
+                .send();
+            // One that is refused before all of it has come may find its connection closed.
+            let Ok(response) = sent.await else { return };
+            let status = response.status().as_u16();
+            let length = response.bytes().await.unwrap().len();
+            assert!([400, 429].contains(&status), "{status}, {length} bytes");
+        };
+        join_all((0..4).map(ask)).await;
+    };
+    arena.attack(attack).await;
+}
+
+/// Conversations of more messages than any context has tokens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_messages_are_refused_cheaply() {
+    let arena = Arena::new().await;
+    let messages = vec![json!({"role": "user", "content": "x"}); 80_000];
+    let body = json!({"messages": messages, "max_tokens": 1});
+    let attack = async {
+        let ask = async |_| {
+            for path in ["/v1/chat/completions", "/api/chat"] {
+                let (status, text) = arena.ask(HOSTILE, path, &body).await;
+                assert!([400, 429].contains(&status), "{status}: {text:.300}");
+            }
+        };
+        join_all((0..6).map(ask)).await;
+    };
+    arena.attack(attack).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_are_short_and_values_small() {
     let arena = Arena::new().await;
@@ -102,16 +168,25 @@ async fn a_template_that_doubles_a_text_ends_no_process() {
     assert_eq!(arena.ask(HOSTILE, "/v1/completions", &raw).await.0, 200);
     drop(arena);
 
+    let slow = "{% for i in range(9000) %}{{ ('x' * 30000000) | length }}{% endfor %}";
     let late = format!(
-        "{{% if messages[0].content == 'double' %}}{doubling}{{% endif %}}{}",
+        "{{% if messages[0].content == 'double' %}}{doubling}\
+         {{% elif messages[0].content == 'slow' %}}{slow}{{% endif %}}{}",
         model::TEMPLATE
     );
     let arena = Arena::with_template(&late, &["--api-key", "hostile,honest"]).await;
     let attack = async {
-        for _ in 0..3 {
+        for word in ["double", "slow", "double"] {
+            let chat = json!({"messages": [{"role": "user", "content": word}], "max_tokens": 1});
             let (status, text) = arena.ask(HOSTILE, "/v1/chat/completions", &chat).await;
             assert_eq!(status, 400, "{text}");
+            assert!(text.contains("template"), "{text}");
         }
     };
     arena.attack(attack).await;
+    assert_eq!(
+        arena.metric("matou:isolated_jobs_timed_out_total").await,
+        1.0
+    );
+    assert_eq!(arena.metric("matou:isolated_jobs_died_total").await, 2.0);
 }

@@ -1,6 +1,7 @@
 //! A server under attack, and the honest client beside it.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,15 +13,18 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::Server;
+use crate::harness::{Server, matou};
 use crate::model;
 use crate::process::{Taken, taken};
 
-/// What everything beyond weights and keys and values may take.
+/// What everything beyond weights and keys and values may take, the processes of grammars and templates
+/// included.
 const MEMORY: usize = 256 << 20;
+/// What weights and keys and values take: half a megabyte and [`KV_CACHE`].
+const MODEL: usize = 17 << 20;
 /// What the server may keep when all is over: allocators do not give all back, and caches are for
 /// keeping.
-const KEPT: usize = 160 << 20;
+const KEPT: usize = 200 << 20;
 /// What the cache of keys and values has.
 const KV_CACHE: &str = "16MiB";
 /// Longest time that a stream of the honest client may stand still, and that it may wait for anything.
@@ -56,10 +60,19 @@ impl Arena {
 
     /// A server of a model with this chat template.
     pub(crate) async fn with_template(template: &str, arguments: &[&str]) -> Self {
+        Self::started(template, arguments, |command| command).await
+    }
+
+    /// A server whose command line is changed before it runs.
+    pub(crate) async fn started(
+        template: &str,
+        arguments: &[&str],
+        change: impl FnOnce(Command) -> Command,
+    ) -> Self {
         let turn = TURN.lock().await;
         let folder = TempDir::new().unwrap();
         model::write(folder.path(), template);
-        let server = start(folder.path(), arguments);
+        let server = Server::spawn(change(command(folder.path(), arguments)));
         let arena = Self {
             start: Taken::default(),
             client: Client::builder().timeout(HANG).build().unwrap(),
@@ -103,9 +116,12 @@ impl Arena {
         let text = request.send().await.unwrap().text().await.unwrap();
         let values = text
             .lines()
-            .filter(|line| line.split('{').next() == Some(name))
-            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap());
-        values.sum()
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter(|(series, _)| series.split('{').next() == Some(name))
+            .map(|(_, value)| value.parse::<f64>().unwrap());
+        let values: Vec<f64> = values.collect();
+        assert!(!values.is_empty(), "no metric {name} in:\n{text}");
+        values.iter().sum()
     }
 
     /// What the server's processes take.
@@ -120,21 +136,15 @@ impl Arena {
         let watch = Watch::start(self.server.id());
         let result = timeout(HANG, hostile).await.expect("the attack ends");
         self.given_back().await;
-        let most = watch.stop().await.saturating_sub(self.start.memory);
-        let (longest, answers) = honest.stop().await;
-        assert!(
-            longest <= PATIENCE,
-            "the honest client waited for {longest:?} (it had {answers} answers)"
-        );
-        assert!(
-            most <= MEMORY + (16 << 20),
-            "{} MB more at the peak",
-            most >> 20
-        );
+        let most = watch.stop().await;
+        let waits = honest.stop().await;
+        assert!(waits.longest <= PATIENCE, "the honest client: {waits:?}");
+        self.is_idle().await;
+        assert!(most <= MODEL + MEMORY, "{} MB at the peak", most >> 20);
         let kept = self.taken().memory.saturating_sub(self.start.memory);
         assert!(kept <= KEPT, "{} MB are not given back", kept >> 20);
         eprintln!(
-            "longest wait {longest:?}, {answers} honest answers, {} MB at the peak, {} MB kept",
+            "{waits:?}, {} MB at the peak, {} MB kept",
             most >> 20,
             kept >> 20
         );
@@ -162,66 +172,116 @@ impl Arena {
             );
         }
     }
+
+    /// Waits until nothing is at work any more, and holds no blocks.
+    async fn is_idle(&self) {
+        let begin = Instant::now();
+        let names = [
+            "num_requests_waiting",
+            "num_requests_running",
+            "kv_blocks_used",
+        ];
+        loop {
+            let mut left = 0.0;
+            for name in names {
+                left += self.metric(&format!("matou:{name}")).await;
+            }
+            if left == 0.0 {
+                return;
+            }
+            assert!(
+                begin.elapsed() < Duration::from_secs(5),
+                "{left} are left of {names:?}"
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 /// Serves a model with small bounds.
-fn start(folder: &Path, arguments: &[&str]) -> Server {
-    let mut all = vec!["--kv-cache-memory", KV_CACHE, "--threads", "2"];
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let folder = folder.to_str().unwrap();
+    let mut all = vec!["serve", folder, "--port", "0"];
+    all.extend(["--kv-cache-memory", KV_CACHE, "--threads", "2"]);
     all.extend(arguments);
-    Server::launch(folder, &all)
+    matou(&all)
 }
 
-/// A client that streams one short answer after the other, and asks for the server's health between them.
+/// What the honest client saw.
+#[derive(Debug, Default)]
+struct Waits {
+    longest: Duration,
+    /// What it waited for the longest.
+    what: &'static str,
+    answers: usize,
+}
+
+impl Waits {
+    fn note(&mut self, what: &'static str, since: &mut Instant) {
+        let waited = since.elapsed();
+        *since = Instant::now();
+        if waited > self.longest {
+            (self.longest, self.what) = (waited, what);
+        }
+    }
+}
+
+/// A client that streams one short answer after the other, and asks for the tokens of a text and for the
+/// server's health between them. It has a thread of its own: what the hostile ones do in this process does
+/// not count.
 struct Honest {
     stop: Arc<AtomicBool>,
-    task: JoinHandle<(Duration, usize)>,
+    thread: std::thread::JoinHandle<Waits>,
 }
 
 impl Honest {
     fn start(arena: &Arena) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let is_over = Arc::clone(&stop);
-        let client = Client::builder().timeout(HANG).build().unwrap();
-        let (stream, health) = (arena.url("/v1/chat/completions"), arena.url("/health"));
-        let task = tokio::spawn(async move {
-            let (mut longest, mut answers) = (Duration::ZERO, 0);
-            let body = json!({
-                "messages": [{"role": "user", "content": "Tell me something."}],
-                "max_tokens": 48, "stream": true, "ignore_eos": true,
-            });
-            while !is_over.load(Ordering::Relaxed) {
-                let mut last = Instant::now();
-                let mut note = |longest: &mut Duration| {
-                    *longest = (*longest).max(last.elapsed());
-                    last = Instant::now();
-                };
-                let request = client.post(&stream).bearer_auth(HONEST).json(&body);
-                let mut response = request.send().await.expect("the honest client is answered");
-                assert_eq!(response.status(), 200);
-                note(&mut longest);
-                while response
-                    .chunk()
-                    .await
-                    .expect("its stream goes on")
-                    .is_some()
-                {
-                    note(&mut longest);
-                }
-                let health = client.get(&health).send().await.expect("health is told");
-                assert_eq!(health.status(), 200);
-                note(&mut longest);
-                answers += 1;
-                sleep(Duration::from_millis(20)).await;
-            }
-            (longest, answers)
+        let asks = Self::ask(arena.server.url.clone(), Arc::clone(&stop));
+        let thread = std::thread::spawn(|| {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().build().unwrap().block_on(asks)
         });
-        Self { stop, task }
+        Self { stop, thread }
     }
 
-    /// The longest that it waited for anything, and how many answers it got.
-    async fn stop(self) -> (Duration, usize) {
+    async fn ask(url: String, is_over: Arc<AtomicBool>) -> Waits {
+        let client = Client::builder().timeout(HANG).build().unwrap();
+        let post = |path: &str, body: &Value| {
+            let request = client.post(format!("{url}{path}")).bearer_auth(HONEST);
+            request.json(body).send()
+        };
+        let question = json!({
+            "messages": [{"role": "user", "content": "Tell me something."}],
+            "max_tokens": 48, "stream": true, "ignore_eos": true,
+        });
+        let mut waits = Waits::default();
+        while !is_over.load(Ordering::Relaxed) {
+            let mut since = Instant::now();
+            let sent = post("/v1/chat/completions", &question).await;
+            let mut answer = sent.expect("the honest client is answered");
+            assert_eq!(answer.status(), 200);
+            waits.note("an answer to begin", &mut since);
+            while answer.chunk().await.expect("its stream goes on").is_some() {
+                waits.note("a token", &mut since);
+            }
+            let tokens = post("/tokenize", &json!({"prompt": "Some words."})).await;
+            assert_eq!(tokens.expect("texts are tokenised").status(), 200);
+            waits.note("/tokenize", &mut since);
+            let health = client.get(format!("{url}/health")).send().await;
+            assert_eq!(health.expect("health is told").status(), 200);
+            waits.note("/health", &mut since);
+            waits.answers += 1;
+            sleep(Duration::from_millis(20)).await;
+        }
+        waits
+    }
+
+    /// What it saw until now.
+    async fn stop(self) -> Waits {
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await.expect("the honest client is well")
+        let ended = tokio::task::spawn_blocking(|| self.thread.join());
+        ended.await.unwrap().expect("the honest client is well")
     }
 }
 

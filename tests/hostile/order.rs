@@ -39,6 +39,37 @@ async fn a_request_of_many_answers_lets_others_pass() {
     arena.attack(attack).await;
 }
 
+/// Long prompts and answers of one key that take every block of the cache.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_cache_has_room_for_who_has_nothing_in_it() {
+    let arena = Arena::new().await;
+    let attack = async {
+        let ask = |i: usize| {
+            let prompt = format!("{i} ").repeat(4000 / format!("{i} ").len());
+            let body = json!({
+                "prompt": prompt, "max_tokens": 4000, "ignore_eos": true, "stream": true,
+            });
+            tokio::spawn(arena.request(HOSTILE, "/v1/completions", &body).send())
+        };
+        let flood: Vec<_> = (100..124).map(ask).collect();
+        let mut streams = Vec::new();
+        for sent in flood {
+            streams.push(sent.await.unwrap().unwrap());
+        }
+        let most = arena.metric("matou:kv_blocks_total").await;
+        let begin = Instant::now();
+        while arena.metric("matou:kv_blocks_used").await < 0.9 * most {
+            assert!(
+                begin.elapsed() < Duration::from_secs(20),
+                "it is never full"
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+        sleep(Duration::from_secs(5)).await;
+    };
+    arena.attack(attack).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_priority_starves_others() {
     let arena = Arena::with(&["--api-key", "hostile,honest", "--max-num-seqs", "8"]).await;

@@ -1,10 +1,9 @@
 //! One user and another's data.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::arena::{Arena, HONEST, HOSTILE};
+use crate::model::TEMPLATE;
 use crate::raw::{exchange, status};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -38,6 +37,36 @@ async fn a_response_exists_for_its_maker_only() {
     assert_eq!(get(HONEST, &items).await, 200);
     assert_eq!(arena.ask(HONEST, "/v1/responses", &follow).await.0, 200);
     assert_eq!(delete(HONEST).await, 200);
+}
+
+/// The id of a kept response is all that it takes to ask for it: it is its maker's to tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_of_responses_are_not_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let file = std::fs::File::create(&log).unwrap();
+    let arena = Arena::started(TEMPLATE, &["--api-key", "hostile,honest"], |mut command| {
+        command.env("RUST_LOG", "debug").stderr(file);
+        command
+    });
+    let arena = arena.await;
+    let body = json!({"input": "My secret is x.", "max_output_tokens": 4});
+    let (code, text) = arena.ask(HONEST, "/v1/responses", &body).await;
+    assert_eq!(code, 200, "{text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    let id = answer["id"].as_str().unwrap().trim_start_matches("resp_");
+    for path in ["", "/input_items", "/cancel"] {
+        let path = format!("/v1/responses/resp_{id}{path}?include=x");
+        let request = arena.client.get(arena.url(&path)).bearer_auth(HONEST);
+        request.send().await.unwrap();
+    }
+    let follow =
+        json!({"input": "x", "previous_response_id": format!("resp_{id}"), "max_output_tokens": 1});
+    assert_eq!(arena.ask(HONEST, "/v1/responses", &follow).await.0, 200);
+    drop(arena);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("/v1/responses"), "requests are logged: {log}");
+    assert!(!log.contains(id), "{log}");
 }
 
 /// Tokens of a prompt that were cached, asked by a key with a salt.
@@ -115,7 +144,6 @@ async fn pages_of_other_sites_are_told_from_programs_of_this_machine() {
     );
     let models = "GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&exchange(&arena.server.url, models).await.0), 403);
-    tokio::time::sleep(Duration::from_millis(1)).await;
     drop(arena);
     let arena = Arena::with(&["--allowed-hosts", "evil.example"]).await;
     assert_eq!(status(&exchange(&arena.server.url, models).await.0), 200);

@@ -40,8 +40,11 @@ pub(crate) fn taken(root: u32) -> Taken {
             _ => return false,
         }
     };
+    // Until it runs its own program, a child is the same memory once more.
+    let program = |id: u32| fs::read(format!("/proc/{id}/cmdline")).ok();
+    let own = program(root);
     all.iter()
-        .filter(|(id, _)| belongs(**id))
+        .filter(|(id, _)| belongs(**id) && (**id == root || program(**id) != own))
         .fold(Taken::default(), |sum, (_, taken)| Taken {
             memory: sum.memory + taken.memory,
             ticks: sum.ticks + taken.ticks,

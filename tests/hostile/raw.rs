@@ -3,13 +3,21 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// A connection to the server at `url`.
 pub(crate) async fn connect(url: &str) -> TcpStream {
     let address = url.trim_start_matches("http://");
     TcpStream::connect(address).await.unwrap()
+}
+
+/// A connection whose own side takes a few kilobytes that nobody has read, and no more.
+pub(crate) async fn connect_with_little_room(url: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2048).unwrap();
+    let address = url.trim_start_matches("http://").parse().unwrap();
+    socket.connect(address).await.unwrap()
 }
 
 /// Sends bytes; false if the server does not want them any more.

@@ -1,13 +1,16 @@
 //! Connections and bodies, before anything of them is a request.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::arena::{Arena, HOSTILE};
-use crate::raw::{connect, exchange, read_all, send, status};
+use crate::model::TEMPLATE;
+use crate::raw::{connect, connect_with_little_room, exchange, read_all, send, status};
 
 fn head(fields: &str) -> String {
     format!(
@@ -93,6 +96,109 @@ async fn idle_connections_make_room() {
         let open = arena.metric("matou:http_connections").await;
         assert!(open <= 40.0, "{open} connections are open");
         assert!(arena.metric("matou:http_connections_evicted_total").await >= 150.0);
+    };
+    arena.attack(attack).await;
+}
+
+/// Who sends a byte now and then is never idle, and never done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_trickles_is_ended_by_a_deadline() {
+    let arena = Arena::with(&[
+        "--api-key",
+        "hostile,honest",
+        "--body-timeout",
+        "2",
+        "--idle-timeout",
+        "2",
+    ]);
+    let arena = arena.await;
+    let trickle = async |begin: String, piece: &str| {
+        let mut stream = connect(&arena.server.url).await;
+        send(&mut stream, begin.as_bytes()).await;
+        let (mut reads, mut writes) = stream.split();
+        let begun = Instant::now();
+        let sends = async {
+            while writes.write_all(piece.as_bytes()).await.is_ok() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let mut answer = Vec::new();
+        tokio::select! {
+            () = sends => {}
+            _ = reads.read_to_end(&mut answer) => {}
+            () = sleep(Duration::from_secs(8)) => {}
+        }
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{piece:?} goes on: {answer:?}"
+        );
+        assert!(answer.is_empty() || status(&answer) == 408, "{answer}");
+    };
+    let attack = async {
+        tokio::join!(
+            trickle(head("Content-Length: 100000\r\n"), " "),
+            trickle(head("Transfer-Encoding: chunked\r\n"), "1\r\n \r\n"),
+            trickle(
+                "POST / HTTP/1.1\r\nHost: localhost\r\n".to_owned(),
+                "A: b\r\n"
+            ),
+            trickle(String::new(), "\r\n"),
+        )
+    };
+    arena.attack(attack).await;
+}
+
+/// Answers that nobody reads, of a page that is open to all and larger than most, are no reason to keep
+/// connections from others, or to compute for whoever asks for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_nothing_takes_no_connection_from_others() {
+    let arena = Arena::with(&["--api-key", "hostile,honest", "--max-connections", "40"]).await;
+    let attack = async {
+        let mut streams = Vec::new();
+        for _ in 0..60 {
+            // More than the system's buffers take.
+            let ask = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(60);
+            let mut stream = connect_with_little_room(&arena.server.url).await;
+            send(&mut stream, ask.as_bytes()).await;
+            streams.push(stream);
+        }
+        for _ in 0..4 {
+            sleep(Duration::from_millis(500)).await;
+            let ask = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            let (text, _) = exchange(&arena.server.url, ask).await;
+            assert!(
+                text.starts_with("HTTP/1.1 200"),
+                "no room for another: {text:?}"
+            );
+        }
+    };
+    arena.attack(attack).await;
+}
+
+/// The system gives a process so many descriptors, and connections may not take the last of them.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_leave_descriptors() {
+    let keys = ["--api-key", "hostile,honest"];
+    let arena = Arena::started(TEMPLATE, &keys, |command| {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -n 160; exec \"$0\" \"$@\""]);
+        limited.arg(command.get_program()).args(command.get_args());
+        limited.env("RUST_LOG", "error").stdin(Stdio::null());
+        limited
+    });
+    let arena = arena.await;
+    let attack = async {
+        let mut streams = Vec::new();
+        for _ in 0..400 {
+            streams.push(connect(&arena.server.url).await);
+        }
+        sleep(Duration::from_secs(2)).await;
+        // What needs descriptors beside its connection.
+        let body = json!({"prompt": "x", "max_tokens": 4, "guided_json": {"type": "boolean"}});
+        let (status, text) = arena.ask(HOSTILE, "/v1/completions", &body).await;
+        assert_eq!(status, 200, "{text}");
     };
     arena.attack(attack).await;
 }

@@ -61,6 +61,52 @@ async fn a_grammar_that_never_ends_is_stopped_and_its_place_comes_back() {
     arena.attack(attack).await;
 }
 
+/// Grammars that are only stopped by their process's limits, on memory or time, one after the other: other
+/// clients' texts and grammars do not wait for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grammars_that_are_stopped_leave_places_to_others() {
+    let arena = Arena::new().await;
+    let attack = async {
+        let ask = async |i: usize| {
+            let multiple = 429_496_729 - 2 * i;
+            let grammar =
+                format!(r#"start: %json {{"type": "integer", "multipleOf": {multiple}}}"#);
+            let names = (0..5000).map(|j| (format!("k{i}_{j}"), json!({"type": "string"})));
+            let object = json!({"properties": names.collect::<serde_json::Map<_, _>>()});
+            for fields in [
+                json!({"guided_grammar": grammar}),
+                json!({"guided_json": object}),
+            ] {
+                let mut body = json!({"prompt": "x", "max_tokens": 4});
+                body.as_object_mut()
+                    .unwrap()
+                    .extend(fields.as_object().unwrap().clone());
+                // How far they get depends on the machine.
+                let (status, text) = arena.ask(HOSTILE, "/v1/completions", &body).await;
+                assert!([200, 400, 429].contains(&status), "{status}: {text:.300}");
+            }
+        };
+        let usual = async {
+            for i in 0..6 {
+                let name = format!("name{i}");
+                let schema = json!({"properties": {name: {"type": "integer"}}});
+                let body = json!({"prompt": "x", "max_tokens": 4, "guided_json": schema});
+                let begin = Instant::now();
+                let (status, text) = arena.ask(HONEST, "/v1/completions", &body).await;
+                let waited = begin.elapsed();
+                assert_eq!(status, 200, "{text}");
+                assert!(
+                    waited < Duration::from_secs(3),
+                    "its grammar took {waited:?}"
+                );
+                sleep(Duration::from_millis(300)).await;
+            }
+        };
+        tokio::join!(join_all((0..6).map(ask)), usual);
+    };
+    arena.attack(attack).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_lists_are_refused_and_hold_nobody_up() {
     let arena = Arena::new().await;
@@ -149,7 +195,9 @@ async fn shutdown_keeps_its_word_whatever_is_computed() {
     let mut arena = Arena::with(&["--api-key", "hostile,honest", "--shutdown-timeout", "2"]).await;
     let text = "some words, and more of them ".repeat(200);
     let embed = json!({"input": vec![&text; 2000]});
-    let body = json!({"prompt": "x", "guided_regex": "((a{1,999}){1,999}){1,999}"});
+    // Its process takes some seconds to come to its bound on memory.
+    let grammar = r#"start: %json {"type": "integer", "multipleOf": 429496727}"#;
+    let body = json!({"prompt": "x", "guided_grammar": grammar});
     for (path, body) in [("/v1/embeddings", &embed), ("/v1/completions", &body)] {
         for _ in 0..3 {
             tokio::spawn(arena.request(HOSTILE, path, body).send());

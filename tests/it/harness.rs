@@ -72,9 +72,13 @@ impl Server {
         let path = path.to_str().expect("a path in UTF-8");
         let mut args = vec!["serve", path, "--port", "0"];
         args.extend(extra);
-        let mut child = matou(&args)
+        Self::spawn(matou(&args))
+    }
+
+    /// Runs a command line of `matou serve`, and waits until it answers.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
             .spawn()
             .expect("matou starts");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();

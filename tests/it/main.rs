@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+#[allow(dead_code)] // the tests of hostile clients use more of it
 mod harness;
 
 mod bad_files;
 mod commands;
 mod lifecycle;
 mod online;
+mod workers;

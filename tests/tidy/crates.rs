@@ -55,6 +55,7 @@ fn above(name: &str) -> &'static [&'static str] {
             "axum",
         ],
         "grammar" => &["matou-", "candle", "axum", "tokio"],
+        "sandbox" => &["matou-", "candle", "axum", "tokio"],
         "hub" => &[
             "matou-kernels",
             "matou-model",

@@ -24,9 +24,10 @@ pub use detokenizer::Detokenizer;
 pub use prompt::{RenderedPrompt, TemplateTokens};
 pub use stop::{StopResult, StopStrings};
 pub use template::{
-    ChatTemplate, TemplateCapabilities, TemplateError, TemplateRequest, TemplateSource,
+    ChatTemplate, TemplateCapabilities, TemplateError, TemplateFacts, TemplateRenderer,
+    TemplateRequest, TemplateSource,
 };
-pub use text_side::{TextError, TextOptions, TextSide};
+pub use text_side::{TemplateCompiler, TextError, TextOptions, TextSide};
 pub use tokenizer::{
     GenerationConfig, GgufVocab, SpecialTokens, Tokenizer, TokenizerError, UnknownPreTokenizer,
 };

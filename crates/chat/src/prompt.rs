@@ -1,10 +1,12 @@
 //! What the template and the tokenizer hand each other: the tokens that a template writes, and the
 //! prompt that it rendered.
 
+use serde::{Deserialize, Serialize};
+
 /// What a template has to know of the tokenizer; see [`Tokenizer::template_tokens`].
 ///
 /// [`Tokenizer::template_tokens`]: crate::Tokenizer::template_tokens
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateTokens {
     /// The variable `bos_token`.
     pub bos_token: String,
@@ -15,7 +17,7 @@ pub struct TemplateTokens {
 }
 
 /// A rendered prompt, which still knows what in it was written by a user.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenderedPrompt {
     marked: String,
     marker: Option<char>,

@@ -1,11 +1,13 @@
 //! The text side of a model in one: tokenizer, chat template, the tokens that end an answer, and how
 //! its makers want answers drawn.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::prompt::TemplateTokens;
 use crate::template::{ChatTemplate, TemplateError, TemplateSource};
 use crate::tokenizer::{
     GenerationConfig, GgufVocab, Tokenizer, TokenizerError, UnknownPreTokenizer,
@@ -27,13 +29,40 @@ pub struct TextSide {
 }
 
 /// How a text side is opened.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct TextOptions {
     /// What is done about a `tokenizer.ggml.pre` that is not known.
     pub unknown_pre_tokenizer: UnknownPreTokenizer,
     /// A template in the place of the model's own: a text of Jinja, or one of
     /// [`TemplateSource::known`].
     pub chat_template: Option<TemplateSource>,
+    /// What compiles the template, if not this process ([`ChatTemplate::new`]).
+    pub compiler: Option<TemplateCompiler>,
+}
+
+/// Compiles templates in a place of its own.
+#[derive(Clone)]
+pub struct TemplateCompiler(Arc<Compile>);
+
+type Compile =
+    dyn Fn(TemplateSource, TemplateTokens) -> Result<ChatTemplate, TemplateError> + Send + Sync;
+
+impl TemplateCompiler {
+    /// Compiles by `compile`.
+    pub fn new(
+        compile: impl Fn(TemplateSource, TemplateTokens) -> Result<ChatTemplate, TemplateError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self(Arc::new(compile))
+    }
+}
+
+impl fmt::Debug for TemplateCompiler {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TemplateCompiler")
+    }
 }
 
 /// Why a model has no text side that could be used.
@@ -83,10 +112,16 @@ impl TextSide {
         template: ChosenTemplate,
         generation: GenerationConfig,
     ) -> Result<Self, TextError> {
-        let is_override = template.is_override;
+        let (is_override, compiler) = (template.is_override, template.compiler);
         let compiled = template.source.and_then(|source| {
             source
-                .map(|source| ChatTemplate::new(source, tokenizer.template_tokens()))
+                .map(|source| {
+                    let tokens = tokenizer.template_tokens();
+                    match &compiler {
+                        Some(TemplateCompiler(compile)) => compile(source, tokens),
+                        None => ChatTemplate::new(source, tokens),
+                    }
+                })
                 .transpose()
         });
         let (template, template_error) = match compiled {
@@ -112,6 +147,7 @@ impl TextSide {
 struct ChosenTemplate {
     source: Result<Option<TemplateSource>, TemplateError>,
     is_override: bool,
+    compiler: Option<TemplateCompiler>,
 }
 
 impl ChosenTemplate {
@@ -122,6 +158,7 @@ impl ChosenTemplate {
                 None => own,
             },
             is_override: options.chat_template.is_some(),
+            compiler: options.compiler.clone(),
         }
     }
 

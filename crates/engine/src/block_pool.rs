@@ -97,6 +97,11 @@ impl BlockPool {
         self.blocks[block as usize].ref_count == 0
     }
 
+    /// Whether one sequence holds `block`, so that it is available once that lets go of it.
+    pub(crate) fn is_held_once(&self, block: BlockId) -> bool {
+        self.blocks[block as usize].ref_count == 1
+    }
+
     /// Takes a block whose content does not matter, or `None` if all are in use.
     pub(crate) fn allocate(&mut self) -> Option<BlockId> {
         let block = self.free.pop().or_else(|| self.evict_oldest())?;

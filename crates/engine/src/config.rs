@@ -17,7 +17,7 @@ pub struct EngineConfig {
     /// Element type of the KV cache.
     pub kv_cache_dtype: KvCacheDtype,
     /// Most sequences that wait for their first step; [`submit`](crate::EngineHandle::submit) refuses
-    /// what comes on top, unless its client has nothing waiting.
+    /// what comes on top, unless its client has less than an equal share of it.
     pub max_queue_len: usize,
     /// How far a request's [`priority`](crate::GenerationRequest::priority) counts in either direction:
     /// so many places in the line.

@@ -134,7 +134,12 @@ impl EngineLoop {
         self.requests
             .end_unwanted(&mut self.scheduler, &mut self.shared.stats());
         let streams = self.scheduler.num_decoding();
-        let prompts = self.scheduler.num_running() + self.scheduler.num_waiting() - streams;
+        // No more than can run: streams are not to stall for a long queue.
+        let waiting = self
+            .scheduler
+            .num_waiting()
+            .min(self.shared.config().max_num_seqs);
+        let prompts = self.scheduler.num_running() + waiting - streams;
         self.scheduler
             .set_prefill_limit(self.pacer.prefill_limit(streams, prompts));
         let step = self.scheduler.schedule();

@@ -118,7 +118,7 @@ impl Samplers for Requests {
         let requests = &self.requests;
         let sampler = |(_, answer): (usize, &'a mut Answer)| {
             let request = &requests[&answer.request];
-            let start = || request.plan.start(answer.index);
+            let start = || Sampler::of_plan(&request.plan, answer.index);
             answer.sampler.get_or_insert_with(start)
         };
         found.into_iter().map(sampler).collect()
@@ -153,6 +153,7 @@ impl Requests {
             let id = scheduler.add(NewSequence {
                 prompt_token_ids: Arc::clone(&request.prompt_token_ids),
                 place: place + index,
+                client: request.client,
                 priority: request.priority.clamp(-max_priority, max_priority),
                 cache_salt: request.cache_salt.clone(),
                 leader,

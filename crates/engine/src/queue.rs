@@ -46,13 +46,15 @@ pub(crate) struct Queued {
 
 impl Queue {
     /// Places for a request of `sequences`, or `None` where `max` wait already. One request may overshoot
-    /// the limit, so that none is too large for an empty line; and who has nothing waiting gets in
-    /// however many of others do, so that no client keeps another out.
+    /// the limit, so that none is too large for an empty line. Where the line is full, who has less than
+    /// an equal share of it gets in all the same, so that no client keeps another out.
     pub(crate) fn enter(&self, client: ClientId, sequences: usize, max: usize) -> Option<Queued> {
         let mut places = self.lock();
         let is_full = places.sequences >= max;
+        let is_there = places.clients.contains_key(&client);
+        let share = max / (places.clients.len() + usize::from(!is_there));
         let own = places.clients.entry(client).or_default();
-        if is_full && own.sequences > 0 {
+        if is_full && own.sequences >= share.max(1) {
             return None;
         }
         let waiting = own.requests;
@@ -110,13 +112,15 @@ mod tests {
         let first = queue.enter(me, 100, 4).unwrap();
         assert_eq!((first.waiting, first.tickets.len()), (0, 100));
         assert!(queue.enter(me, 1, 4).is_none());
-        let others = queue.enter(other, 3, 4).unwrap();
-        assert!(queue.enter(other, 1, 4).is_none());
-        drop(first);
+        // Two of four are the other's, whatever the first has taken.
+        let others = queue.enter(other, 1, 4).unwrap();
         let second = queue.enter(other, 1, 4).unwrap();
         assert_eq!(second.waiting, 1);
         assert!(queue.enter(other, 1, 4).is_none());
-        drop((others, second));
+        drop(first);
+        let third = queue.enter(other, 2, 4).unwrap();
+        assert!(queue.enter(other, 1, 4).is_none());
+        drop((others, second, third));
         assert!(queue.lock().clients.is_empty());
         assert_eq!(queue.lock().sequences, 0);
     }

@@ -18,6 +18,8 @@
 //! - **Then waiting, in order.** A sequence is let in when there are blocks for all tokens it has and
 //!   one more for each that runs. Nobody overtakes the first in line, except while it waits for the
 //!   sequence that computes its prompt ([`NewSequence::leader`]).
+//! - **Places and blocks are shared.** Where all are taken, a client that has less than an equal share does
+//!   not wait for some to be free: the youngest sequences of the client that has the most give theirs up.
 //! - **Preemption.** A sequence that finds no block takes those of the youngest running one. If it
 //!   is the youngest itself, it keeps what it has and sits out the step.
 //!
@@ -29,8 +31,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
+use matou_model::BLOCK_SIZE;
+
 use crate::block_pool::BlockPool;
 use crate::kv_cache_manager::{KvCacheManager, PrefixMatch};
+use crate::request::ClientId;
 use crate::sequence::{NewSequence, Rank, Sequence, SequenceId};
 
 /// A sequence's share of a step.
@@ -182,6 +187,7 @@ impl Scheduler {
 
     fn fill(&mut self, step: &mut Step, prefill_limit: usize) {
         let mut budget = self.prefill_budget(prefill_limit);
+        self.seat_newcomer(step, &mut budget);
         let all_running_fit = self.schedule_running(step, &mut budget);
         if all_running_fit {
             self.schedule_waiting(step, &mut budget);
@@ -208,6 +214,10 @@ impl Scheduler {
         let mut i = 0;
         while let Some(&Rank { id, .. }) = self.running.get(i) {
             i += 1;
+            if step.sequences.first().is_some_and(|first| first.id == id) {
+                // It has just been let in.
+                continue;
+            }
             let chunk = self.next_chunk(id, budget);
             if chunk == 0 {
                 continue;
@@ -255,6 +265,83 @@ impl Scheduler {
         }
     }
 
+    /// Where places or blocks are taken and somebody waits whose client has fewer than another, gives them those
+    /// of the other's youngest sequences.
+    fn seat_newcomer(&mut self, step: &mut Step, budget: &mut PrefillBudget) {
+        if self.waiting.is_empty() || budget.tokens == 0 {
+            return;
+        }
+        let is_full = self.running.len() >= self.config.max_num_seqs;
+        let mut shares: HashMap<ClientId, usize> = HashMap::new();
+        for rank in &self.running {
+            let sequence = self.sequence(rank.id);
+            *shares.entry(sequence.client).or_default() += match is_full {
+                true => 1,
+                false => sequence.table.held().len(),
+            };
+        }
+        let most = shares
+            .iter()
+            .max_by_key(|(client, share)| (**share, client.0));
+        let Some((&greedy, &most)) = most else { return };
+        let has_less = |rank: &&Rank| {
+            let sequence = self.sequence(rank.id);
+            let own = shares.get(&sequence.client).copied().unwrap_or(0);
+            // It has no more afterwards than the other.
+            let wanted = match is_full {
+                true => 1,
+                false => sequence.num_tokens().div_ceil(BLOCK_SIZE),
+            };
+            own + 2 * wanted <= most && !self.waits_for_leader(rank.id)
+        };
+        // Before a newcomer stand those that gave up their places, no more than there are.
+        let first = self.waiting.iter().take(2 * self.config.max_num_seqs);
+        let newcomer = first.into_iter().find(has_less).copied();
+        if let Some(newcomer) = newcomer
+            && self.make_room(newcomer, greedy, step)
+            && let Some(chunk) = self.admit(newcomer, budget)
+        {
+            self.push(step, newcomer.id, chunk);
+        }
+    }
+
+    /// Takes the youngest sequences of `greedy` back until `newcomer` has room; none if they are not enough. A
+    /// client keeps its last, and who is not the first in line gets no blocks but theirs: otherwise a large
+    /// sequence, running or waiting, would never have all that it needs.
+    fn make_room(&mut self, newcomer: Rank, greedy: ClientId, step: &mut Step) -> bool {
+        let needed = self.sequence(newcomer.id).num_tokens().div_ceil(BLOCK_SIZE);
+        let own = |rank: &&Rank| self.sequence(rank.id).client == greedy;
+        let mut own = self.running.iter().filter(own);
+        // Its oldest.
+        own.next();
+        let free = self.pool().num_available();
+        let is_first = self.waiting.first() == Some(&newcomer);
+        let (mut places, mut freed) = (self.running.len(), 0);
+        let has_room = |places: usize, freed: usize| {
+            places < self.config.max_num_seqs
+                && needed + places <= free + freed
+                && (is_first || needed <= freed)
+        };
+        let mut victims = Vec::new();
+        for &rank in own.rev() {
+            if has_room(places, freed) {
+                break;
+            }
+            let held = self.sequence(rank.id).table.held().iter();
+            freed += held
+                .filter(|&&block| self.pool().is_held_once(block))
+                .count();
+            places -= 1;
+            victims.push(rank);
+        }
+        let is_enough = has_room(places, freed);
+        if is_enough {
+            step.num_preempted += victims.len();
+            victims.into_iter().for_each(|rank| self.preempt(rank));
+        }
+        is_enough
+    }
+
     /// Lets a waiting sequence run, if there is room for it, and returns its first chunk.
     fn admit(&mut self, rank: Rank, budget: &mut PrefillBudget) -> Option<usize> {
         let sequence = self
@@ -283,11 +370,12 @@ impl Scheduler {
         debug_assert!(fits, "the blocks have been counted");
         sequence.own_tokens();
         sequence.num_computed_tokens = cached;
-        if sequence.is_new() {
-            self.virtual_time = rank.advance(self.virtual_time);
-        }
+        let is_new = sequence.is_new();
         sequence.num_cached_tokens.get_or_insert(cached);
         self.waiting.remove(&rank);
+        if is_new {
+            self.virtual_time = rank.advance(self.virtual_time, self.waiting.first());
+        }
         let place = self.running.partition_point(|other| *other < rank);
         self.running.insert(place, rank);
         Some(chunk)
@@ -324,10 +412,12 @@ impl Scheduler {
     }
 
     fn preempt_youngest(&mut self) {
-        let rank = self
-            .running
-            .pop()
-            .expect("there is a younger sequence than the one that needs blocks");
+        let youngest = self.running.last().copied();
+        self.preempt(youngest.expect("there is a younger sequence than the one that needs blocks"));
+    }
+
+    fn preempt(&mut self, rank: Rank) {
+        self.running.retain(|other| *other != rank);
         let sequence = self
             .sequences
             .get_mut(&rank.id)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::kv_cache_manager::{BlockTable, RootHash};
+use crate::request::ClientId;
 
 /// How far the virtual time of [`Scheduler`](crate::scheduler::Scheduler) runs from one place in the line
 /// to the next.
@@ -34,9 +35,11 @@ impl Rank {
     }
 
     /// The virtual time once this sequence has been let in. It moves on with each that is, so only
-    /// finitely many that arrive later come to rank before one that waits.
-    pub(crate) fn advance(self, virtual_time: i64) -> i64 {
-        virtual_time.max(self.tag) + 1
+    /// finitely many that arrive later come to rank before one that waits; and not beyond the `first` that
+    /// waits, which may have been passed over: whoever arrives now begins beside it.
+    pub(crate) fn advance(self, virtual_time: i64, first: Option<&Self>) -> i64 {
+        let reached = first.map_or(self.tag, |first| self.tag.min(first.tag));
+        reached.max(virtual_time + 1)
     }
 }
 
@@ -48,6 +51,8 @@ pub(crate) struct NewSequence {
     /// requests of its client.
     pub(crate) place: usize,
     pub(crate) priority: i32,
+    /// Whose it is.
+    pub(crate) client: ClientId,
     /// Only sequences with the same share blocks.
     pub(crate) cache_salt: Option<Arc<str>>,
     /// A sequence with the same prompt, for whose blocks to wait.
@@ -62,6 +67,7 @@ pub(crate) struct NewSequence {
 #[derive(Debug)]
 pub(crate) struct Sequence {
     pub(crate) rank: Rank,
+    pub(crate) client: ClientId,
     prompt_token_ids: Arc<[u32]>,
     /// The prompt, then what was generated; empty until the sequence is let in.
     token_ids: Vec<u32>,
@@ -82,6 +88,7 @@ impl Sequence {
     pub(crate) fn new(rank: Rank, root_hash: RootHash, new: NewSequence) -> Self {
         Self {
             rank,
+            client: new.client,
             num_prompt_tokens: new.prompt_token_ids.len(),
             prompt_token_ids: new.prompt_token_ids,
             token_ids: Vec::new(),

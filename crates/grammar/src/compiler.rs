@@ -35,7 +35,7 @@ impl Default for CompileLimits {
         Self {
             source_bytes: 1 << 20,
             timeout: Duration::from_secs(10),
-            concurrent: 4,
+            concurrent: 2,
             cached: 64,
         }
     }
@@ -70,7 +70,10 @@ impl Compiler {
     ) -> Result<Self, GrammarError> {
         let mut factory = ParserFactory::new_simple(vocabulary.env())
             .map_err(|error| GrammarError::Vocabulary(first_part(&error.to_string())))?;
-        factory.quiet().limits_mut().verbose_errors = false;
+        let limits_of_parsers = factory.quiet().limits_mut();
+        limits_of_parsers.verbose_errors = false;
+        limits_of_parsers.max_lexer_states = MAX_LEXER_STATES;
+        limits_of_parsers.step_lexer_fuel = STEP_LEXER_FUEL;
         Ok(Self {
             factory: Arc::new(factory),
             limits,
@@ -103,6 +106,21 @@ impl Compiler {
         Ok(grammar)
     }
 
+    /// Whether the grammar is in the cache.
+    pub fn has(&self, spec: &GrammarSpec) -> bool {
+        self.cache().entries.contains_key(&spec.cache_key())
+    }
+
+    /// The grammar, compiled on this thread however long that takes, and not kept: where the process is
+    /// there for nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Compiler::compile`].
+    pub fn compile_here(&self, spec: GrammarSpec) -> Result<Grammar, GrammarError> {
+        compile(&self.factory, spec)
+    }
+
     /// The cache holds nothing that a panic could leave half changed.
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
@@ -132,6 +150,12 @@ impl Compiler {
         }
     }
 }
+
+/// Most states of a grammar's lexer, of one or two kilobytes each: real schemas stay below some
+/// thousand.
+const MAX_LEXER_STATES: usize = 20_000;
+/// What the lexer may spend on one mask; 14,000 are about a millisecond, and other answers wait for it.
+const STEP_LEXER_FUEL: u64 = 100_000;
 
 /// Virtual memory: only what is used of it becomes real. The schema's limits on nesting and on
 /// references keep the recursion below it.

@@ -1,11 +1,12 @@
 //! What a client may ask of the output.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A description of the wanted output, as it comes from a request.
 ///
 /// The root of a Lark grammar is the rule `start`, that of a GBNF grammar the rule `root`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GrammarSpec {
     /// Any JSON object.
     JsonObject,

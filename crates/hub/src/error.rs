@@ -181,6 +181,19 @@ pub enum SourceError {
         authority: &'static str,
     },
 
+    /// The bytes are not those that git knows under the id which the hub says.
+    #[error(
+        "{file} has the git object id {actual}, but the hub says {expected}; the file was not used"
+    )]
+    ObjectMismatch {
+        /// The file.
+        file: String,
+        /// Id of the bytes.
+        actual: String,
+        /// Id that was promised.
+        expected: String,
+    },
+
     /// The repository offers several files and none is the obvious one.
     #[error("{reason}; name one of its files, for example hf:{repo}/{}. It has: {}",
         candidates.first().map(String::as_str).unwrap_or("FILE"), candidates.join(", "))]

@@ -14,6 +14,7 @@ mod cache;
 mod catalogue;
 mod choose;
 mod error;
+mod git_object;
 mod model_ref;
 mod options;
 mod progress;

@@ -21,6 +21,7 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
 use crate::cache::{RepoCache, is_commit};
 use crate::error::{SourceError, root_cause};
+use crate::git_object;
 use crate::model_ref::{HubRef, is_relative_path};
 use crate::options::HubOptions;
 use crate::progress::Progress;
@@ -133,6 +134,17 @@ impl<'a> Hub<'a> {
             {
                 std::fs::remove_file(&partial).map_err(SourceError::io(&partial))?;
                 return Err(error);
+            }
+            if let Some(expected) = git_object::promised(&remote.etag) {
+                let actual = git_object::id_of(&partial).map_err(SourceError::io(&partial))?;
+                if !actual.eq_ignore_ascii_case(expected) {
+                    std::fs::remove_file(&partial).map_err(SourceError::io(&partial))?;
+                    return Err(SourceError::ObjectMismatch {
+                        file: file.to_owned(),
+                        actual,
+                        expected: expected.to_owned(),
+                    });
+                }
             }
             std::fs::rename(&partial, &blob).map_err(SourceError::io(&blob))?;
             verified.remember(&blob, digest);

@@ -1,10 +1,12 @@
 //! Texts that are too long, told before they are tokenised: that takes a second for some megabytes, and
 //! cannot be interrupted.
 
-use matou_chat::{SpecialTokens, Tokenizer};
+use matou_chat::SpecialTokens;
 
 use crate::error::LlmError;
 use crate::llm::Llm;
+use crate::prompt::tokenize_input;
+use crate::request::PromptInput;
 use crate::wanted::Wanted;
 
 /// Bytes a token up to which a text is just tokenised. Prose has four or five, code three.
@@ -16,13 +18,6 @@ const MAX_SHORTENING: usize = 3;
 const PIECE: usize = 64 << 10;
 /// A text that is only counted may be this long whatever the context is.
 const ALWAYS_COUNTED: usize = 1 << 20;
-
-/// The bytes of the longest token.
-pub(crate) fn longest_token(tokenizer: &Tokenizer) -> usize {
-    let ids = 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
-    let lengths = ids.filter_map(|id| tokenizer.token_bytes(id).map(<[u8]>::len));
-    lengths.max().unwrap_or(0).max(1)
-}
 
 /// The longest text that may fit: all of it the longest of tokens.
 fn most_bytes(llm: &Llm) -> usize {
@@ -79,4 +74,22 @@ pub fn check_countable(llm: &Llm, text: &str, param: &str) -> Result<(), LlmErro
         text.len()
     );
     Err(LlmError::invalid(param, message))
+}
+
+/// Tokenises a prompt of which all has to fit into the context; it came as `param`.
+///
+/// # Errors
+///
+/// When it does not fit, and as of [`tokenize_input`]; when it is no longer wanted.
+pub fn tokenize_fitting(
+    llm: &Llm,
+    input: &PromptInput,
+    param: &str,
+    wanted: &Wanted,
+) -> Result<Vec<u32>, LlmError> {
+    match input {
+        PromptInput::Text { text, .. } => check_length(llm, text, param, wanted)?,
+        PromptInput::Tokens(_) => wanted.check()?,
+    }
+    tokenize_input(llm.tokenizer(), input)
 }

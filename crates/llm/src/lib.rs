@@ -18,6 +18,7 @@ pub mod embedding;
 mod error;
 pub mod gap;
 pub mod generation;
+pub mod isolation;
 mod length;
 mod llm;
 pub mod message;
@@ -29,7 +30,7 @@ pub mod tools;
 mod wanted;
 
 pub use error::{ErrorKind, LlmError};
-pub use length::{check_countable, check_length};
+pub use length::{check_countable, check_length, tokenize_fitting};
 pub use llm::{Llm, ModelCard};
-pub use prompt::{tokenize_fitting, tokenize_input};
+pub use prompt::tokenize_input;
 pub use wanted::{UntilDropped, Wanted};

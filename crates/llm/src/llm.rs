@@ -11,7 +11,7 @@ use matou_engine::{EngineHandle, GenerationRequest, SamplingParams, SubmitError}
 use crate::constraint::Constraints;
 use crate::error::LlmError;
 use crate::generation::{Answers, TextGeneration};
-use crate::length::longest_token;
+use crate::isolation::Isolation;
 use crate::request::GenerationOptions;
 
 /// A running model with the text side that belongs to it.
@@ -23,6 +23,7 @@ pub struct Llm {
     card: ModelCard,
     constraints: Constraints,
     longest_token: usize,
+    isolation: Option<Isolation>,
 }
 
 /// What clients are told about a model, and what holds for requests that say nothing else.
@@ -68,6 +69,7 @@ impl Llm {
             tokenizer,
             template,
             template_error: None,
+            isolation: None,
             card,
             constraints,
         }
@@ -79,6 +81,21 @@ impl Llm {
             template_error: reason,
             ..self
         }
+    }
+
+    /// Has work that may never end done in processes of its own, if there is an isolation.
+    #[must_use]
+    pub fn with_isolation(self, isolation: Option<Isolation>) -> Self {
+        Self {
+            constraints: self.constraints.tried_in(isolation.as_ref()),
+            isolation,
+            ..self
+        }
+    }
+
+    /// Where work is done that may never end.
+    pub fn isolation(&self) -> Option<&Isolation> {
+        self.isolation.as_ref()
     }
 
     /// What computes.
@@ -246,6 +263,13 @@ impl Llm {
         let seconds = stats.e2e_latency.sum / finished / self.engine.config().max_num_seqs as f64;
         Duration::from_secs_f64(seconds.clamp(1.0, 60.0).ceil())
     }
+}
+
+/// The bytes of the longest token.
+fn longest_token(tokenizer: &Tokenizer) -> usize {
+    let ids = 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
+    let lengths = ids.filter_map(|id| tokenizer.token_bytes(id).map(<[u8]>::len));
+    lengths.max().unwrap_or(0).max(1)
 }
 
 /// An error message of a lower layer as a sentence.

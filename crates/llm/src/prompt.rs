@@ -4,10 +4,7 @@ use matou_chat::{SpecialTokens, Tokenizer, TokenizerError};
 use matou_engine::SamplingParams;
 
 use crate::error::LlmError;
-use crate::length::check_length;
-use crate::llm::Llm;
 use crate::request::{GenerationOptions, PromptInput};
-use crate::wanted::Wanted;
 
 /// Tokenises a prompt that is used as it is. Control tokens in its text are parsed: whoever sends
 /// it writes the whole prompt, template included.
@@ -25,24 +22,6 @@ pub fn tokenize_input(tokenizer: &Tokenizer, input: &PromptInput) -> Result<Vec<
             .encode(text, SpecialTokens::Parse, *add_special_tokens)
             .map_err(|error| cannot_tokenize("prompt", &error)),
     }
-}
-
-/// The same, for a prompt of which all has to fit into the context; it came as `param`.
-///
-/// # Errors
-///
-/// When it does not fit, and as of [`tokenize_input`]; when it is no longer wanted.
-pub fn tokenize_fitting(
-    llm: &Llm,
-    input: &PromptInput,
-    param: &str,
-    wanted: &Wanted,
-) -> Result<Vec<u32>, LlmError> {
-    match input {
-        PromptInput::Text { text, .. } => check_length(llm, text, param, wanted)?,
-        PromptInput::Tokens(_) => wanted.check()?,
-    }
-    tokenize_input(llm.tokenizer(), input)
 }
 
 /// Completes the sampling parameters with what only the vocabulary knows.

@@ -20,6 +20,7 @@ mod connections;
 mod dialects;
 mod error;
 mod lifecycle;
+mod limits;
 mod metrics;
 mod openapi;
 mod request_id;
@@ -32,5 +33,6 @@ mod workers;
 
 pub use access::{Access, ApiKeys};
 pub use dialects::known_fields;
+pub use limits::Limits;
 pub use serve::{app, serve};
-pub use state::{AppState, Limits};
+pub use state::AppState;

@@ -18,6 +18,9 @@ pub(crate) struct ServerStats {
     pub(crate) refused: u64,
     /// Bytes that large request bodies take.
     pub(crate) body_bytes: usize,
+    /// Pieces of work done in processes of their own, those stopped because they took too long, and
+    /// those that took too much.
+    pub(crate) isolated: (u64, u64, u64),
 }
 
 /// Renders `stats` in Prometheus' text format, version 0.0.4.
@@ -29,6 +32,7 @@ pub(crate) fn render(
 ) -> String {
     let mut page = Page::new(model_name);
     page.server(server);
+    page.isolated(server.isolated);
     page.gauges(stats);
     page.cache_config(config);
     page.counters(stats);
@@ -110,6 +114,15 @@ impl Page {
             "Connections that found no place.",
             server.refused,
         );
+    }
+
+    fn isolated(&mut self, (jobs, timed_out, died): (u64, u64, u64)) {
+        let help = "Templates rendered and grammars tried in processes of their own.";
+        self.counter("isolated_jobs", help, jobs);
+        let help = "Those that were stopped because they took too long.";
+        self.counter("isolated_jobs_timed_out", help, timed_out);
+        let help = "Those that took too much memory, or crashed.";
+        self.counter("isolated_jobs_died", help, died);
     }
 
     fn counters(&mut self, stats: &EngineStats) {

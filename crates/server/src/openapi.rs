@@ -1,18 +1,29 @@
 //! The API's description: `GET /openapi.json`, made of the wire types, and a page to read it.
 
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderName, header};
 use axum::response::Html;
 use axum::routing::get;
-use axum::{Json, Router};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::dialects::{anthropic, ollama, openai, responses, shared};
 use crate::state::AppState;
 
+/// The description as text: it is some hundred kilobytes, the same for everybody.
+static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| {
+    let text = serde_json::to_vec(&document()).expect("a description serialises");
+    text.into()
+});
+const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+
 /// The routes of this module.
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
-        .route("/openapi.json", get(async || Json(document())))
+        .route("/openapi.json", get(async || (JSON, DESCRIPTION.clone())))
         .route("/docs", get(async || Html(include_str!("openapi.html"))))
 }
 

@@ -50,11 +50,16 @@ async fn version() -> Json<Value> {
 }
 
 async fn metrics_text(State(state): State<AppState>) -> impl IntoResponse {
+    let isolation = state.llm.isolation();
     let server = ServerStats {
         connections: state.connections.open(),
         evicted: state.connections.evicted(),
         refused: state.connections.refused(),
         body_bytes: state.bodies.spent(),
+        isolated: isolation.map_or_else(Default::default, |isolation| {
+            let counters = isolation.counters();
+            (counters.jobs(), counters.timed_out(), counters.died())
+        }),
     };
     let (engine, name) = (state.llm.engine(), state.llm.name());
     let text = metrics::render(&engine.stats(), &server, engine.config(), name);

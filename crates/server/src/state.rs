@@ -1,7 +1,7 @@
 //! What a server is made of. Each handler takes the part that it needs ([`FromRef`]).
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::extract::FromRef;
 use matou_llm::Llm;
@@ -10,8 +10,8 @@ use crate::access::Access;
 use crate::body::BodyBudget;
 use crate::connections::Connections;
 use crate::lifecycle::Lifecycle;
+use crate::limits::Limits;
 use crate::serving::Serving;
-use crate::sse::KEEP_ALIVE_INTERVAL;
 use crate::workers::Workers;
 
 /// A model, and how it is served.
@@ -31,40 +31,6 @@ pub struct AppState {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) connections: Connections,
     pub(crate) bodies: BodyBudget,
-}
-
-/// Bounds on what a client may ask of the server itself.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Largest request body, in bytes.
-    pub max_body_bytes: usize,
-    /// How long a connection may take to send the head of its next request.
-    pub header_timeout: Duration,
-    /// Most bytes that the bodies of all requests take, from the first byte until they are parsed.
-    pub max_bodies_bytes: usize,
-    /// How long the body of a request may take to come.
-    pub body_timeout: Duration,
-    /// How long a client may take none of what it is sent.
-    pub read_timeout: Duration,
-    /// Most connections that are open at a time.
-    pub max_connections: usize,
-    /// How long a stream may be silent before a comment is sent; also how long an answer may take
-    /// to begin before the status is sent.
-    pub keep_alive: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_body_bytes: 16 << 20,
-            max_bodies_bytes: 64 << 20,
-            header_timeout: Duration::from_secs(75),
-            body_timeout: Duration::from_secs(60),
-            read_timeout: Duration::from_secs(60),
-            max_connections: 512,
-            keep_alive: KEEP_ALIVE_INTERVAL,
-        }
-    }
 }
 
 impl AppState {

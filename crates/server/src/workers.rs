@@ -2,7 +2,8 @@
 //! hold up the streams of others.
 //!
 //! Clients take turns. Each may have as many pieces of work at once as there are cores, run or next in
-//! line for one, so a client's piece waits for at most that many of each other's. Waiting takes no
+//! line for one, so a client's piece waits for at most that many of each other's; and there are places
+//! beyond the cores, as a piece may wait for a process of its own. Waiting takes no
 //! thread, and ends when the client goes. Work that has begun cannot be interrupted from outside: it
 //! is bounded by what a request may hold, and asks between its parts whether it is still [`Wanted`].
 
@@ -54,7 +55,7 @@ impl Workers {
         let num_cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             admission: num_cores + waiting,
-            cores: Arc::new(Semaphore::new(num_cores)),
+            cores: Arc::new(Semaphore::new(2 * num_cores)),
             num_cores,
             turns: Arc::default(),
         }

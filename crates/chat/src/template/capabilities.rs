@@ -1,9 +1,10 @@
 //! What a template does with a conversation, found by trying small ones.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What a template prints and takes. What it prints no word of is lost on the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TemplateCapabilities {
     /// Prints a system message that begins the conversation.

@@ -1,7 +1,9 @@
 //! What can go wrong with a template.
 
+use serde::{Deserialize, Serialize};
+
 /// Why a template cannot be used, or not with these messages.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum TemplateError {
     /// The template is not valid Jinja, or there is none called `default`.
     #[error("invalid chat template: {message}")]

@@ -15,59 +15,60 @@ mod error;
 mod fit;
 mod folder;
 mod json;
+mod local;
 mod marking;
 mod messages;
 mod mistral;
 mod parts;
 mod python;
+mod request;
 mod shapes;
 mod source;
 
+use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Local};
-use minijinja::{Environment, ErrorKind};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
 
 pub use capabilities::TemplateCapabilities;
 pub use error::TemplateError;
-use fit::Fit;
-use marking::Marking;
-use shapes::Shapes;
+use local::LocalTemplate;
+pub use request::TemplateRequest;
+use source::CHATML;
 pub use source::TemplateSource;
-use source::{CHATML, DEFAULT};
 
 use crate::prompt::{RenderedPrompt, TemplateTokens};
 
-/// What to render.
-#[derive(Debug, Clone, Copy)]
-pub struct TemplateRequest<'a> {
-    /// The messages as OpenAI spells them: objects with `role`, `content` and so on.
-    pub messages: &'a [Value],
-    /// The list of tools, as OpenAI spells them.
-    pub tools: Option<&'a Value>,
-    /// Ends the prompt with the beginning of an assistant's message.
-    pub add_generation_prompt: bool,
-    /// Leaves the last message open, for the model to continue it.
-    pub continue_final_message: bool,
-    /// Further variables of the template, such as `enable_thinking`.
-    pub kwargs: &'a Map<String, Value>,
+/// Where a template runs that does not run in this process: a template is a program, and may take all
+/// memory there is.
+pub trait TemplateRenderer: fmt::Debug + Send + Sync {
+    /// Renders a conversation, as [`ChatTemplate::render`] does.
+    ///
+    /// # Errors
+    /// As of that; [`TemplateError::Runaway`] when it had to be stopped.
+    fn render(&self, request: &TemplateRequest<'_>) -> Result<RenderedPrompt, TemplateError>;
+}
+
+/// What has to be known of a template that runs elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateFacts {
+    capabilities: TemplateCapabilities,
 }
 
 /// A model's chat template, compiled. Shared between threads.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
-    tokens: TemplateTokens,
-    marking: Marking,
-    shapes: Shapes,
-    capabilities: TemplateCapabilities,
-    has_tool_use: bool,
     source: String,
+    facts: TemplateFacts,
+    place: Place,
 }
 
-/// The name of the template for requests with tools, where a model has one.
-const TOOL_USE: &str = "tool_use";
+#[derive(Debug)]
+enum Place {
+    Here(Box<LocalTemplate>),
+    Elsewhere(Arc<dyn TemplateRenderer>),
+}
 
 impl ChatTemplate {
     /// Compiles a model's template or templates.
@@ -91,41 +92,34 @@ impl ChatTemplate {
         clock: impl Fn() -> DateTime<Local> + Send + Sync + 'static,
     ) -> Result<Self, TemplateError> {
         let source = source.into();
-        let mut template = Self {
-            environment: environment::new(Arc::new(clock)),
-            marking: Marking::new(&tokens.control_tokens, source.texts()),
-            tokens,
-            shapes: Shapes::default(),
-            capabilities: TemplateCapabilities::default(),
-            source: source.joined(),
-            has_tool_use: source.names().any(|name| name == TOOL_USE),
-        };
-        for (name, text) in source.into_templates()? {
-            let text = dialect::translate(&text);
-            template
-                .environment
-                .add_template_owned(name, text)
-                .map_err(|error| TemplateError::Invalid {
-                    message: error.to_string(),
-                })?;
-        }
-        template.probe();
-        Ok(template)
+        let text = source.joined();
+        let template = LocalTemplate::new(source, tokens, Arc::new(clock))?;
+        Ok(Self {
+            source: text,
+            facts: TemplateFacts {
+                capabilities: template.capabilities(),
+            },
+            place: Place::Here(Box::new(template)),
+        })
     }
 
-    /// Finds out what the template takes and prints.
-    fn probe(&mut self) {
-        let try_on = |messages: &[Value], tools: Option<&Value>| {
-            self.run(messages, tools, false, &Map::new()).ok()
-        };
-        let shapes = Shapes::probe(|messages| try_on(messages, None));
-        let capabilities = TemplateCapabilities::probe(&self.source, |messages, tools| {
-            try_on(&messages::normalise(messages, shapes).ok()?, tools)
-        });
-        (self.shapes, self.capabilities) = (shapes, capabilities);
+    /// A template that runs elsewhere: `facts` are those of the one that was compiled there.
+    pub fn elsewhere(
+        source: impl Into<TemplateSource>,
+        facts: TemplateFacts,
+        renderer: Arc<dyn TemplateRenderer>,
+    ) -> Self {
+        Self {
+            source: source.into().joined(),
+            facts,
+            place: Place::Elsewhere(renderer),
+        }
     }
 
     /// The ChatML template, for a chat with a model that has none of its own.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
     pub fn chatml(tokens: TemplateTokens) -> Result<Self, TemplateError> {
         Self::new(CHATML, tokens)
     }
@@ -138,7 +132,12 @@ impl ChatTemplate {
 
     /// What the template prints and takes.
     pub fn capabilities(&self) -> TemplateCapabilities {
-        self.capabilities
+        self.facts.capabilities
+    }
+
+    /// What has to be known of it where it does not run.
+    pub fn facts(&self) -> TemplateFacts {
+        self.facts
     }
 
     /// Renders a conversation.
@@ -153,32 +152,14 @@ impl ChatTemplate {
     /// parts that are not text and for a last message that cannot be continued,
     /// [`TemplateError::Failed`] and [`TemplateError::Runaway`].
     pub fn render(&self, request: &TemplateRequest<'_>) -> Result<RenderedPrompt, TemplateError> {
-        let messages = messages::normalise(request.messages, self.shapes)?;
-        let needed = Fit {
-            developer_is_system: !self.capabilities.developer,
-            one_system: !self.capabilities.several_systems,
-            gathers_system: !self.capabilities.system_later,
-            system_as_user: !self.capabilities.system,
-            merges_roles: !self.capabilities.repeated_roles,
-        };
-        let fitted = needed.apply(messages);
-        let refusal = match self.render_messages(fitted.clone(), request) {
-            Err(error @ (TemplateError::Raised(_) | TemplateError::Failed { .. })) => error,
-            outcome => return outcome,
-        };
-        let merged = Fit {
-            gathers_system: true,
-            merges_roles: true,
-            ..needed
-        };
-        let merged = merged.apply(fitted.clone());
-        if merged == fitted {
-            return Err(refusal);
+        match &self.place {
+            Place::Here(template) => template.render(request),
+            Place::Elsewhere(renderer) => renderer.render(request),
         }
-        self.render_messages(merged, request).map_err(|_| refusal)
     }
 
-    /// Renders a conversation as it is, or fails, as transformers would.
+    /// Renders a conversation as it is, or fails, as transformers would: where the template runs in
+    /// this process.
     ///
     /// # Errors
     /// As [`ChatTemplate::render`].
@@ -186,80 +167,9 @@ impl ChatTemplate {
         &self,
         request: &TemplateRequest<'_>,
     ) -> Result<RenderedPrompt, TemplateError> {
-        let messages = messages::normalise(request.messages, self.shapes)?;
-        self.render_messages(messages, request)
-    }
-
-    fn render_messages(
-        &self,
-        mut messages: Vec<Value>,
-        request: &TemplateRequest<'_>,
-    ) -> Result<RenderedPrompt, TemplateError> {
-        let mut tools = request.tools.cloned();
-        let mut kwargs = request.kwargs.clone();
-
-        let markers = self.marking.unused(&messages, tools.as_ref(), &kwargs)?;
-        let mut marked = self.marking.mark_object(&mut kwargs, markers.text);
-        for value in messages.iter_mut().chain(&mut tools) {
-            marked |= self.marking.mark(value, markers.text);
+        match &self.place {
+            Place::Here(template) => template.render_unfitted(request),
+            Place::Elsewhere(renderer) => renderer.render(request),
         }
-        if request.continue_final_message {
-            messages::mark_end(&mut messages, markers.end, request.add_generation_prompt)?;
-        }
-        let mut text = self.run(
-            &messages,
-            tools.as_ref(),
-            request.add_generation_prompt,
-            &kwargs,
-        )?;
-        if request.continue_final_message {
-            messages::cut_at_end(&mut text, markers.end)?;
-        }
-        Ok(RenderedPrompt::new(text, marked.then_some(markers.text)))
-    }
-
-    /// Runs the template that fits.
-    fn run(
-        &self,
-        messages: &[Value],
-        tools: Option<&Value>,
-        add_generation_prompt: bool,
-        kwargs: &Map<String, Value>,
-    ) -> Result<String, TemplateError> {
-        let mut variables = Map::new();
-        variables.insert("bos_token".to_owned(), self.tokens.bos_token.clone().into());
-        variables.insert("eos_token".to_owned(), self.tokens.eos_token.clone().into());
-        variables.extend(kwargs.clone());
-        variables.insert("messages".to_owned(), messages.into());
-        variables.insert("tools".to_owned(), tools.cloned().into());
-        variables.insert("documents".to_owned(), Value::Null);
-        let key = "add_generation_prompt".to_owned();
-        variables.insert(key, add_generation_prompt.into());
-
-        let name = if tools.is_some() && self.has_tool_use {
-            TOOL_USE
-        } else {
-            DEFAULT
-        };
-        let template = self.environment.get_template(name);
-        template
-            .and_then(|template| environment::render(&template, &variables))
-            .map_err(|error| rendering_error(&error))
-    }
-}
-
-/// What an error of the template engine means to a caller.
-fn rendering_error(error: &minijinja::Error) -> TemplateError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if let Some(raised) = current.downcast_ref::<environment::Raised>() {
-            return TemplateError::Raised(raised.0.clone());
-        }
-        cause = current.source();
-    }
-    let message = error.to_string();
-    match error.kind() {
-        ErrorKind::OutOfFuel | ErrorKind::WriteFailure => TemplateError::Runaway { message },
-        _ => TemplateError::Failed { message },
     }
 }

@@ -1,5 +1,6 @@
 //! One template of a model, or several with names.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::TemplateError;
@@ -13,7 +14,7 @@ pub(super) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' 
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /// One template, or several with names (`default`, `tool_use`, …).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateSource {
     templates: Vec<(String, String)>,
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::constraints::{BannedSequences, LogitBias, TokenMask};
 use super::dry::Dry;
 use super::params::SamplingParams;
-use super::sampler::Sampler;
 use super::token_set::TokenSet;
 
 /// The parameters of a request, made ready for each of its answers.
@@ -33,11 +32,6 @@ impl SamplingPlan {
             stop: Arc::new(params.stop_token_ids.iter().chain(eos).collect()),
             params: Arc::new(params),
         }
-    }
-
-    /// The sampler of answer `index`, at its beginning.
-    pub(crate) fn start(&self, index: usize) -> Sampler {
-        Sampler::of_plan(self, index)
     }
 
     /// Whether `token` ends an answer.

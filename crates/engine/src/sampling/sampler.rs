@@ -80,11 +80,11 @@ impl Sampler {
     /// A sampler for answer `index` of a request. Parameters have been
     /// [validated](SamplingParams::validate); without a seed, it is 0.
     pub fn new(params: &SamplingParams, index: usize) -> Self {
-        SamplingPlan::new(params.clone()).start(index)
+        Self::of_plan(&SamplingPlan::new(params.clone()), index)
     }
 
     /// A sampler for answer `index` of the request that `plan` was made for.
-    pub(super) fn of_plan(plan: &SamplingPlan, index: usize) -> Self {
+    pub(crate) fn of_plan(plan: &SamplingPlan, index: usize) -> Self {
         let params = &*plan.params;
         Self {
             grammar: params.constraint.as_ref().map(GrammarMask::start),

@@ -1,7 +1,5 @@
 //! The scheduler without a model: tokens are made up, steps take no time.
 
-use matou_model::BLOCK_SIZE;
-
 use super::*;
 
 fn scheduler(num_blocks: usize, max_num_seqs: usize, max_num_batched_tokens: usize) -> Scheduler {
@@ -29,6 +27,7 @@ fn sequence(prompt: impl IntoIterator<Item = u32>) -> NewSequence {
     NewSequence {
         prompt_token_ids: prompt.into_iter().collect(),
         place: 0,
+        client: ClientId::default(),
         priority: 0,
         cache_salt: None,
         leader: None,
@@ -438,4 +437,132 @@ fn a_cached_prefix_longer_than_its_window_finds_room() {
             "a sequence waits and nothing is computed"
         );
     }
+}
+
+#[test]
+fn a_client_that_has_less_than_its_share_gets_a_place() {
+    let mut scheduler = scheduler(100, 4, 64);
+    let of = |client: u32, place: usize| NewSequence {
+        client: ClientId(client),
+        ..placed(place, 0)
+    };
+    for place in 0..10 {
+        scheduler.add(of(1, place));
+    }
+    run_step(&mut scheduler, 1);
+    let newcomer = scheduler.add(of(2, 0));
+    let step = run_step(&mut scheduler, 1);
+    assert_eq!((step.sequences[0].id, step.num_preempted), (newcomer, 1));
+    assert_eq!(step.sequences.len(), 4);
+    // Two of four are its share; its third waits its turn like everybody's.
+    let second = scheduler.add(of(2, 1));
+    assert_eq!(run_step(&mut scheduler, 1).sequences[0].id, second);
+    let third = scheduler.add(of(2, 2));
+    let step = run_step(&mut scheduler, 1);
+    assert_eq!(step.num_preempted, 0);
+    assert!(step.sequences.iter().all(|one| one.id != third));
+    // Who gave up its place first is the first to get one again.
+    for gone in [newcomer, second, third] {
+        scheduler.remove(gone);
+    }
+    assert!(
+        shares(&run_step(&mut scheduler, 1))
+            .iter()
+            .any(|(id, _)| *id == 3)
+    );
+}
+
+#[test]
+fn a_client_that_has_less_than_its_share_gets_blocks() {
+    let mut scheduler = scheduler(16, 8, 64);
+    let of = |client: u32, place: usize, tokens: u32| NewSequence {
+        client: ClientId(client),
+        place,
+        ..sequence(client * 1000 + place as u32 * 100..client * 1000 + place as u32 * 100 + tokens)
+    };
+    for place in 0..4 {
+        scheduler.add(of(1, place, 50));
+    }
+    for _ in 0..6 {
+        run_step(&mut scheduler, 1);
+    }
+    let newcomer = scheduler.add(of(2, 0, 30));
+    let step = run_step(&mut scheduler, 1);
+    assert_eq!(step.sequences[0].id, newcomer, "{step:?}");
+    // One that needs as much as the other has waits.
+    let large = scheduler.add(of(3, 0, 150));
+    let step = run_step(&mut scheduler, 1);
+    assert!(step.sequences.iter().all(|one| one.id != large), "{step:?}");
+}
+
+#[test]
+fn answers_that_wait_for_their_prompt_do_not_put_others_behind_them() {
+    let mut scheduler = scheduler(1000, 4, 64);
+    let mut leader = None;
+    for place in 0..512 {
+        // A request of four prompts, 128 answers to each.
+        leader = leader.filter(|_| place % 128 > 0);
+        let id = scheduler.add(NewSequence {
+            leader,
+            ..placed(place, 0)
+        });
+        leader = leader.or(Some(id));
+    }
+    run_step(&mut scheduler, 1);
+    let bystander = scheduler.add(placed(1, 0));
+    assert!(overtaken(&mut scheduler, bystander, |_| {}) <= 8);
+}
+/// Runs a large request beside a small one of a new client each `every` steps, and behind some; whether it
+/// gets its answer.
+fn large_beside_small(every: usize, life: usize, ahead: usize) -> bool {
+    let mut scheduler = scheduler(16, 8, 64);
+    let small = |client: u32| NewSequence {
+        client: ClientId(client),
+        ..sequence(client * 1000..client * 1000 + 20)
+    };
+    let mut client = 2;
+    for _ in 0..ahead {
+        scheduler.add(small(client));
+        client += 1;
+    }
+    if ahead > 0 {
+        run_step(&mut scheduler, 1);
+    }
+    let large = scheduler.add(NewSequence {
+        client: ClientId(1),
+        ..sequence(0..180)
+    });
+    for i in 0..20_000 {
+        if i % every == every - 1 {
+            scheduler.add(small(client));
+            client += 1;
+        }
+        let step = run_step(&mut scheduler, 1);
+        for scheduled in &step.sequences {
+            let done = scheduler.sequence(scheduled.id).output_token_ids().len() >= life;
+            if done && scheduled.id != large {
+                scheduler.remove(scheduled.id);
+            }
+        }
+        if scheduler.sequence(large).output_token_ids().len() >= 20 {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn a_large_request_beside_small_ones_of_new_clients_gets_its_answer() {
+    let mut starved = Vec::new();
+    for every in [1, 2, 4, 8] {
+        for life in [2, 10, 40] {
+            for ahead in [0, 3] {
+                let done = large_beside_small(every, life, ahead);
+                if !done {
+                    starved.push((every, life, ahead));
+                }
+            }
+        }
+    }
+    assert!(starved.is_empty(), "{starved:?}");
 }

@@ -360,3 +360,24 @@ async fn a_hub_cannot_write_outside_the_cache() {
             .all(|path| !path.contains("evil"))
     );
 }
+
+#[tokio::test]
+async fn a_small_file_is_checked_against_its_git_object_id() {
+    let hub = FakeHub::start(&[("m.gguf", b"hello\n")]).await;
+    let (right, wrong) = ("ce013625030ba8dba906f756967f9e9ca394464a", "a".repeat(40));
+    hub.set(|behaviour| behaviour.etag = Some(wrong.clone()));
+    let (options, folder) = options(&hub.endpoint);
+    let message = failure("hf:me/mine/m.gguf", &options).await;
+    assert!(
+        message.contains(right) && message.contains(&wrong),
+        "{message}"
+    );
+    let left = tree(folder.path());
+    assert!(
+        left.iter()
+            .all(|path| !path.contains(&wrong) || path.contains("lock")),
+        "{left:?}"
+    );
+    hub.set(|behaviour| behaviour.etag = Some(right.to_owned()));
+    assert!(get("hf:me/mine/m.gguf", &options).await.is_ok());
+}

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use matou_chat::Tokenizer;
 use matou_engine::{ConstraintFactory, OutputConstraint, TokenConstraint};
-use matou_grammar::{Compiler, Constraint, Grammar, GrammarError, Vocabulary, VocabularyToken};
+use matou_grammar::{
+    Compiler, Constraint, Grammar, GrammarError, GrammarSpec, Vocabulary, VocabularyToken,
+};
 
 use super::thinking::{Thinking, ThinkingPlan};
 use crate::error::LlmError;
+use crate::isolation::{GrammarTrial, Isolation};
 use crate::request::OutputGrammar;
 
 /// When a place to compile in is likely to be free again.
@@ -23,6 +26,8 @@ pub(crate) struct Constraints {
     /// Compiles and keeps grammars; made for the first request that needs one, as it takes a while
     /// for a large vocabulary.
     compiler: OnceLock<Result<Compiler, GrammarError>>,
+    /// Where grammars are compiled before they are here: what never ends, ends there.
+    trial: Option<GrammarTrial>,
 }
 
 impl Constraints {
@@ -37,6 +42,15 @@ impl Constraints {
             vocab_size,
             eos_token_ids,
             compiler: OnceLock::new(),
+            trial: None,
+        }
+    }
+
+    /// The same, with grammars tried in an isolation first.
+    pub(crate) fn tried_in(self, isolation: Option<&Isolation>) -> Self {
+        Self {
+            trial: isolation.map(Isolation::grammars),
+            ..self
         }
     }
 
@@ -54,7 +68,7 @@ impl Constraints {
         thinking: Option<ThinkingPlan>,
     ) -> Result<OutputConstraint, LlmError> {
         let compiled = match self.compiler.get_or_init(|| self.new_compiler()) {
-            Ok(compiler) => compiler.compile(&output.spec),
+            Ok(compiler) => self.compile(compiler, &output.spec),
             Err(error) => Err(error.clone()),
         };
         let grammar = compiled.map_err(|error| refusal(&output.param, &error))?;
@@ -63,6 +77,20 @@ impl Constraints {
             grammar,
             thinking: open.map(|plan| self.thinking(plan, false)).transpose()?,
         })))
+    }
+
+    fn compile(
+        &self,
+        compiler: &Compiler,
+        spec: &GrammarSpec,
+    ) -> Result<Arc<Grammar>, GrammarError> {
+        if let Some(trial) = &self.trial
+            && *spec != GrammarSpec::JsonObject
+            && !compiler.has(spec)
+        {
+            trial.check(spec)?;
+        }
+        compiler.compile(spec)
     }
 
     /// The constraint of answers that are free but for the length of their reasoning.

@@ -81,7 +81,7 @@ pub struct CollectedChoice {
 
 /// Most log-probabilities that are collected; each takes some hundred bytes. A stream has no such
 /// bound: it holds none of them.
-const MAX_LOGPROBS: usize = 1 << 19;
+const MAX_LOGPROBS: usize = 1 << 17;
 
 /// Waits for all of `events`.
 ///

@@ -12,6 +12,7 @@ use super::error::OpenError;
 use super::kv_plan::{self, KvNeeds};
 use super::memory::{free_memory, human_bytes};
 use super::options::OpenOptions;
+use crate::isolation::Isolation;
 use crate::llm::{Llm, ModelCard};
 
 /// A model in memory, without its KV cache, and what belongs to it.
@@ -22,6 +23,8 @@ pub struct LoadedModel {
     pub model: Box<dyn LanguageModel>,
     /// Text in, tokens out, and back.
     pub text: TextSide,
+    /// Where work is done that may never end.
+    pub isolation: Option<Isolation>,
     /// Sampling of requests that do not say how.
     pub default_sampling: SamplingParams,
     /// Longest context that the model was made for, if the catalogue says.
@@ -124,7 +127,9 @@ impl LoadedModel {
             eos_token_ids: self.text.eos_token_ids,
         };
         let reason = self.text.template_error.map(|error| error.to_string());
-        let llm = Llm::new(engine, tokenizer, self.text.template, card).with_template_error(reason);
+        let llm = Llm::new(engine, tokenizer, self.text.template, card)
+            .with_template_error(reason)
+            .with_isolation(self.isolation);
         Ok((llm, thread))
     }
 }

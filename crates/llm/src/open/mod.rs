@@ -75,11 +75,12 @@ pub fn weight_files(files: &ModelFiles) -> WeightFiles {
 /// When the files cannot be read, or the model does not fit.
 pub fn load(files: ModelFiles, options: &OpenOptions) -> Result<LoadedModel, OpenError> {
     let checkpoint = Checkpoint::open(&weight_files(&files))?;
-    let text = text_side(&checkpoint, &options.text)?;
+    let text = text_side(&checkpoint, &options.text_options())?;
     check_fit(&checkpoint, options)?;
     let model = checkpoint.load(&options.load_options())?;
     let default_sampling = default_sampling(files.defaults.as_ref(), &text.generation);
     Ok(LoadedModel {
+        isolation: options.isolation.clone(),
         name: files.name,
         model,
         text,

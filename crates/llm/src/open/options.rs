@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use matou_chat::TextOptions;
+use crate::isolation::Isolation;
+use matou_chat::{TemplateCompiler, TextOptions};
 use matou_model::{DeviceChoice, Dtype, KvCacheDtype, LoadOptions, Progress, Quantization};
 
 /// How a model is found, loaded and given memory.
@@ -26,6 +27,8 @@ pub struct OpenOptions {
     pub kv_cache_dtype: KvCacheDtype,
     /// Bytes of the KV cache; chosen from what is free if `None`.
     pub kv_cache_memory: Option<u64>,
+    /// Where work is done that may never end; in this process if `None`.
+    pub isolation: Option<Isolation>,
     /// How the tokenizer and the chat template are read.
     pub text: TextOptions,
     /// Called as weights load, with the bytes so far and the bytes in all.
@@ -33,6 +36,17 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
+    /// How the text side is opened: its template in the isolation, if there is one.
+    pub fn text_options(&self) -> TextOptions {
+        let compiler = self.isolation.clone().map(|isolation| {
+            TemplateCompiler::new(move |source, tokens| isolation.template(source, tokens))
+        });
+        TextOptions {
+            compiler: compiler.or_else(|| self.text.compiler.clone()),
+            ..self.text.clone()
+        }
+    }
+
     /// What the loader of weights has to know.
     pub fn load_options(&self) -> LoadOptions {
         let progress = self.progress.clone();

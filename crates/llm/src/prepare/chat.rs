@@ -27,7 +27,7 @@ pub fn chat(llm: &Llm, call: ChatCall, wanted: &Wanted) -> Result<PreparedPrompt
     let mut options = call.options;
     let template = template_of(llm)?;
     let tokenizer = llm.tokenizer();
-    let prompt = render(template, &call.request)?;
+    let prompt = render(llm, &call.request)?;
     check_length(llm, &prompt.text(), "messages", wanted)?;
     let prompt_token_ids = tokenize_rendered(tokenizer, &prompt)?;
     let notation = tool_format(template);
@@ -89,7 +89,7 @@ pub fn tokenize_chat(llm: &Llm, request: &ChatRequest) -> Result<Vec<u32>, LlmEr
 /// When the model has no chat template, or when its template refuses the conversation (in the
 /// template's own words).
 pub fn render_chat(llm: &Llm, request: &ChatRequest) -> Result<RenderedPrompt, LlmError> {
-    render(template_of(llm)?, request)
+    render(llm, request)
 }
 
 fn template_of(llm: &Llm) -> Result<&ChatTemplate, LlmError> {
@@ -106,7 +106,15 @@ fn template_of(llm: &Llm) -> Result<&ChatTemplate, LlmError> {
     })
 }
 
-fn render(template: &ChatTemplate, request: &ChatRequest) -> Result<RenderedPrompt, LlmError> {
+fn render(llm: &Llm, request: &ChatRequest) -> Result<RenderedPrompt, LlmError> {
+    // Each is a token at least.
+    let (messages, context) = (request.messages.len(), llm.max_model_len());
+    if messages > context {
+        return Err(LlmError::context_length_exceeded(
+            "messages", messages, context,
+        ));
+    }
+    let template = template_of(llm)?;
     let rewritten;
     let request = match tool_format(template) {
         ToolFormat::GenericJson => {

@@ -7,10 +7,10 @@ use super::PreparedPrompt;
 use crate::error::LlmError;
 use crate::gap::{gap_ends, tokenize_gap};
 use crate::generation::{EventStream, TextGeneration};
-use crate::length::check_length;
+use crate::length::{check_length, tokenize_fitting};
 use crate::llm::Llm;
 use crate::message::MessageFormat;
-use crate::prompt::{resolve_sampling, tokenize_fitting};
+use crate::prompt::resolve_sampling;
 use crate::request::{GenerationOptions, OutputGrammar, PromptInput};
 use crate::wanted::Wanted;
 

@@ -23,7 +23,7 @@ use serde_json::error::Category;
 #[cfg(test)]
 use crate::access::Client;
 use crate::error::ApiError;
-use crate::state::Limits;
+use crate::limits::Limits;
 pub(crate) use known::{KnownFields, Lookup, Names};
 pub(crate) use receive::BodyBudget;
 use receive::{Share, receive};
@@ -167,6 +167,7 @@ impl Source<'_> {
             known: self.known,
             refused: RefCell::default(),
             values: Cell::default(),
+            numbers: Cell::default(),
         };
         let json = Strict {
             inner,

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::access::Client;
 use crate::connections::{Connection, Phase};
 use crate::error::ApiError;
-use crate::state::Limits;
+use crate::limits::Limits;
 
 /// Bytes of a body that count for nothing: there are no more of these than connections.
 const SMALL: usize = 64 << 10;

@@ -28,14 +28,28 @@ pub(super) struct Rules<'a> {
     pub(super) refused: RefCell<Option<String>>,
     /// Values that were read as whatever they are.
     pub(super) values: Cell<usize>,
+    /// Numbers that were read as numbers.
+    pub(super) numbers: Cell<usize>,
 }
 
 /// Most values of a request that are read as whatever they are: the parts of messages, of schemas and of
-/// tools. Each takes a hundred bytes, of which two were sent. The numbers of a list of numbers do not
-/// count.
+/// tools. Each takes a hundred bytes, of which two were sent.
 const MAX_VALUES: usize = 1 << 18;
+/// Most numbers that are read as numbers: the token ids of prompts. Each takes eight bytes.
+const MAX_NUMBERS: usize = 1 << 21;
 
 impl Rules<'_> {
+    /// Counts a number.
+    fn count_number<E: Error>(&self) -> Result<(), E> {
+        self.numbers.set(self.numbers.get() + 1);
+        match self.numbers.get() > MAX_NUMBERS {
+            true => Err(E::custom(format!(
+                "more than {MAX_NUMBERS} numbers in one request"
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// Counts a value.
     fn count<E: Error>(&self) -> Result<(), E> {
         self.values.set(self.values.get() + 1);
@@ -88,6 +102,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
     }
 
     fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.rules.count_number()?;
         let watch = self.watch(visitor, None);
         self.inner.deserialize_any(watch)
     }

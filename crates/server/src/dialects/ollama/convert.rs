@@ -8,7 +8,8 @@ use super::wire::{
     ChatFields, CommonFields, GenerateFields, Message, Options, RunnerOptions, ToolCall,
 };
 use crate::body::read_object;
-use crate::dialects::shared::convert::{functions, generation_options};
+use crate::dialects::shared::convert::{MAX_MESSAGES, functions, generation_options};
+use crate::dialects::shared::fields::no_more_than;
 use crate::dialects::shared::fields::{logprobs, required};
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
@@ -53,6 +54,7 @@ pub(crate) fn chat_call(
     if messages.is_empty() {
         return Ok(nothing);
     }
+    no_more_than("messages", &messages, MAX_MESSAGES)?;
     let messages = messages.into_iter().enumerate();
     let messages: Result<Vec<Value>, ApiError> = messages
         .map(|(i, message)| template_message(i, message))

@@ -12,7 +12,7 @@ use super::wire::{
 };
 use crate::body::JsonBody;
 use crate::caller::Caller;
-use crate::dialects::shared::fields::token_ids;
+use crate::dialects::shared::fields::{no_more_than, token_ids};
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
 use crate::serving::Serving;
@@ -125,6 +125,7 @@ fn text(llm: &Llm, body: &JsonBody) -> Result<DetokenizeResponse, ApiError> {
     let Some(tokens) = token_ids("tokens", request.tokens.as_deref())? else {
         return Err(ApiError::invalid("tokens", "`tokens` is missing."));
     };
+    no_more_than("tokens", &tokens, llm.max_model_len())?;
     let vocab_size = llm.tokenizer().vocab_size();
     if let Some(i) = tokens.iter().position(|&id| id as usize >= vocab_size) {
         let message = format!(

@@ -9,11 +9,13 @@ use crate::dialects::openai::wire::{
     ChatCompletionRequest, ChatMessage, ContentPart, CustomCall, FunctionCall, ToolCall,
 };
 use crate::dialects::shared::convert::{
-    MAX_TEMPLATE_KWARGS, ResponseOptions, allowed, custom_arguments, functions, generation_options,
-    not_understood, output_grammar, prompt_logprobs, reasoning_effort, response_options,
-    word_choice,
+    MAX_MESSAGES, MAX_TEMPLATE_KWARGS, ResponseOptions, allowed, custom_arguments, functions,
+    generation_options, not_understood, output_grammar, prompt_logprobs, reasoning_effort,
+    response_options, word_choice,
 };
-use crate::dialects::shared::fields::{count, in_range, json_no_longer_than, logprobs, missing};
+use crate::dialects::shared::fields::{
+    count, in_range, json_no_longer_than, logprobs, missing, no_more_than,
+};
 use crate::dialects::shared::union::TextOr;
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
@@ -126,6 +128,7 @@ fn messages(messages: Option<Vec<ChatMessage>>) -> Result<Vec<Value>, ApiError> 
             "`messages` must have at least one message.",
         ));
     }
+    no_more_than("messages", &messages, MAX_MESSAGES)?;
     messages
         .into_iter()
         .enumerate()

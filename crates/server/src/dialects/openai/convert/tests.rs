@@ -1,6 +1,6 @@
 //! What is carried over, and what is refused by which name.
 
-use matou_engine::{MirostatParams, SamplingParams};
+use matou_engine::{ClientId, MirostatParams, SamplingParams};
 use matou_llm::request::{ChatCall, GenerationOptions, PromptInput, TextOptions};
 use serde_json::{Value, json};
 
@@ -112,6 +112,7 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
         n: 2,
         priority: -3,
         cache_salt: Some("s".into()),
+        client: ClientId::default(),
         text: TextOptions {
             tokens_as_ids: false,
             stop: vec!["a".to_owned(), "b".to_owned()],

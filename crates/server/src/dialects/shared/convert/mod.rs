@@ -50,6 +50,8 @@ const MAX_BAD_WORDS: (usize, usize) = (1024, 256);
 /// Most strings that DRY does not look across, and bytes of each: each is looked for in every token of
 /// the vocabulary, of which none is longer.
 const MAX_BREAKERS: (usize, usize) = (64, 256);
+/// Most messages of a conversation: the longest contexts hold no more.
+pub(crate) const MAX_MESSAGES: usize = 1 << 14;
 /// Longest salt of the prefix cache, in bytes.
 const MAX_SALT: usize = 1024;
 /// Most bytes of JSON that the variables of a chat template may be.

@@ -4,8 +4,12 @@ use matou_grammar::GrammarSpec;
 use matou_llm::request::OutputGrammar;
 use serde_json::Value;
 
+use crate::dialects::shared::fields::no_more_than;
 use crate::dialects::shared::wire::{GrammarFields, ResponseFormat, StructuredOutputs};
 use crate::error::ApiError;
+
+/// Most answers to choose from: compiling more of them takes seconds.
+const MAX_CHOICES: usize = 4096;
 
 /// The grammar that a request asks for, if it does, with the name of the field that does.
 pub(crate) fn output_grammar(fields: &GrammarFields) -> Result<Option<OutputGrammar>, ApiError> {
@@ -19,6 +23,11 @@ pub(crate) fn output_grammar(fields: &GrammarFields) -> Result<Option<OutputGram
     if let Some(schema) = &fields.guided_json {
         asked.push(("guided_json", json_schema("guided_json", schema)?));
     }
+    no_more_than(
+        "guided_choice",
+        fields.guided_choice.as_deref().unwrap_or_default(),
+        MAX_CHOICES,
+    )?;
     let choice = fields.guided_choice.clone().map(GrammarSpec::Choice);
     let regex = fields.guided_regex.clone().map(GrammarSpec::Regex);
     asked.extend(regex.map(|spec| ("guided_regex", spec)));
@@ -85,6 +94,8 @@ fn structured_outputs(outputs: &StructuredOutputs, asked: &mut Vec<Asked>) -> Re
     if let Some(schema) = &outputs.json {
         asked.push((PARAM, json_schema("structured_outputs.json", schema)?));
     }
+    let choices = outputs.choice.as_deref().unwrap_or_default();
+    no_more_than("structured_outputs.choice", choices, MAX_CHOICES)?;
     let others = [
         outputs.regex.clone().map(GrammarSpec::Regex),
         outputs.choice.clone().map(GrammarSpec::Choice),
