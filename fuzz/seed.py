@@ -2,6 +2,7 @@
 """Writes small valid inputs of each target into fuzz/corpus, from the fixtures of the tests."""
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -80,3 +81,28 @@ put("tokenizer", "generation", b"\6" + json.dumps(generation).encode())
 put("tokenizer", "ends", b"\7" + json.dumps({"text_config": {"eos_token_id": 7}}).encode())
 for path in sorted((FIXTURES / "templates").glob("*.jinja")):
     put("tokenizer", path.stem, b"\5" + path.read_bytes())
+# Whole requests: the path by its place in the target's list, how, and the body.
+target = (Path(__file__).parent / "fuzz_targets/http.rs").read_text()
+paths = re.findall(r'"(/[^"]*)"', target.split("const PATHS")[1].split("];")[0])
+requests = [json.loads(line.replace("$CONTEXT", "4096")) for name in ("requests", "more") for line in
+            (FIXTURES / f"cases/{name}.jsonl").read_text().split("\n") if line.strip()]
+requests += [json.loads(path.read_text()) for path in sorted((FIXTURES / "agents").glob("*.json"))]
+for number, request in enumerate(requests):
+    path = request.get("path", "").split("?")[0]
+    if path in paths and "body" in request:
+        body = json.dumps(request["body"]).replace("$MODEL", "speller")
+        put("http", f"case-{number}", bytes([paths.index(path), 16]) + body.encode())
+for number, path in enumerate(paths):
+    put("http", f"bare-{number}", bytes([number, 3]))
+    put("http", f"empty-{number}", bytes([number, 16]) + b"{}")
+common = {"model": "speller", "max_tokens": 3, "temperature": 0.5, "seed": 1, "stop": ["a"], "n": 2, "logprobs": True,
+          "top_logprobs": 2, "logit_bias": {"5": 1}, "min_p": 0.1, "top_k": 5, "dry_multiplier": 0.5, "bad_words": ["b"],
+          "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object",
+          "properties": {"a": {"type": "integer", "minimum": 1, "multipleOf": 3}}}}}, "priority": 1, "cache_salt": "s"}
+messages = [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "u"}]}]
+put("http", "all-chat", bytes([0, 16]) + json.dumps(common | {"messages": messages, "stream": True}).encode())
+put("http", "all-completion", bytes([1, 16]) + json.dumps({"prompt": ["a", "b"], "echo": True, "logprobs": 2,
+    "best_of": 3, "guided_regex": "[a-c]{1,5}", "max_tokens": 4, "prompt_logprobs": 1}).encode())
+put("http", "all-tokenize", bytes([12, 16]) + json.dumps({"prompt": "abc", "return_token_strs": True}).encode())
+put("http", "all-detokenize", bytes([13, 16]) + json.dumps({"tokens": [5, 6]}).encode())
+put("http", "all-embed", bytes([4, 16]) + json.dumps({"input": ["a", "b"], "encoding_format": "base64"}).encode())
