@@ -58,6 +58,16 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// Takes a sequence out again, if it is in: one that was let in and has to go in the same step.
+    fn take_out(&mut self, id: SequenceId) {
+        let Some(place) = self.sequences.iter().position(|one| one.id == id) else {
+            return;
+        };
+        let one = self.sequences.remove(place);
+        let decodes = one.num_tokens == 1 && one.is_last_chunk;
+        self.num_prefill_tokens -= if decodes { 0 } else { one.num_tokens };
+    }
+
     pub(crate) fn num_tokens(&self) -> usize {
         self.sequences
             .iter()
@@ -225,7 +235,8 @@ impl Scheduler {
             let mut fits = self.allocate(id, chunk);
             all_fit &= fits;
             while !fits && i < self.running.len() {
-                self.preempt_youngest();
+                let gone = self.preempt_youngest();
+                step.take_out(gone.id);
                 step.num_preempted += 1;
                 fits = self.allocate(id, chunk);
             }
@@ -411,9 +422,12 @@ impl Scheduler {
         });
     }
 
-    fn preempt_youngest(&mut self) {
+    fn preempt_youngest(&mut self) -> Rank {
         let youngest = self.running.last().copied();
-        self.preempt(youngest.expect("there is a younger sequence than the one that needs blocks"));
+        let youngest =
+            youngest.expect("there is a younger sequence than the one that needs blocks");
+        self.preempt(youngest);
+        youngest
     }
 
     fn preempt(&mut self, rank: Rank) {

@@ -275,9 +275,12 @@ fn the_pool_stays_whole_through_100_000_random_operations() {
                     let n = 1 + random.below(3) as usize;
                     let prompt = random_prompt(&mut random);
                     let mut leader = None;
-                    for _ in 0..n {
+                    let client = ClientId(random.below(3) as u32);
+                    for place in 0..n {
                         let priority = random.below(3) as i32 - 1;
                         let id = scheduler.add(NewSequence {
+                            place,
+                            client,
                             priority,
                             leader,
                             ..sequence(prompt.clone())
@@ -300,6 +303,12 @@ fn the_pool_stays_whole_through_100_000_random_operations() {
                         "a step without work"
                     );
                     preempted += step.num_preempted;
+                    for (i, one) in step.sequences.iter().enumerate() {
+                        let is_running = scheduler.running.iter().any(|rank| rank.id == one.id);
+                        let is_twice = step.sequences[..i].iter().any(|other| other.id == one.id);
+                        assert!(is_running && !is_twice, "{one:?} of {step:?}");
+                    }
+                    assert!(step.num_prefill_tokens <= step.num_tokens());
                     if random.below(50) == 0 {
                         // The step failed: its sequences end, and nothing of it was computed.
                         for scheduled in &step.sequences {
