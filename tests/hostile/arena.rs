@@ -247,9 +247,9 @@ impl Honest {
 
     async fn ask(url: String, is_over: Arc<AtomicBool>) -> Waits {
         let client = Client::builder().timeout(HANG).build().unwrap();
-        let post = |path: &str, body: &Value| {
+        let post = async |path: &str, body: &Value| {
             let request = client.post(format!("{url}{path}")).bearer_auth(HONEST);
-            request.json(body).send()
+            again(request.json(body)).await
         };
         let question = json!({
             "messages": [{"role": "user", "content": "Tell me something."}],
@@ -268,7 +268,7 @@ impl Honest {
             let tokens = post("/tokenize", &json!({"prompt": "Some words."})).await;
             assert_eq!(tokens.expect("texts are tokenised").status(), 200);
             waits.note("/tokenize", &mut since);
-            let health = client.get(format!("{url}/health")).send().await;
+            let health = again(client.get(format!("{url}/health"))).await;
             assert_eq!(health.expect("health is told").status(), 200);
             waits.note("/health", &mut since);
             waits.answers += 1;
@@ -282,6 +282,16 @@ impl Honest {
         self.stop.store(true, Ordering::Relaxed);
         let ended = tokio::task::spawn_blocking(|| self.thread.join());
         ended.await.unwrap().expect("the honest client is well")
+    }
+}
+
+/// Sends a request, and once more where the connection that it was to go over has just been closed, as clients'
+/// libraries do: a server may close one that is idle whenever it likes.
+async fn again(request: RequestBuilder) -> reqwest::Result<Response> {
+    let second = request.try_clone().unwrap();
+    match request.send().await {
+        Err(error) if error.is_request() && !error.is_timeout() => second.send().await,
+        sent => sent,
     }
 }
 

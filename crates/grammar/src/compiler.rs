@@ -101,8 +101,10 @@ impl Compiler {
             return Ok(grammar);
         }
         let grammar = Arc::new(self.compile_in_thread(spec.clone())?);
-        self.cache()
-            .insert(key, Arc::clone(&grammar), self.limits.cached);
+        if key.len() <= MAX_KEPT_SOURCE {
+            self.cache()
+                .insert(key, Arc::clone(&grammar), self.limits.cached);
+        }
         Ok(grammar)
     }
 
@@ -151,6 +153,8 @@ impl Compiler {
     }
 }
 
+/// Longest source of a grammar that is kept, in bytes: those of larger ones take megabytes each.
+const MAX_KEPT_SOURCE: usize = 16 << 10;
 /// Most states of a grammar's lexer, of one or two kilobytes each: real schemas stay below some
 /// thousand.
 const MAX_LEXER_STATES: usize = 20_000;

@@ -26,10 +26,11 @@ const TIME_LIMIT: Duration = Duration::from_secs(3);
 /// Processes for each kind of work beside one for each core: a server that lets no client have more jobs at a
 /// time than there are cores has some left for others.
 const SPARE_PROCESSES: usize = 2;
-/// What a process may take. The largest schemas that llguidance takes at all need some 50 MB, and a
-/// conversation in a template some times its own length; the stack is for what is nested.
+/// What a process may take: a conversation in a template needs some times its own length, a schema less;
+/// and as many as one client may keep busy have to fit beside everything else. The stack is for what is
+/// nested.
 const LIMITS: Limits = Limits {
-    memory: 96 << 20,
+    memory: 64 << 20,
     stack: 64 << 20,
     seconds: TIME_LIMIT.as_secs(),
 };
