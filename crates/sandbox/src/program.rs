@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A program whose processes do work that is handed to them: one that calls [`serve`].
+/// A program whose processes do work that is handed to them: one that calls
+/// [`serve`](crate::serve).
 #[derive(Debug, Clone)]
 pub struct Program {
     /// The file.
