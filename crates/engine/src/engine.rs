@@ -12,13 +12,15 @@ use std::time::Instant;
 use matou_model::{BLOCK_SIZE, LanguageModel};
 
 use crate::config::{EngineConfig, EngineError};
-use crate::handle::{EngineCommand, EngineHandle, Shared};
+use crate::handle::{EngineHandle, Shared};
 use crate::kv_cache_manager::{KvCacheManager, blocks_needed};
 use crate::lifecycle::Requests;
 use crate::model_runner::ModelRunner;
 use crate::pacing::PrefillPacer;
-use crate::scheduler::{Scheduler, SchedulerConfig, Step};
+use crate::scheduler::Scheduler;
 use crate::stats::EngineStats;
+use crate::step::{SchedulerConfig, Step};
+use crate::submission::EngineCommand;
 
 /// Most bytes of logits that prompt log-probabilities may take in a step.
 const PROMPT_LOGITS_BYTES: usize = 64 << 20;

@@ -13,22 +13,23 @@
 //! requests have.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
 use matou_model::ModelInfo;
 use thiserror::Error;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use crate::config::EngineConfig;
-use crate::error::{GenerationError, InvalidParam};
+use crate::error::InvalidParam;
+use crate::generation::Generation;
 use crate::kv_cache_manager::blocks_needed;
-use crate::queue::{Queue, QueueTicket, Queued};
-use crate::request::{ClientId, EngineEvent, GenerationRequest};
+use crate::queue::{Queue, Queued};
+use crate::request::{ClientId, GenerationRequest};
 use crate::sampling::SamplingPlan;
 use crate::stats::EngineStats;
+use crate::submission::{self, EngineCommand, StopFlags, Submission};
 
 /// Most answers to one prompt.
 pub const MAX_N: usize = 128;
@@ -109,84 +110,6 @@ pub enum SubmitError {
 impl From<InvalidParam> for SubmitError {
     fn from(InvalidParam { param, message }: InvalidParam) -> Self {
         Self::InvalidParam { param, message }
-    }
-}
-
-/// What a handle tells the engine thread.
-pub(crate) enum EngineCommand {
-    Submit(Vec<Submission>),
-    /// Accept nothing more, and end when all requests have.
-    Shutdown,
-}
-
-/// A request that has passed admission.
-pub(crate) struct Submission {
-    pub(crate) request: GenerationRequest,
-    /// Its parameters, made ready.
-    pub(crate) plan: SamplingPlan,
-    pub(crate) events: EventSender,
-    pub(crate) stopped: StopFlags,
-    /// One for each answer.
-    pub(crate) tickets: Vec<QueueTicket>,
-    /// How many places its first answer is behind the first in line.
-    pub(crate) place: usize,
-    pub(crate) submitted: Instant,
-}
-
-/// Which answers of a request its client has had enough of.
-#[derive(Debug, Clone)]
-pub(crate) struct StopFlags(Arc<Stopped>);
-
-#[derive(Debug)]
-struct Stopped {
-    /// Whether any of them was stopped: the others need not be looked at.
-    any: AtomicBool,
-    each: Vec<AtomicBool>,
-}
-
-impl StopFlags {
-    fn new(n: usize) -> Self {
-        Self(Arc::new(Stopped {
-            any: AtomicBool::new(false),
-            each: (0..n).map(|_| AtomicBool::new(false)).collect(),
-        }))
-    }
-
-    fn set(&self, index: usize) {
-        self.0.each[index].store(true, Ordering::Release);
-        self.0.any.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn any(&self) -> bool {
-        self.0.any.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_set(&self, index: usize) -> bool {
-        self.0.each[index].load(Ordering::Acquire)
-    }
-}
-
-/// The engine's end of a request's channel of events.
-pub(crate) struct EventSender {
-    events: UnboundedSender<EngineEvent>,
-    unread: Arc<AtomicUsize>,
-}
-
-impl EventSender {
-    pub(crate) fn send(&self, event: EngineEvent) {
-        self.unread.fetch_add(1, Ordering::Relaxed);
-        // A client that has gone away is noticed before the next step.
-        let _ = self.events.send(event);
-    }
-
-    /// Whether the client has gone away.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.events.is_closed()
-    }
-
-    /// Events that the client has not read yet.
-    pub(crate) fn unread(&self) -> usize {
-        self.unread.load(Ordering::Relaxed)
     }
 }
 
@@ -288,18 +211,13 @@ impl EngineHandle {
         for mut request in requests {
             request.params.seed.get_or_insert_with(random_seed);
             let n = request.n;
-            let (events, receiver) = unbounded_channel();
-            let (unread, stopped) = (Arc::<AtomicUsize>::default(), StopFlags::new(n));
-            generations.push(Generation {
-                events: receiver,
-                unread: Arc::clone(&unread),
-                stopped: stopped.clone(),
-                unfinished: n,
-            });
+            let (sender, receiver) = submission::events();
+            let stopped = StopFlags::new(n);
+            generations.push(Generation::new(receiver, stopped.clone(), n));
             submissions.push(Submission {
                 plan: SamplingPlan::new(std::mem::take(&mut request.params)),
                 request,
-                events: EventSender { events, unread },
+                events: sender,
                 stopped,
                 tickets: tickets.drain(..n).collect(),
                 place,
@@ -442,66 +360,4 @@ impl EngineHandle {
 /// A seed for requests that bring none, from the standard library's source of hash keys.
 fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// The events of one request. Dropping it cancels the request within one step.
-#[derive(Debug)]
-pub struct Generation {
-    events: UnboundedReceiver<EngineEvent>,
-    /// Events that are in the channel.
-    unread: Arc<AtomicUsize>,
-    stopped: StopFlags,
-    unfinished: usize,
-}
-
-impl Generation {
-    /// The next event, or `None` after the last. Cancel safe.
-    pub async fn next(&mut self) -> Option<EngineEvent> {
-        if self.unfinished == 0 {
-            return None;
-        }
-        let event = self.events.recv().await;
-        Some(self.account(event))
-    }
-
-    /// The same for plain threads.
-    ///
-    /// # Panics
-    ///
-    /// When called from async code.
-    pub fn blocking_next(&mut self) -> Option<EngineEvent> {
-        if self.unfinished == 0 {
-            return None;
-        }
-        let event = self.events.blocking_recv();
-        Some(self.account(event))
-    }
-
-    /// Ends one of the answers within one step, as complete: it has met a stop string, say. Its
-    /// remaining events still come, the last a [`EngineEvent::Finished`].
-    ///
-    /// # Panics
-    ///
-    /// When the request has no answer `index`.
-    pub fn stop(&self, index: usize) {
-        self.stopped.set(index);
-    }
-
-    /// Keeps the promise of a terminal event even if the engine's thread dies.
-    fn account(&mut self, event: Option<EngineEvent>) -> EngineEvent {
-        if event.is_some() {
-            self.unread.fetch_sub(1, Ordering::Relaxed);
-        }
-        let event = event.unwrap_or(EngineEvent::Failed {
-            error: GenerationError::EngineStopped,
-        });
-        match event {
-            EngineEvent::Finished { .. } => self.unfinished -= 1,
-            EngineEvent::Failed { .. } => self.unfinished = 0,
-            EngineEvent::Prompt { .. }
-            | EngineEvent::Embedding { .. }
-            | EngineEvent::Token { .. } => {}
-        }
-        event
-    }
 }

@@ -24,6 +24,7 @@ mod config;
 mod embedding;
 mod engine;
 mod error;
+mod generation;
 mod handle;
 mod kv_cache_manager;
 mod lifecycle;
@@ -35,11 +36,14 @@ pub mod sampling;
 mod scheduler;
 mod sequence;
 mod stats;
+mod step;
+mod submission;
 
 pub use config::{EngineConfig, EngineError};
 pub use engine::{Engine, EngineThread};
 pub use error::{GenerationError, InvalidParam};
-pub use handle::{EngineHandle, Generation, MAX_N, MAX_SEQUENCES, SubmitError};
+pub use generation::Generation;
+pub use handle::{EngineHandle, MAX_N, MAX_SEQUENCES, SubmitError};
 pub use request::{ClientId, EngineEvent, FinishReason, GenerationRequest};
 pub use sampling::{
     ConstraintFactory, MirostatParams, OutputConstraint, SamplingParams, TokenConstraint,

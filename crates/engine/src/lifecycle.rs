@@ -16,15 +16,17 @@ use std::time::Instant;
 
 use crate::embedding::EmbeddingSum;
 use crate::error::GenerationError;
-use crate::handle::{EventSender, StopFlags, Submission};
+
 use crate::model_runner::{Samplers, SequenceOutput};
 use crate::queue::QueueTicket;
 use crate::request::{EngineEvent, FinishReason};
 use crate::sampling::TokenLogprobs;
 use crate::sampling::{Sampled, Sampler, SamplingPlan};
-use crate::scheduler::{Scheduler, Step};
+use crate::scheduler::Scheduler;
 use crate::sequence::{NewSequence, SequenceId};
 use crate::stats::EngineStats;
+use crate::step::Step;
+use crate::submission::{EventSender, StopFlags, Submission};
 
 /// Most events that a client may leave unread: with twenty log-probabilities each they are some
 /// megabytes. Whoever is a whole long answer behind does not read.

@@ -8,8 +8,9 @@ use matou_model::{ForwardBatch, LanguageModel, Logits, ModelError};
 
 use crate::error::GenerationError;
 use crate::sampling::{Sampled, Sampler, SequenceTokens, TokenLogprobs, Workspace};
-use crate::scheduler::{ScheduledSequence, Scheduler, Step};
+use crate::scheduler::Scheduler;
 use crate::sequence::{Sequence, SequenceId};
+use crate::step::{ScheduledSequence, Step};
 
 /// What a step yields for one of its sequences.
 #[derive(Debug)]

@@ -17,7 +17,7 @@
 //!   long prompt.
 //! - **Then waiting, in order.** A sequence is let in when there are blocks for all tokens it has and
 //!   one more for each that runs. Nobody overtakes the first in line, except while it waits for the
-//!   sequence that computes its prompt ([`NewSequence::leader`]).
+//!   sequence that computes its prompt ([`NewSequence::leader`]), and for what others give up:
 //! - **Places and blocks are shared.** Where all are taken, a client that has less than an equal share does
 //!   not wait for some to be free: the youngest sequences of the client that has the most give theirs up.
 //! - **Preemption.** A sequence that finds no block takes those of the youngest running one. If it
@@ -37,78 +37,7 @@ use crate::block_pool::BlockPool;
 use crate::kv_cache_manager::{KvCacheManager, PrefixMatch};
 use crate::request::ClientId;
 use crate::sequence::{NewSequence, Rank, Sequence, SequenceId};
-
-/// A sequence's share of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ScheduledSequence {
-    pub(crate) id: SequenceId,
-    /// Tokens to compute, from the first that is not.
-    pub(crate) num_tokens: usize,
-    /// Whether these are all that the sequence has, so that the next can be sampled.
-    pub(crate) is_last_chunk: bool,
-}
-
-/// What one step computes.
-#[derive(Debug, Default)]
-pub(crate) struct Step {
-    pub(crate) sequences: Vec<ScheduledSequence>,
-    pub(crate) num_preempted: usize,
-    /// Tokens that belong to sequences with more than one to compute.
-    pub(crate) num_prefill_tokens: usize,
-}
-
-impl Step {
-    /// Takes a sequence out again, if it is in: one that was let in and has to go in the same step.
-    fn take_out(&mut self, id: SequenceId) {
-        let Some(place) = self.sequences.iter().position(|one| one.id == id) else {
-            return;
-        };
-        let one = self.sequences.remove(place);
-        let decodes = one.num_tokens == 1 && one.is_last_chunk;
-        self.num_prefill_tokens -= if decodes { 0 } else { one.num_tokens };
-    }
-
-    pub(crate) fn num_tokens(&self) -> usize {
-        self.sequences
-            .iter()
-            .map(|scheduled| scheduled.num_tokens)
-            .sum()
-    }
-}
-
-/// Limits of a step.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SchedulerConfig {
-    pub(crate) max_num_seqs: usize,
-    pub(crate) max_num_batched_tokens: usize,
-    /// Most prompt positions whose logits are computed in a step; they are large.
-    pub(crate) max_prompt_logits: usize,
-}
-
-/// What is left to hand out to prompts in a step.
-struct PrefillBudget {
-    tokens: usize,
-    prompt_logits: usize,
-}
-
-impl PrefillBudget {
-    /// The longest chunk there is for a sequence with `pending` tokens to compute.
-    fn chunk(&self, pending: usize, prompt_logits: bool) -> usize {
-        let limit = if prompt_logits {
-            self.prompt_logits
-        } else {
-            usize::MAX
-        };
-        pending.min(self.tokens).min(limit)
-    }
-
-    fn spend(&mut self, chunk: usize, prompt_logits: bool) {
-        self.tokens -= chunk;
-        if prompt_logits {
-            self.prompt_logits -= chunk;
-        }
-    }
-}
+use crate::step::{PrefillBudget, ScheduledSequence, SchedulerConfig, Step};
 
 /// All sequences and their blocks. See the module's description.
 #[derive(Debug)]
@@ -197,8 +126,8 @@ impl Scheduler {
 
     fn fill(&mut self, step: &mut Step, prefill_limit: usize) {
         let mut budget = self.prefill_budget(prefill_limit);
-        self.seat_newcomer(step, &mut budget);
-        let all_running_fit = self.schedule_running(step, &mut budget);
+        let newcomer = self.seat_newcomer(step, &mut budget);
+        let all_running_fit = self.schedule_running(step, &mut budget, newcomer);
         if all_running_fit {
             self.schedule_waiting(step, &mut budget);
         }
@@ -219,13 +148,18 @@ impl Scheduler {
     }
 
     /// Returns whether every running sequence found its blocks without taking any from another.
-    fn schedule_running(&mut self, step: &mut Step, budget: &mut PrefillBudget) -> bool {
+    /// A `newcomer` has its share of the step already.
+    fn schedule_running(
+        &mut self,
+        step: &mut Step,
+        budget: &mut PrefillBudget,
+        newcomer: Option<SequenceId>,
+    ) -> bool {
         let mut all_fit = true;
         let mut i = 0;
         while let Some(&Rank { id, .. }) = self.running.get(i) {
             i += 1;
-            if step.sequences.first().is_some_and(|first| first.id == id) {
-                // It has just been let in.
+            if newcomer == Some(id) {
                 continue;
             }
             let chunk = self.next_chunk(id, budget);
@@ -234,9 +168,12 @@ impl Scheduler {
             }
             let mut fits = self.allocate(id, chunk);
             all_fit &= fits;
-            while !fits && i < self.running.len() {
-                let gone = self.preempt_youngest();
-                step.take_out(gone.id);
+            // A newcomer is in the step already: it cannot go before the next.
+            while !fits
+                && i < self.running.len()
+                && self.running.last().map(|last| last.id) != newcomer
+            {
+                self.preempt_youngest();
                 step.num_preempted += 1;
                 fits = self.allocate(id, chunk);
             }
@@ -277,12 +214,18 @@ impl Scheduler {
     }
 
     /// Where places or blocks are taken and somebody waits whose client has fewer than another, gives them those
-    /// of the other's youngest sequences.
-    fn seat_newcomer(&mut self, step: &mut Step, budget: &mut PrefillBudget) {
-        if self.waiting.is_empty() || budget.tokens == 0 {
-            return;
-        }
+    /// of the other's youngest sequences, and returns who got them.
+    fn seat_newcomer(&mut self, step: &mut Step, budget: &mut PrefillBudget) -> Option<SequenceId> {
+        let mut line = self
+            .waiting
+            .iter()
+            .filter(|rank| !self.waits_for_leader(rank.id));
+        let first = line.next()?;
         let is_full = self.running.len() >= self.config.max_num_seqs;
+        let has_room = self.blocks_of(first.id) + self.running.len() <= self.pool().num_available();
+        if budget.tokens == 0 || (!is_full && has_room) {
+            return None;
+        }
         let mut shares: HashMap<ClientId, usize> = HashMap::new();
         for rank in &self.running {
             let sequence = self.sequence(rank.id);
@@ -294,33 +237,40 @@ impl Scheduler {
         let most = shares
             .iter()
             .max_by_key(|(client, share)| (**share, client.0));
-        let Some((&greedy, &most)) = most else { return };
+        let (&greedy, &most) = most?;
         let has_less = |rank: &&Rank| {
-            let sequence = self.sequence(rank.id);
-            let own = shares.get(&sequence.client).copied().unwrap_or(0);
+            let own = shares.get(&self.sequence(rank.id).client).copied();
             // It has no more afterwards than the other.
             let wanted = match is_full {
                 true => 1,
-                false => sequence.num_tokens().div_ceil(BLOCK_SIZE),
+                false => self.blocks_of(rank.id),
             };
-            own + 2 * wanted <= most && !self.waits_for_leader(rank.id)
+            own.unwrap_or(0) + 2 * wanted <= most
         };
         // Before a newcomer stand those that gave up their places, no more than there are.
-        let first = self.waiting.iter().take(2 * self.config.max_num_seqs);
-        let newcomer = first.into_iter().find(has_less).copied();
-        if let Some(newcomer) = newcomer
-            && self.make_room(newcomer, greedy, step)
-            && let Some(chunk) = self.admit(newcomer, budget)
-        {
-            self.push(step, newcomer.id, chunk);
+        let mut line = std::iter::once(first).chain(line);
+        let newcomer = *line
+            .by_ref()
+            .take(2 * self.config.max_num_seqs)
+            .find(has_less)?;
+        if !self.make_room(newcomer, greedy, step) {
+            return None;
         }
+        let chunk = self.admit(newcomer, budget)?;
+        self.push(step, newcomer.id, chunk);
+        Some(newcomer.id)
+    }
+
+    /// Blocks for all tokens that a sequence has.
+    fn blocks_of(&self, id: SequenceId) -> usize {
+        self.sequence(id).num_tokens().div_ceil(BLOCK_SIZE)
     }
 
     /// Takes the youngest sequences of `greedy` back until `newcomer` has room; none if they are not enough. A
     /// client keeps its last, and who is not the first in line gets no blocks but theirs: otherwise a large
     /// sequence, running or waiting, would never have all that it needs.
     fn make_room(&mut self, newcomer: Rank, greedy: ClientId, step: &mut Step) -> bool {
-        let needed = self.sequence(newcomer.id).num_tokens().div_ceil(BLOCK_SIZE);
+        let needed = self.blocks_of(newcomer.id);
         let own = |rank: &&Rank| self.sequence(rank.id).client == greedy;
         let mut own = self.running.iter().filter(own);
         // Its oldest.
@@ -422,12 +372,9 @@ impl Scheduler {
         });
     }
 
-    fn preempt_youngest(&mut self) -> Rank {
+    fn preempt_youngest(&mut self) {
         let youngest = self.running.last().copied();
-        let youngest =
-            youngest.expect("there is a younger sequence than the one that needs blocks");
-        self.preempt(youngest);
-        youngest
+        self.preempt(youngest.expect("there is a younger sequence than the one that needs blocks"));
     }
 
     fn preempt(&mut self, rank: Rank) {

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod turns;
+
 fn scheduler(num_blocks: usize, max_num_seqs: usize, max_num_batched_tokens: usize) -> Scheduler {
     with_window(num_blocks, max_num_seqs, max_num_batched_tokens, None)
 }
@@ -263,10 +265,15 @@ fn random_prompt(random: &mut Random) -> Vec<u32> {
 
 #[test]
 fn the_pool_stays_whole_through_100_000_random_operations() {
-    for (seed, window) in [(1, None), (2, Some(20))] {
+    for (seed, window, max_seqs, max_tokens) in [
+        (1, None, 6, 24),
+        (2, Some(20), 6, 24),
+        (3, Some(16), 3, 64),
+        (4, Some(16), 4, 40),
+    ] {
         let mut random = Random(seed);
         // Small enough that preemption and eviction are the rule.
-        let mut scheduler = with_window(10, 6, 24, window);
+        let mut scheduler = with_window(10, max_seqs, max_tokens, window);
         let mut live: Vec<SequenceId> = Vec::new();
         let (mut preempted, mut finished) = (0, 0);
         for _ in 0..50_000 {
@@ -297,7 +304,7 @@ fn the_pool_stays_whole_through_100_000_random_operations() {
                 _ => {
                     let step = scheduler.schedule();
                     scheduler.check_integrity().unwrap();
-                    assert!(step.num_tokens() <= 24 && step.sequences.len() <= 6);
+                    assert!(step.num_tokens() <= max_tokens && step.sequences.len() <= max_seqs);
                     assert!(
                         scheduler.is_empty() || !step.sequences.is_empty(),
                         "a step without work"
@@ -375,66 +382,13 @@ fn nobody_starves_under_an_endless_stream_of_newcomers() {
     }
 }
 
-/// Lets sequences in one at a time until that with this id is, and returns how many came before it.
-fn overtaken(
-    scheduler: &mut Scheduler,
-    id: SequenceId,
-    mut arrive: impl FnMut(&mut Scheduler),
-) -> usize {
-    for before in 0..100_000 {
-        arrive(scheduler);
-        let step = run_step(scheduler, 1);
-        let served = step.sequences[0].id;
-        if served == id {
-            return before;
-        }
-        scheduler.remove(served);
-    }
-    panic!("{id:?} is never served");
-}
-
-fn placed(place: usize, priority: i32) -> NewSequence {
-    NewSequence {
-        place,
-        priority,
-        ..sequence([1, 2, 3])
-    }
-}
-
-#[test]
-fn a_request_of_many_sequences_lets_others_pass() {
-    let mut scheduler = scheduler(100, 1, 64);
-    for place in 0..2000 {
-        scheduler.add(placed(place, 0));
-    }
-    overtaken(&mut scheduler, SequenceId(500), |_| {});
-    // Another client's, then one of the same, which has a request waiting.
-    let other = scheduler.add(placed(0, 0));
-    let own = scheduler.add(placed(1, 0));
-    assert!(overtaken(&mut scheduler, other, |_| {}) <= 2);
-    assert!(overtaken(&mut scheduler, own, |_| {}) <= 3);
-}
-
-#[test]
-fn nobody_starves_whatever_arrives() {
-    let mut scheduler = scheduler(100, 1, 64);
-    scheduler.add(placed(0, 0));
-    let last = scheduler.add(placed(20, 8));
-    // Endless requests that are the first of their clients, and as urgent as any may be.
-    let arrive = |scheduler: &mut Scheduler| {
-        scheduler.add(placed(0, -8));
-    };
-    let before = overtaken(&mut scheduler, last, arrive);
-    assert!(before < 64 * 40, "{before} came first");
-}
-
 #[test]
 fn a_cached_prefix_longer_than_its_window_finds_room() {
-    // Eight blocks; the sequence needs three at a time and leaves all of its prefix behind, cached.
-    let prompt = 0..8 * BLOCK_SIZE as u32 - 8;
+    // Eight blocks; the sequence needs three at a time, and leaves all eight behind, cached.
+    let prompt = 0..8 * BLOCK_SIZE as u32;
     let mut scheduler = with_window(8, 4, 16, Some(16));
     let first = scheduler.add(sequence(prompt.clone()));
-    for _ in 0..9 {
+    for _ in 0..8 {
         run_step(&mut scheduler, 1);
     }
     scheduler.remove(first);
@@ -446,132 +400,4 @@ fn a_cached_prefix_longer_than_its_window_finds_room() {
             "a sequence waits and nothing is computed"
         );
     }
-}
-
-#[test]
-fn a_client_that_has_less_than_its_share_gets_a_place() {
-    let mut scheduler = scheduler(100, 4, 64);
-    let of = |client: u32, place: usize| NewSequence {
-        client: ClientId(client),
-        ..placed(place, 0)
-    };
-    for place in 0..10 {
-        scheduler.add(of(1, place));
-    }
-    run_step(&mut scheduler, 1);
-    let newcomer = scheduler.add(of(2, 0));
-    let step = run_step(&mut scheduler, 1);
-    assert_eq!((step.sequences[0].id, step.num_preempted), (newcomer, 1));
-    assert_eq!(step.sequences.len(), 4);
-    // Two of four are its share; its third waits its turn like everybody's.
-    let second = scheduler.add(of(2, 1));
-    assert_eq!(run_step(&mut scheduler, 1).sequences[0].id, second);
-    let third = scheduler.add(of(2, 2));
-    let step = run_step(&mut scheduler, 1);
-    assert_eq!(step.num_preempted, 0);
-    assert!(step.sequences.iter().all(|one| one.id != third));
-    // Who gave up its place first is the first to get one again.
-    for gone in [newcomer, second, third] {
-        scheduler.remove(gone);
-    }
-    assert!(
-        shares(&run_step(&mut scheduler, 1))
-            .iter()
-            .any(|(id, _)| *id == 3)
-    );
-}
-
-#[test]
-fn a_client_that_has_less_than_its_share_gets_blocks() {
-    let mut scheduler = scheduler(16, 8, 64);
-    let of = |client: u32, place: usize, tokens: u32| NewSequence {
-        client: ClientId(client),
-        place,
-        ..sequence(client * 1000 + place as u32 * 100..client * 1000 + place as u32 * 100 + tokens)
-    };
-    for place in 0..4 {
-        scheduler.add(of(1, place, 50));
-    }
-    for _ in 0..6 {
-        run_step(&mut scheduler, 1);
-    }
-    let newcomer = scheduler.add(of(2, 0, 30));
-    let step = run_step(&mut scheduler, 1);
-    assert_eq!(step.sequences[0].id, newcomer, "{step:?}");
-    // One that needs as much as the other has waits.
-    let large = scheduler.add(of(3, 0, 150));
-    let step = run_step(&mut scheduler, 1);
-    assert!(step.sequences.iter().all(|one| one.id != large), "{step:?}");
-}
-
-#[test]
-fn answers_that_wait_for_their_prompt_do_not_put_others_behind_them() {
-    let mut scheduler = scheduler(1000, 4, 64);
-    let mut leader = None;
-    for place in 0..512 {
-        // A request of four prompts, 128 answers to each.
-        leader = leader.filter(|_| place % 128 > 0);
-        let id = scheduler.add(NewSequence {
-            leader,
-            ..placed(place, 0)
-        });
-        leader = leader.or(Some(id));
-    }
-    run_step(&mut scheduler, 1);
-    let bystander = scheduler.add(placed(1, 0));
-    assert!(overtaken(&mut scheduler, bystander, |_| {}) <= 8);
-}
-/// Runs a large request beside a small one of a new client each `every` steps, and behind some; whether it
-/// gets its answer.
-fn large_beside_small(every: usize, life: usize, ahead: usize) -> bool {
-    let mut scheduler = scheduler(16, 8, 64);
-    let small = |client: u32| NewSequence {
-        client: ClientId(client),
-        ..sequence(client * 1000..client * 1000 + 20)
-    };
-    let mut client = 2;
-    for _ in 0..ahead {
-        scheduler.add(small(client));
-        client += 1;
-    }
-    if ahead > 0 {
-        run_step(&mut scheduler, 1);
-    }
-    let large = scheduler.add(NewSequence {
-        client: ClientId(1),
-        ..sequence(0..180)
-    });
-    for i in 0..20_000 {
-        if i % every == every - 1 {
-            scheduler.add(small(client));
-            client += 1;
-        }
-        let step = run_step(&mut scheduler, 1);
-        for scheduled in &step.sequences {
-            let done = scheduler.sequence(scheduled.id).output_token_ids().len() >= life;
-            if done && scheduled.id != large {
-                scheduler.remove(scheduled.id);
-            }
-        }
-        if scheduler.sequence(large).output_token_ids().len() >= 20 {
-            return true;
-        }
-    }
-    false
-}
-
-#[test]
-fn a_large_request_beside_small_ones_of_new_clients_gets_its_answer() {
-    let mut starved = Vec::new();
-    for every in [1, 2, 4, 8] {
-        for life in [2, 10, 40] {
-            for ahead in [0, 3] {
-                let done = large_beside_small(every, life, ahead);
-                if !done {
-                    starved.push((every, life, ahead));
-                }
-            }
-        }
-    }
-    assert!(starved.is_empty(), "{starved:?}");
 }
