@@ -24,7 +24,7 @@ const MEMORY: usize = 256 << 20;
 const MODEL: usize = 17 << 20;
 /// What the server may keep when all is over: allocators do not give all back, and caches are for
 /// keeping.
-const KEPT: usize = 200 << 20;
+const KEPT: usize = 160 << 20;
 /// What the cache of keys and values has.
 const KV_CACHE: &str = "16MiB";
 /// Longest time that a stream of the honest client may stand still, and that it may wait for anything.

@@ -9,6 +9,11 @@ use crate::sampling::{SamplingParams, TokenLogprobs};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ClientId(pub u32);
 
+impl ClientId {
+    /// Everybody, where clients are not told apart.
+    pub const ANYBODY: Self = Self(0);
+}
+
 /// One prompt to be continued `n` times.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerationRequest {

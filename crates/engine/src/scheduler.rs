@@ -18,8 +18,8 @@
 //! - **Then waiting, in order.** A sequence is let in when there are blocks for all tokens it has and
 //!   one more for each that runs. Nobody overtakes the first in line, except while it waits for the
 //!   sequence that computes its prompt ([`NewSequence::leader`]), and for what others give up:
-//! - **Places and blocks are shared.** Where all are taken, a client that has less than an equal share does
-//!   not wait for some to be free: the youngest sequences of the client that has the most give theirs up.
+//! - **Places and blocks are shared.** A client that has less than another goes before the line, and does not
+//!   wait for places or blocks: where all are taken, the other's youngest sequences give theirs up.
 //! - **Preemption.** A sequence that finds no block takes those of the youngest running one. If it
 //!   is the youngest itself, it keeps what it has and sits out the step.
 //!
@@ -213,19 +213,34 @@ impl Scheduler {
         }
     }
 
-    /// Where places or blocks are taken and somebody waits whose client has fewer than another, gives them those
-    /// of the other's youngest sequences, and returns who got them.
+    /// Lets somebody in before the line whose client has less than another, and returns who it was. Where places
+    /// or blocks are taken, they get those of the other's youngest sequences; where there is room for them and
+    /// for the first in line, nobody gives anything up.
     fn seat_newcomer(&mut self, step: &mut Step, budget: &mut PrefillBudget) -> Option<SequenceId> {
-        let mut line = self
-            .waiting
-            .iter()
-            .filter(|rank| !self.waits_for_leader(rank.id));
-        let first = line.next()?;
+        let mut line = self.waiting.iter();
+        let first = line.find(|rank| !self.waits_for_leader(rank.id))?.id;
         let is_full = self.running.len() >= self.config.max_num_seqs;
-        let has_room = self.blocks_of(first.id) + self.running.len() <= self.pool().num_available();
-        if budget.tokens == 0 || (!is_full && has_room) {
-            return None;
-        }
+        let (newcomer, greedy) = self.newcomer(is_full).filter(|_| budget.tokens > 0)?;
+        let room = self
+            .pool()
+            .num_available()
+            .saturating_sub(self.running.len());
+        let has_room = if is_full || self.blocks_of(first) > room {
+            self.make_room(newcomer, greedy, step)
+        } else {
+            let both = self.blocks_of(first) + self.blocks_of(newcomer.id) + 1;
+            // The first is to get its part of the step too, or it would wait for ever.
+            let is_small = 2 * self.sequence(newcomer.id).num_tokens() <= budget.tokens;
+            first != newcomer.id && is_small && both <= room
+        };
+        let chunk = has_room.then(|| self.admit(newcomer, budget))??;
+        self.push(step, newcomer.id, chunk);
+        Some(newcomer.id)
+    }
+
+    /// The first that waits whose client has less than that which has the most, and this client: of places
+    /// where all are taken, else of blocks.
+    fn newcomer(&self, is_full: bool) -> Option<(Rank, ClientId)> {
         let mut shares: HashMap<ClientId, usize> = HashMap::new();
         for rank in &self.running {
             let sequence = self.sequence(rank.id);
@@ -234,31 +249,20 @@ impl Scheduler {
                 false => sequence.table.held().len(),
             };
         }
-        let most = shares
-            .iter()
-            .max_by_key(|(client, share)| (**share, client.0));
-        let (&greedy, &most) = most?;
+        let by_share = |(client, share): &(&ClientId, &usize)| (**share, client.0);
+        let (&greedy, &most) = shares.iter().max_by_key(by_share)?;
         let has_less = |rank: &&Rank| {
             let own = shares.get(&self.sequence(rank.id).client).copied();
-            // It has no more afterwards than the other.
             let wanted = match is_full {
                 true => 1,
                 false => self.blocks_of(rank.id),
             };
-            own.unwrap_or(0) + 2 * wanted <= most
+            // It has no more afterwards than the other.
+            own.unwrap_or(0) + 2 * wanted <= most && !self.waits_for_leader(rank.id)
         };
         // Before a newcomer stand those that gave up their places, no more than there are.
-        let mut line = std::iter::once(first).chain(line);
-        let newcomer = *line
-            .by_ref()
-            .take(2 * self.config.max_num_seqs)
-            .find(has_less)?;
-        if !self.make_room(newcomer, greedy, step) {
-            return None;
-        }
-        let chunk = self.admit(newcomer, budget)?;
-        self.push(step, newcomer.id, chunk);
-        Some(newcomer.id)
+        let mut first = self.waiting.iter().take(2 * self.config.max_num_seqs);
+        Some((*first.find(has_less)?, greedy))
     }
 
     /// Blocks for all tokens that a sequence has.

@@ -155,8 +155,8 @@ impl Compiler {
 
 /// Longest source of a grammar that is kept, in bytes: those of larger ones take megabytes each.
 const MAX_KEPT_SOURCE: usize = 16 << 10;
-/// Most states of a grammar's lexer, of one or two kilobytes each: real schemas stay below some
-/// thousand.
+/// Most states of a grammar's lexer, of one or two kilobytes each. With this and the next, as many schemas of
+/// the tests are enforced as with llguidance's own limits, which are twelve and two times these.
 const MAX_LEXER_STATES: usize = 20_000;
 /// What the lexer may spend on one mask; 14,000 are about a millisecond, and other answers wait for it.
 const STEP_LEXER_FUEL: u64 = 100_000;

@@ -77,13 +77,31 @@ impl LlmError {
         prompt_tokens: usize,
         max_model_len: usize,
     ) -> Self {
+        Self::context_exceeded(param, "", prompt_tokens, max_model_len)
+    }
+
+    /// The same, of a prompt that was not tokenised to its end: it has more than `prompt_tokens`.
+    pub(crate) fn context_length_exceeded_by_far(
+        param: impl Into<String>,
+        prompt_tokens: usize,
+        max_model_len: usize,
+    ) -> Self {
+        Self::context_exceeded(param, "at least ", prompt_tokens, max_model_len)
+    }
+
+    fn context_exceeded(
+        param: impl Into<String>,
+        at_least: &str,
+        prompt_tokens: usize,
+        max_model_len: usize,
+    ) -> Self {
         let kind = ErrorKind::ContextLengthExceeded {
             prompt_tokens,
             max_model_len,
         };
         let message = format!(
             "This model's maximum context length is {max_model_len} tokens. However, your prompt \
-             resulted in {prompt_tokens} tokens, which leaves no room for an answer. Please reduce \
+             resulted in {at_least}{prompt_tokens} tokens, which leaves no room for an answer. Please reduce \
              the length of the prompt."
         );
         Self::new(kind, Some(param.into()), message)

@@ -125,8 +125,10 @@ fn read<'de, T: Deserialize<'de>>(answer: &'de [u8]) -> Result<T, TemplateError>
 }
 
 fn stopped(error: SandboxError) -> TemplateError {
-    TemplateError::Runaway {
-        message: error.to_string(),
+    let message = error.to_string();
+    match error {
+        SandboxError::TimedOut(_) | SandboxError::Died => TemplateError::Runaway { message },
+        SandboxError::Busy | SandboxError::Unavailable(_) => TemplateError::Busy { message },
     }
 }
 

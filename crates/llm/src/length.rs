@@ -33,7 +33,11 @@ fn most_bytes(llm: &Llm) -> usize {
 pub fn check_length(llm: &Llm, text: &str, param: &str, wanted: &Wanted) -> Result<(), LlmError> {
     wanted.check()?;
     let context = llm.max_model_len();
-    let too_long = |tokens| Err(LlmError::context_length_exceeded(param, tokens, context));
+    let too_long = |tokens| {
+        Err(LlmError::context_length_exceeded_by_far(
+            param, tokens, context,
+        ))
+    };
     if text.len() > most_bytes(llm) {
         return too_long(text.len() / llm.longest_token() / MAX_SHORTENING);
     }

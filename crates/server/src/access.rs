@@ -46,21 +46,6 @@ pub struct Access {
     pub is_loopback: bool,
 }
 
-/// Who sent a request, as far as the server tells its clients apart: by their keys.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Client(pub(crate) u32);
-
-impl From<Client> for ClientId {
-    fn from(Client(number): Client) -> Self {
-        Self(number)
-    }
-}
-
-impl Client {
-    /// Everybody, where there are no keys.
-    pub(crate) const ANYBODY: Self = Self(0);
-}
-
 /// Keys that clients must show. Only their digests are kept.
 #[derive(Clone, Default)]
 pub struct ApiKeys(Vec<[u8; 32]>);
@@ -84,14 +69,14 @@ impl ApiKeys {
     }
 
     /// Whose key it is, if it is one of them. The same key given twice is one client's.
-    fn client(&self, key: &str) -> Option<Client> {
+    fn client(&self, key: &str) -> Option<ClientId> {
         let shown = digest(key);
         let numbered = self.0.iter().zip(1_u32..);
         let found = numbered.fold(0, |found, (known, number)| {
             let is_first = known.ct_eq(&shown) & found.ct_eq(&0);
             u32::conditional_select(&found, &number, is_first)
         });
-        (found != 0).then_some(Client(found))
+        (found != 0).then_some(ClientId(found))
     }
 }
 
@@ -108,7 +93,7 @@ pub(crate) async fn require_key(
     let is_open = keys.is_empty() || OPEN_PATHS.contains(&request.uri().path());
     let shown = shown_key(request.headers());
     let client = match is_open {
-        true => Some(Client::ANYBODY),
+        true => Some(ClientId::ANYBODY),
         false => shown.and_then(|key| keys.client(key)),
     };
     if let Some(client) = client {
@@ -244,8 +229,8 @@ mod tests {
     #[test]
     fn only_whole_keys_are_known() {
         let keys: ApiKeys = ["first", "second", "first"].into_iter().collect();
-        assert_eq!(keys.client("first"), Some(Client(1)));
-        assert_eq!(keys.client("second"), Some(Client(2)));
+        assert_eq!(keys.client("first"), Some(ClientId(1)));
+        assert_eq!(keys.client("second"), Some(ClientId(2)));
         for other in ["", "firs", "firstt", "First", "first second"] {
             assert_eq!(keys.client(other), None, "{other:?}");
         }

@@ -6,14 +6,14 @@ use std::fmt;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::access::Client;
 use crate::request_id::RequestId;
+use matou_engine::ClientId;
 
 /// Who asks, and under which name.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// Whose key it was.
-    pub(crate) client: Client,
+    pub(crate) client: ClientId,
     /// The request's name.
     pub(crate) id: RequestId,
 }
@@ -31,7 +31,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let given = &parts.extensions;
         Ok(Self {
-            client: given.get().copied().unwrap_or(Client::ANYBODY),
+            client: given.get().copied().unwrap_or(ClientId::ANYBODY),
             id: given.get().cloned().unwrap_or_else(RequestId::random),
         })
     }

@@ -11,12 +11,12 @@ use matou_llm::prepare::{PreparedPrompt, RawPrompts};
 use matou_llm::request::GenerationOptions;
 use matou_llm::{Llm, Wanted};
 
-use crate::access::Client;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::lifecycle::Lifecycle;
 use crate::sse::{self, EventEncoder};
 use crate::workers::Workers;
+use matou_engine::ClientId;
 
 /// A model, and what it takes to answer with it.
 #[derive(Clone)]
@@ -62,18 +62,18 @@ impl Serving {
 
     /// Puts what a client may not choose into how its prompts are answered.
     fn own(&self, caller: &Caller, options: &mut GenerationOptions) {
-        options.client = caller.client.into();
+        options.client = caller.client;
         options.cache_salt = self.cache_namespace(caller.client, options.cache_salt.take());
     }
 
     /// Within which the prefix cache is shared: by the time a prompt takes one could find out what
     /// others have asked, so prompts of a key, and of a salt if there is one, keep to themselves.
-    fn cache_namespace(&self, client: Client, salt: Option<Arc<str>>) -> Option<Arc<str>> {
+    fn cache_namespace(&self, client: ClientId, salt: Option<Arc<str>>) -> Option<Arc<str>> {
         match (client, salt) {
             (_, salt) if self.share_prefix_cache => salt,
-            (Client::ANYBODY, salt) => salt,
-            (Client(key), None) => Some(format!("key {key}").into()),
-            (Client(key), Some(salt)) => Some(format!("key {key}, salt {salt}").into()),
+            (ClientId::ANYBODY, salt) => salt,
+            (ClientId(key), None) => Some(format!("key {key}").into()),
+            (ClientId(key), Some(salt)) => Some(format!("key {key}, salt {salt}").into()),
         }
     }
 
@@ -134,7 +134,7 @@ impl Serving {
         inputs: Vec<Vec<u32>>,
         param: &str,
     ) -> Result<Embeddings, ApiError> {
-        let (client, name) = (caller.client.into(), caller.to_string());
+        let (client, name) = (caller.client, caller.to_string());
         tokio::select! {
             biased;
             () = self.lifecycle.cut() => Err(ApiError::shutting_down()),

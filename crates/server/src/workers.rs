@@ -15,10 +15,10 @@ use matou_llm::Wanted;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Span;
 
-use crate::access::Client;
 use crate::error::ApiError;
+use matou_engine::ClientId;
 
-/// How long a piece of work may take. Preparing the longest prompts takes a second or two.
+/// How long a piece of work may take.
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 
 /// As many threads as there are cores, and bounded places to wait for one.
@@ -28,7 +28,7 @@ pub(crate) struct Workers {
     admission: usize,
     cores: Arc<Semaphore>,
     num_cores: usize,
-    turns: Arc<Mutex<HashMap<Client, Turn>>>,
+    turns: Arc<Mutex<HashMap<ClientId, Turn>>>,
 }
 
 /// One client's work.
@@ -69,7 +69,7 @@ impl Workers {
     /// [`Full`] when too many of the client's wait; inside of it the error of `work`.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        client: Client,
+        client: ClientId,
         work: impl FnOnce(&Wanted) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<Result<T, ApiError>, Full> {
         let turn = self.turn(client);
@@ -101,7 +101,7 @@ impl Workers {
     }
 
     /// The client's own places. There are as many clients as keys.
-    fn turn(&self, client: Client) -> Turn {
+    fn turn(&self, client: ClientId) -> Turn {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = turns.entry(client).or_insert_with(|| Turn {
             admission: Arc::new(Semaphore::new(self.admission)),
@@ -120,9 +120,9 @@ mod tests {
     #[tokio::test]
     async fn a_client_waits_for_no_more_of_anothers_work_than_there_are_cores() {
         let workers = Workers::new(100);
-        let (first, second) = (Client(1), Client(2));
+        let (first, second) = (ClientId(1), ClientId(2));
         let (done, order) = mpsc::channel();
-        let piece = |client: Client| {
+        let piece = |client: ClientId| {
             let (workers, done) = (workers.clone(), done.clone());
             async move {
                 let work = move |_: &Wanted| {
@@ -159,7 +159,7 @@ mod tests {
             told.send(()).unwrap();
             Ok(())
         };
-        let run = workers.run(Client::ANYBODY, waits);
+        let run = workers.run(ClientId::ANYBODY, waits);
         assert!(
             tokio::time::timeout(Duration::from_millis(50), run)
                 .await

@@ -36,6 +36,12 @@ pub enum TemplateError {
         /// What went wrong, and where.
         message: String,
     },
+    /// No place was free to run the template in; trying again later may work.
+    #[error("the chat template cannot run now: {message}")]
+    Busy {
+        /// Why not.
+        message: String,
+    },
     /// The template took more steps or wrote more text than any real one needs.
     #[error("the chat template did not come to an end: {message}")]
     Runaway {

@@ -1,5 +1,7 @@
 //! A conversation on its way to the engine.
 
+use std::time::Duration;
+
 use matou_chat::reasoning::ReasoningFormat;
 use matou_chat::tools::ToolFormat;
 use matou_chat::{ChatTemplate, RenderedPrompt, TemplateError, TemplateRequest, Tokenizer};
@@ -28,13 +30,14 @@ pub fn chat(llm: &Llm, call: ChatCall, wanted: &Wanted) -> Result<PreparedPrompt
     let template = template_of(llm)?;
     let tokenizer = llm.tokenizer();
     let prompt = render(llm, &call.request)?;
-    check_length(llm, &prompt.text(), "messages", wanted)?;
+    let text = prompt.text();
+    check_length(llm, &text, "messages", wanted)?;
     let prompt_token_ids = tokenize_rendered(tokenizer, &prompt)?;
     let notation = tool_format(template);
     let tools = call.request.tools.as_ref();
     let format = MessageFormat {
         reasoning: ReasoningFormat::detect(template.source())
-            .map(|format| (format, format.starts_inside(&prompt.text()))),
+            .map(|format| (format, format.starts_inside(&text))),
         tools: match tools {
             Some(tools) => Some((notation, tools.tools.clone())),
             // Its answers name who they are for, tools or not.
@@ -92,6 +95,9 @@ pub fn render_chat(llm: &Llm, request: &ChatRequest) -> Result<RenderedPrompt, L
     render(llm, request)
 }
 
+/// When a place to run a template in is likely to be free again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 fn template_of(llm: &Llm) -> Result<&ChatTemplate, LlmError> {
     llm.template().ok_or_else(|| {
         let message = match llm.template_error() {
@@ -133,6 +139,9 @@ fn render(llm: &Llm, request: &ChatRequest) -> Result<RenderedPrompt, LlmError> 
     });
     rendered.map_err(|error| match error {
         TemplateError::Request { message, param } => LlmError::invalid(param, message),
+        error @ TemplateError::Busy { .. } => {
+            LlmError::overloaded(format!("{error}."), RETRY_AFTER)
+        }
         error => {
             let message = format!("The chat template refuses these messages: {error}");
             LlmError::invalid("messages", message)

@@ -20,8 +20,6 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
 
-#[cfg(test)]
-use crate::access::Client;
 use crate::error::ApiError;
 use crate::limits::Limits;
 pub(crate) use known::{KnownFields, Lookup, Names};
@@ -60,7 +58,7 @@ impl JsonBody {
     pub(crate) fn of(text: impl Into<Vec<u8>>) -> Self {
         Self {
             bytes: text.into(),
-            _share: BodyBudget::default().share(Client::ANYBODY),
+            _share: BodyBudget::default().share(matou_engine::ClientId::ANYBODY),
         }
     }
 

@@ -15,10 +15,10 @@ use futures_util::StreamExt;
 use http_body::Body as _;
 use tokio::time::timeout;
 
-use crate::access::Client;
 use crate::connections::{Connection, Phase};
 use crate::error::ApiError;
 use crate::limits::Limits;
+use matou_engine::ClientId;
 
 /// Bytes of a body that count for nothing: there are no more of these than connections.
 const SMALL: usize = 64 << 10;
@@ -32,19 +32,19 @@ pub(crate) struct BodyBudget(Arc<Mutex<Spent>>);
 #[derive(Debug, Default)]
 struct Spent {
     bytes: usize,
-    by_client: HashMap<Client, usize>,
+    by_client: HashMap<ClientId, usize>,
 }
 
 /// What one body takes; given back on drop.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: BodyBudget,
-    client: Client,
+    client: ClientId,
     bytes: usize,
 }
 
 impl BodyBudget {
-    pub(super) fn share(&self, client: Client) -> Share {
+    pub(super) fn share(&self, client: ClientId) -> Share {
         Share {
             budget: self.clone(),
             client,
@@ -109,7 +109,7 @@ pub(super) async fn receive(
     refuse_encoding(request.headers())?;
     let client = request.extensions().get().copied();
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    let share = budget.share(client.unwrap_or(Client::ANYBODY));
+    let share = budget.share(client.unwrap_or(ClientId::ANYBODY));
     let all = receive_all(request, limits, share);
     let received = timeout(limits.body_timeout, all)
         .await
@@ -172,12 +172,12 @@ mod tests {
     #[test]
     fn who_fills_the_budget_leaves_a_quarter_to_others_and_gives_all_back() {
         let (budget, all) = (BodyBudget::default(), 400 << 10);
-        let mut greedy: Vec<Share> = (0..3).map(|_| budget.share(Client(1))).collect();
+        let mut greedy: Vec<Share> = (0..3).map(|_| budget.share(ClientId(1))).collect();
         let taken = greedy
             .iter_mut()
             .map(|share| share.grow_to(SMALL + (150 << 10), all));
         assert_eq!(taken.collect::<Vec<_>>(), [true, true, false]);
-        let mut other = budget.share(Client(2));
+        let mut other = budget.share(ClientId(2));
         assert!(
             other.grow_to(SMALL + (100 << 10), all) && !other.grow_to(SMALL + (101 << 10), all)
         );

@@ -9,6 +9,7 @@ use matou_engine::EngineConfig;
 use matou_server::AppState;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 use crate::lifecycle::serve;
 use crate::support::{Reply, TestServer, server, server_with};
@@ -158,4 +159,36 @@ async fn a_key_is_asked_for_before_the_body_is_read() {
     let reply = locked().send(request.unwrap()).await;
     assert_eq!(reply.error().0, 401);
     assert_eq!(reply.json()["error"]["param"], json!(null));
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_what_is_sent_is_hung_up_on() {
+    let server = changed(|state| state.limits.read_timeout = Duration::from_millis(100));
+    let served = serve(&server, Duration::ZERO).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    // So that little of the answers is taken by the system.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut connection = socket.connect(served.address).await.unwrap();
+    let ask = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    connection.write_all(ask.as_bytes()).await.unwrap();
+    let open = async || {
+        let metrics = server.get("/metrics").await.text;
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with("matou:http_connections{"));
+        lines
+            .map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
+            .collect::<String>()
+    };
+    let wait_for = async |number: &str| {
+        for _ in 0..1000 {
+            if open().await == number {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} connections are open", open().await);
+    };
+    wait_for("1").await;
+    wait_for("0").await;
 }

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::support::{TestServer, server_with};
+use crate::support::{FATAL, TestServer, server_with};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -222,4 +222,23 @@ async fn five_hundred_at_once_get_an_answer_or_a_429() {
     );
     server.idle().await;
     assert_eq!(server.post(CHAT, &request).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_server_whose_engine_has_ended_says_so_and_ends() {
+    let server = server_with(EngineConfig::default(), Duration::ZERO, |_| {});
+    let served = serve(&server, Duration::from_secs(5)).await;
+    assert_eq!(server.get("/health").await.status, 200);
+    let fatal = json!({"prompt": [FATAL]});
+    assert_eq!(server.post("/v1/completions", &fatal).await.error().0, 500);
+    server.state.llm.engine().ended().await;
+    assert_eq!(server.get("/health").await.error().0, 500);
+    assert_eq!(server.post("/v1/completions", &fatal).await.error().0, 500);
+    let ended = served.done.await.unwrap();
+    assert!(
+        ended
+            .unwrap_err()
+            .to_string()
+            .contains("engine has stopped")
+    );
 }

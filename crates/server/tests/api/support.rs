@@ -22,8 +22,18 @@ pub(crate) const VOCAB_SIZE: usize = 128;
 pub(crate) const END: u32 = 2;
 /// A step that reads this token fails.
 pub(crate) const FAILING: u32 = 99;
+/// A step that reads this token ends the engine: it panics with what panics once more.
+pub(crate) const FATAL: u32 = 0;
 /// Unix time of all answers.
 pub(crate) const CREATED: u64 = 1_700_000_000;
+
+struct PanicsAgain;
+
+impl Drop for PanicsAgain {
+    fn drop(&mut self) {
+        panic!("as the test wants it");
+    }
+}
 
 /// Prefers the next number, then the one after it. Its row is a function of the last token alone.
 struct CountingModel {
@@ -64,6 +74,9 @@ impl LanguageModel for CountingModel {
         thread::sleep(self.step);
         if batch.input_ids.contains(&FAILING) {
             return Err(ModelError::Forward("as the test wants it".to_owned()));
+        }
+        if batch.input_ids.contains(&FATAL) {
+            std::panic::panic_any(PanicsAgain);
         }
         let mut logits = vec![0.0; batch.logits_indices.len() * VOCAB_SIZE];
         for (row, &index) in logits

@@ -245,3 +245,29 @@ fn who_is_let_in_early_is_not_put_back_in_the_same_step() {
     scheduler.remove(decodes);
     assert_eq!(run_step(&mut scheduler, 1).sequences[0].id, reads);
 }
+
+#[test]
+fn who_goes_before_the_line_leaves_the_first_its_part_of_each_step() {
+    let mut scheduler = scheduler(1000, 8, 64);
+    scheduler.add(of(1, 0));
+    let reader = scheduler.add(NewSequence {
+        client: ClientId(1),
+        ..sequence(0..500)
+    });
+    run_step(&mut scheduler, 1);
+    scheduler.remove(reader);
+    let large = scheduler.add(NewSequence {
+        client: ClientId(1),
+        ..sequence(5000..5200)
+    });
+    // Each brings a prompt that could fill a step, and has gone when the next comes.
+    for client in 2..50 {
+        let other = scheduler.add(NewSequence {
+            client: ClientId(client),
+            ..sequence(client * 1000..client * 1000 + 64)
+        });
+        run_step(&mut scheduler, 1);
+        scheduler.remove(other);
+    }
+    assert!(scheduler.sequence(large).has_output(), "it was never read");
+}

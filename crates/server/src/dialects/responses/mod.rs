@@ -21,7 +21,6 @@ use uuid::Uuid;
 use matou_llm::prepare::{self, PreparedPrompt};
 use matou_llm::{Llm, Wanted};
 
-use crate::access::Client;
 use crate::body::{BodyBudget, JsonBody};
 use crate::caller::Caller;
 use crate::dialects::shared::trace::trace_labels;
@@ -32,6 +31,7 @@ use crate::serving::Serving;
 use crate::state::AppState;
 use answer::ResponseBuilder;
 use convert::{ResponseFormat, ResponsesCall, ToolForms, answer_message, responses_call};
+use matou_engine::ClientId;
 use store::{ResponseStore, StoredResponse, unknown};
 use stream::ResponseEncoder;
 use wire::{EchoedFields, ResponseObject, ResponsesRequest};
@@ -149,7 +149,7 @@ struct Kept {
 
 fn prepare(
     llm: &Llm,
-    own: (&ResponseStore, Client),
+    own: (&ResponseStore, ClientId),
     (created_at, wanted): (u64, &Wanted),
     (wire, shared, echoed): (ResponsesRequest, SharedFields, EchoedFields),
 ) -> Result<Prepared, ApiError> {
@@ -218,7 +218,7 @@ fn prepare(
 
 /// The conversation that a request follows, if it follows one: that of a response of the same client.
 fn previous(
-    (store, client): (&ResponseStore, Client),
+    (store, client): (&ResponseStore, ClientId),
     wire: &ResponsesRequest,
 ) -> Result<Vec<Value>, ApiError> {
     let Some(id) = &wire.previous_response_id else {
@@ -254,7 +254,7 @@ async fn count_tokens(
 }
 
 /// Keeps a response that has ended, to be fetched and followed by its client.
-fn keep((store, client): (&ResponseStore, Client), response: &ResponseObject, kept: Kept) {
+fn keep((store, client): (&ResponseStore, ClientId), response: &ResponseObject, kept: Kept) {
     let Kept {
         input,
         history: mut messages,

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::access::Client;
 use crate::error::ApiError;
+use matou_engine::ClientId;
 
 /// Most responses that are kept.
 const MAX_RESPONSES: usize = 1024;
@@ -70,7 +70,7 @@ pub(crate) fn unknown(id: &str) -> ApiError {
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct ResponseStore {
-    shelves: Mutex<HashMap<Client, Shelf>>,
+    shelves: Mutex<HashMap<ClientId, Shelf>>,
     max_bytes: usize,
 }
 
@@ -99,7 +99,7 @@ impl ResponseStore {
 
     /// Keeps a response, and drops old ones if room is needed. One that has no room at all is not
     /// kept.
-    pub(crate) fn insert(&self, client: Client, id: String, stored: StoredResponse) {
+    pub(crate) fn insert(&self, client: ClientId, id: String, stored: StoredResponse) {
         let bytes = stored.bytes();
         if bytes > self.max_bytes {
             return;
@@ -123,25 +123,25 @@ impl ResponseStore {
     }
 
     /// A client's response by its id.
-    pub(crate) fn get(&self, client: Client, id: &str) -> Option<Arc<StoredResponse>> {
+    pub(crate) fn get(&self, client: ClientId, id: &str) -> Option<Arc<StoredResponse>> {
         self.lock().get(&client)?.responses.get(id).cloned()
     }
 
     /// Deletes a client's response; false if there was none.
-    pub(crate) fn delete(&self, client: Client, id: &str) -> bool {
+    pub(crate) fn delete(&self, client: ClientId, id: &str) -> bool {
         let mut shelves = self.lock();
         shelves
             .get_mut(&client)
             .is_some_and(|shelf| shelf.remove(id))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Client, Shelf>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClientId, Shelf>> {
         // Nothing between lock and unlock leaves a shelf half changed.
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn total(shelves: &HashMap<Client, Shelf>, number: fn(&Shelf) -> usize) -> usize {
+fn total(shelves: &HashMap<ClientId, Shelf>, number: fn(&Shelf) -> usize) -> usize {
     shelves.values().map(number).sum()
 }
 
@@ -160,8 +160,8 @@ impl Shelf {
 mod tests {
     use super::*;
 
-    const ME: Client = Client(1);
-    const OTHER: Client = Client(2);
+    const ME: ClientId = ClientId(1);
+    const OTHER: ClientId = ClientId(2);
 
     /// A response that takes so many bytes.
     fn stored(bytes: usize) -> StoredResponse {

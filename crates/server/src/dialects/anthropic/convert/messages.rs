@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::documents;
 use super::text::{text, texts, unreadable};
 use crate::dialects::anthropic::wire::{Block, Message};
-use crate::dialects::shared::fields::{missing, required};
+use crate::dialects::shared::convert::MAX_MESSAGES;
+use crate::dialects::shared::fields::{missing, no_more_than, required};
 use crate::dialects::shared::union::TextOr;
 use crate::error::ApiError;
 
@@ -22,6 +23,7 @@ pub(super) fn messages(
         let message = "`messages` must have at least one message.";
         return Err(ApiError::invalid("messages", message));
     }
+    no_more_than("messages", &messages, MAX_MESSAGES)?;
     let mut converted = Vec::with_capacity(messages.len() + 1);
     if let Some(system) = system {
         let texts = texts("system", blocks(system))?;

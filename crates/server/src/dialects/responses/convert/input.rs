@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::calls::{self, TemplateCall};
 use super::tools::offered_name;
 use crate::dialects::responses::wire::{InputItem, InputPart, OutputItem, Tool};
-use crate::dialects::shared::fields::{missing, required};
+use crate::dialects::shared::convert::MAX_MESSAGES;
+use crate::dialects::shared::fields::{missing, no_more_than, required};
 use crate::dialects::shared::union::TextOr;
 use crate::error::ApiError;
 
@@ -25,6 +26,7 @@ pub(super) fn messages(input: Option<TextOr<InputItem>>) -> Result<Vec<Value>, A
             "`input` must have at least one item.",
         ));
     }
+    no_more_than("input", &items, MAX_MESSAGES)?;
     let mut messages = Vec::with_capacity(items.len());
     for (i, item) in items.into_iter().enumerate() {
         let param = format!("input[{i}]");
