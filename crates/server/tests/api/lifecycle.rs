@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::support::{FATAL, TestServer, server_with};
+use crate::support::{TestServer, server_with, serving};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -226,14 +226,14 @@ async fn five_hundred_at_once_get_an_answer_or_a_429() {
 
 #[tokio::test]
 async fn a_server_whose_engine_has_ended_says_so_and_ends() {
-    let server = server_with(EngineConfig::default(), Duration::ZERO, |_| {});
+    let server = serving(EngineConfig::default(), |served| served.is_fatal = true);
     let served = serve(&server, Duration::from_secs(5)).await;
     assert_eq!(server.get("/health").await.status, 200);
-    let fatal = json!({"prompt": [FATAL]});
-    assert_eq!(server.post("/v1/completions", &fatal).await.error().0, 500);
+    let chat = json!({"messages": [{"role": "user", "content": " t10"}]});
+    assert_eq!(server.post(CHAT, &chat).await.error().0, 500);
     server.state.llm.engine().ended().await;
     assert_eq!(server.get("/health").await.error().0, 500);
-    assert_eq!(server.post("/v1/completions", &fatal).await.error().0, 500);
+    assert_eq!(server.post(CHAT, &chat).await.error().0, 500);
     let ended = served.done.await.unwrap();
     assert!(
         ended

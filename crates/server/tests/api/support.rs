@@ -22,8 +22,6 @@ pub(crate) const VOCAB_SIZE: usize = 128;
 pub(crate) const END: u32 = 2;
 /// A step that reads this token fails.
 pub(crate) const FAILING: u32 = 99;
-/// A step that reads this token ends the engine: it panics with what panics once more.
-pub(crate) const FATAL: u32 = 0;
 /// Unix time of all answers.
 pub(crate) const CREATED: u64 = 1_700_000_000;
 
@@ -40,16 +38,22 @@ struct CountingModel {
     info: ModelInfo,
     /// How long a step takes.
     step: Duration,
+    /// Its first step ends the engine: it panics with what panics once more.
+    is_fatal: bool,
 }
 
 impl CountingModel {
-    fn new(step: Duration) -> Self {
+    fn new(step: Duration, is_fatal: bool) -> Self {
         let info = ModelInfo {
             vocab_size: VOCAB_SIZE,
             hidden_size: 2,
             ..ModelInfo::default()
         };
-        Self { info, step }
+        Self {
+            info,
+            step,
+            is_fatal,
+        }
     }
 }
 
@@ -75,7 +79,7 @@ impl LanguageModel for CountingModel {
         if batch.input_ids.contains(&FAILING) {
             return Err(ModelError::Forward("as the test wants it".to_owned()));
         }
-        if batch.input_ids.contains(&FATAL) {
+        if self.is_fatal {
             std::panic::panic_any(PanicsAgain);
         }
         let mut logits = vec![0.0; batch.logits_indices.len() * VOCAB_SIZE];
@@ -163,6 +167,8 @@ pub(crate) struct Served {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: Option<ChatTemplate>,
     pub(crate) card: ModelCard,
+    /// The engine ends with its first step.
+    pub(crate) is_fatal: bool,
 }
 
 impl Default for Served {
@@ -182,13 +188,15 @@ impl Default for Served {
                 default_sampling: SamplingParams::greedy(),
                 eos_token_ids: vec![END],
             },
+            is_fatal: false,
         }
     }
 }
 
 impl Served {
     fn start(self, config: EngineConfig, step: Duration) -> AppState {
-        let (engine, _thread) = Engine::start(Box::new(CountingModel::new(step)), config).unwrap();
+        let (engine, _thread) =
+            Engine::start(Box::new(CountingModel::new(step, self.is_fatal)), config).unwrap();
         let template = self.template.map(Arc::new);
         let llm = Llm::new(engine, Arc::new(self.tokenizer), template, self.card);
         let mut state = AppState::new(llm);
