@@ -4,12 +4,19 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+/// What a flood of connections leaves between two of them. The kernel keeps those that the server has not yet
+/// taken in, 128 on some systems; beyond that it drops whoever comes, for the second after which TCP tries
+/// again, and no server can do anything about that.
+const BETWEEN: Duration = Duration::from_millis(1);
 
 /// A connection to the server at `url`.
 pub(crate) async fn connect(url: &str) -> TcpStream {
     let address = url.trim_start_matches("http://");
-    TcpStream::connect(address).await.unwrap()
+    let stream = TcpStream::connect(address).await.unwrap();
+    sleep(BETWEEN).await;
+    stream
 }
 
 /// A connection whose own side takes a few kilobytes that nobody has read, and no more.

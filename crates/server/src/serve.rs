@@ -124,6 +124,7 @@ async fn accept(
         head: limits.header_timeout,
         read: limits.read_timeout,
     };
+    let max = limits.max_connections;
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -131,12 +132,12 @@ async fn accept(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let Some(place) = state.connections.enter(limits.max_connections) else {
+                    let Some(place) = state.connections.enter(max) else {
                         // All are being answered: whoever comes now is hung up on.
                         continue;
                     };
                     let stage = state.lifecycle.follow();
-                    connections.spawn(attend(stream, place, service.clone(), patience, stage));
+                    connections.spawn(attend(stream, place, max, service.clone(), patience, stage));
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");

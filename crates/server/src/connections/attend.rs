@@ -43,6 +43,7 @@ pub(crate) struct Patience {
 pub(crate) async fn attend(
     stream: TcpStream,
     place: Place,
+    max_connections: usize,
     service: TowerToHyperService<Router>,
     patience: Patience,
     mut stage: watch::Receiver<Stage>,
@@ -67,19 +68,27 @@ pub(crate) async fn attend(
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let draining = async {
+    let mut draining = pin!(async {
         // An error would mean that the state is gone, and with it the server.
         let _ = stage.wait_for(|stage| *stage != Stage::Serving).await;
-    };
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = draining => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-        () = place.is_needed() => {
-            connection.as_mut().graceful_shutdown();
-            timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
+    });
+    let mut is_draining = false;
+    let result = loop {
+        tokio::select! {
+            result = connection.as_mut() => break result,
+            () = &mut draining, if !is_draining => {
+                is_draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = place.is_needed() => {
+                connection.as_mut().graceful_shutdown();
+                // Its request may have been on its way: then it is answered in full, in a place of its own.
+                match timeout(FAREWELL, connection.as_mut()).await {
+                    Ok(result) => break result,
+                    Err(_) if place.take_again(max_connections) => {}
+                    Err(_) => break Ok(()),
+                }
+            }
         }
     };
     if let Err(error) = result {

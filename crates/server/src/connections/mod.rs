@@ -87,6 +87,17 @@ impl Connections {
     /// A place for another connection, if need be that of one of `max` that has been idle the longest,
     /// or else has been sending a body the longest. `None` if all are being answered.
     pub(crate) fn enter(&self, max: usize) -> Option<Place> {
+        let key = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection::new());
+        self.insert(key, &connection, max).then(|| Place {
+            connections: self.clone(),
+            key,
+            connection,
+        })
+    }
+
+    /// Adds a connection, if need be in the place of another. False if there is no place for it.
+    fn insert(&self, key: u64, connection: &Arc<Connection>, max: usize) -> bool {
         let mut open = self.lock();
         if open.len() >= max {
             let stays = |(_, connection): &(&u64, &Arc<Connection>)| {
@@ -95,21 +106,15 @@ impl Connections {
             let longest = open.iter().filter(stays).min_by_key(|(_, c)| c.state());
             let Some((&key, _)) = longest else {
                 self.0.refused.fetch_add(1, Ordering::Relaxed);
-                return None;
+                return false;
             };
             if let Some(connection) = open.remove(&key) {
                 connection.leave.notify_one();
                 self.0.evicted.fetch_add(1, Ordering::Relaxed);
             }
         }
-        let key = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection::new());
-        open.insert(key, Arc::clone(&connection));
-        Some(Place {
-            connections: self.clone(),
-            key,
-            connection,
-        })
+        open.insert(key, Arc::clone(connection));
+        true
     }
 
     /// How many are open.
@@ -136,6 +141,13 @@ impl Place {
     /// Resolves when another connection needs the place.
     async fn is_needed(&self) {
         self.connection.leave.notified().await;
+    }
+
+    /// Takes a place anew for a connection that had to go while its request was already on its way; false
+    /// if it has none, or if there is no place for it.
+    fn take_again(&self, max: usize) -> bool {
+        let has_request = self.connection.state().0 != Phase::Idle;
+        has_request && self.connections.insert(self.key, &self.connection, max)
     }
 }
 
@@ -172,9 +184,17 @@ mod tests {
         fifth.connection.enter(Phase::Answering);
         assert!(all.enter(3).is_none(), "who is answered stays");
         assert_eq!((all.open(), all.evicted(), all.refused()), (3, 2, 1));
+        // One whose request came while it had to go takes a place again, if there is one.
+        assert!(!places[1].take_again(3), "it has no request");
+        idle.enter(Phase::Answering);
+        assert!(!places[1].take_again(3), "all are being answered");
+        assert_eq!(all.refused(), 2);
+        fifth.connection.enter(Phase::Idle);
+        assert!(places[1].take_again(3) && is_open(&places[1]) && !is_open(&fifth));
         // One that has gone takes nobody's place with it.
-        idle.enter(Phase::Idle);
+        drop(fifth);
+        assert_eq!(all.open(), 3);
         drop(places);
-        assert_eq!(all.open(), 2);
+        assert_eq!(all.open(), 1);
     }
 }
