@@ -26,9 +26,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(3);
 /// Processes for each kind of work beside one for each core: a server that lets no client have more jobs at a
 /// time than there are cores has some left for others.
 const SPARE_PROCESSES: usize = 2;
-/// What a process may take: a conversation in a template needs some times its own length, a schema less;
-/// and as many as one client may keep busy have to fit beside everything else. The stack is for what is
-/// nested.
+/// What a process may take: a schema of a thousand objects fits, one of two thousand does not; and as many
+/// processes as one client may keep busy have to fit beside everything else. The stack is for what is nested.
 const LIMITS: Limits = Limits {
     memory: 64 << 20,
     stack: 64 << 20,
