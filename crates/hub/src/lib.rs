@@ -29,4 +29,4 @@ pub use error::{CatalogueError, HubError, SourceError, Unavailable};
 pub use model_ref::{HubRef, ModelRef};
 pub use options::{HubOptions, ProgressMode};
 pub use resolve::{ModelFiles, on_disk, resolve};
-pub use verify::Sha256;
+pub use verify::{Sha256, sha256_of};

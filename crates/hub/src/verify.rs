@@ -132,7 +132,11 @@ fn hash_into(reader: &mut impl Read, hasher: &mut sha2::Sha256) -> io::Result<u6
 }
 
 /// The digest of a file's bytes.
-pub(crate) fn sha256_of(path: &Path) -> io::Result<Sha256> {
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn sha256_of(path: &Path) -> io::Result<Sha256> {
     let mut hasher = sha2::Sha256::new();
     hash_into(&mut File::open(path)?, &mut hasher)?;
     Ok(Sha256(hasher.finalize().into()))

@@ -23,8 +23,8 @@ use crate::quantize::TargetFormats;
 use crate::registry;
 use crate::summary::ModelSummary;
 use crate::weights::{
-    CONSOLIDATED, GgufFile, GgufSource, GgufValue, HUGGING_FACE, Method, MistralSource,
-    PrequantizedSource, SafetensorsSource, TensorSource,
+    CONSOLIDATED, GgufFile, GgufSource, GgufValue, HUGGING_FACE, MistralSource, PrequantizedSource,
+    SafetensorsSource, Shape, SyntheticSource, TensorSource,
 };
 
 /// The files of a model.
@@ -34,6 +34,8 @@ pub enum WeightFiles {
     Gguf(PathBuf),
     /// A folder with `config.json` and safetensors, or with Mistral's `params.json` and its.
     HuggingFace(PathBuf),
+    /// None: weights of this shape are made up.
+    Synthetic(Shape),
 }
 
 /// A model whose headers and config have been read, and of whose weights nothing yet.
@@ -44,7 +46,7 @@ pub struct Checkpoint {
     /// The file behind `source`, where it is a GGUF file.
     gguf: Option<Arc<GgufFile>>,
     /// What the files call the format of their weights, if they were quantised.
-    stated_format: Option<&'static str>,
+    stated_format: Option<String>,
 }
 
 /// Where a model's tokenizer and template are found.
@@ -67,6 +69,10 @@ impl Checkpoint {
         let (config, source, stated_format, gguf) = match files {
             WeightFiles::Gguf(path) => open_gguf(path)?,
             WeightFiles::HuggingFace(folder) => open_folder(folder)?,
+            WeightFiles::Synthetic(shape) => {
+                let source: Box<dyn TensorSource> = Box::new(SyntheticSource::new(*shape));
+                (shape.config(), source, Some(shape.format_name()), None)
+            }
         };
         Ok(Self {
             files: files.clone(),
@@ -120,6 +126,7 @@ impl Checkpoint {
             (None, WeightFiles::Gguf(path) | WeightFiles::HuggingFace(path)) => {
                 TextFiles::Folder(path)
             }
+            (None, WeightFiles::Synthetic(_)) => TextFiles::Metadata(Map::new()),
         }
     }
 
@@ -131,7 +138,12 @@ impl Checkpoint {
     /// What to call the format of weights that are mostly `main` in memory.
     fn format_name(&self, options: &LoadOptions, main: &str) -> Result<String> {
         let tensors = self.source.tensors()?;
-        Ok(format_name(self.stated_format, &tensors, options, main))
+        Ok(format_name(
+            self.stated_format.as_deref(),
+            &tensors,
+            options,
+            main,
+        ))
     }
 
     fn config(&self, options: &LoadOptions) -> ModelConfig {
@@ -158,7 +170,7 @@ fn target(options: &LoadOptions, config: &ModelConfig) -> TargetFormats {
 type Opened = (
     ModelConfig,
     Box<dyn TensorSource>,
-    Option<&'static str>,
+    Option<String>,
     Option<Arc<GgufFile>>,
 );
 
@@ -177,7 +189,8 @@ fn open_gguf(path: &Path) -> Result<Opened> {
     let file_type = file.metadata().get("general.file_type");
     let stated = file_type
         .and_then(GgufValue::as_u64)
-        .and_then(file_type_name);
+        .and_then(file_type_name)
+        .map(str::to_owned);
     Ok((config, Box::new(source), stated, Some(file)))
 }
 
@@ -199,5 +212,6 @@ fn open_folder(folder: &Path) -> Result<Opened> {
     let (config, method) = config.into_config()?;
     let files = SafetensorsSource::open(folder, HUGGING_FACE)?;
     let source = PrequantizedSource::new(files, method);
-    Ok((config, Box::new(source), method.map(Method::name), None))
+    let stated = method.map(|method| method.name().to_owned());
+    Ok((config, Box::new(source), stated, None))
 }

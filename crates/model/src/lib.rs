@@ -41,4 +41,4 @@ pub use load_options::{DeviceChoice, Dtype, LoadOptions};
 pub use loader::Progress;
 pub use quantize::Quantization;
 pub use summary::ModelSummary;
-pub use weights::{GgufArray, GgufFile, GgufMetadata, GgufTensor, GgufValue};
+pub use weights::{GgufArray, GgufFile, GgufMetadata, GgufTensor, GgufValue, Shape};

@@ -122,7 +122,11 @@ fn default_sampling(
 
 /// Says what memory a model will take, and refuses it where that is more than there is. On a GPU, the
 /// memory is another.
-fn check_fit(checkpoint: &Checkpoint, options: &OpenOptions) -> Result<(), OpenError> {
+///
+/// # Errors
+///
+/// When the model does not fit, with what would.
+pub fn check_fit(checkpoint: &Checkpoint, options: &OpenOptions) -> Result<(), OpenError> {
     if !matches!(options.device, DeviceChoice::Auto | DeviceChoice::Cpu) {
         return Ok(());
     }

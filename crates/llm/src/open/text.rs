@@ -16,10 +16,10 @@ pub fn text_side(checkpoint: &Checkpoint, options: &TextOptions) -> Result<TextS
         TextFiles::Folder(folder) => TextSide::from_folder(folder, options),
     };
     text.map_err(|source| {
-        let (WeightFiles::Gguf(path) | WeightFiles::HuggingFace(path)) = checkpoint.files();
-        OpenError::Text {
-            path: path.clone(),
-            source,
-        }
+        let path = match checkpoint.files() {
+            WeightFiles::Gguf(path) | WeightFiles::HuggingFace(path) => path.clone(),
+            WeightFiles::Synthetic(shape) => shape.to_string().into(),
+        };
+        OpenError::Text { path, source }
     })
 }

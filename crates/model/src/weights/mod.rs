@@ -14,6 +14,7 @@ mod mistral;
 mod prequantized;
 mod rows;
 mod safetensors;
+mod synthetic;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -26,6 +27,8 @@ pub use self::gguf_value::{GgufArray, GgufMetadata, GgufValue};
 pub(crate) use self::mistral::MistralSource;
 pub(crate) use self::prequantized::{Method, PrequantizedSource};
 pub(crate) use self::safetensors::{CONSOLIDATED, HUGGING_FACE, SafetensorsSource};
+pub use self::synthetic::Shape;
+pub(crate) use self::synthetic::SyntheticSource;
 use crate::error::Result;
 
 /// One tensor's data as it lies on disk, or reordered from it.
