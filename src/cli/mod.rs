@@ -76,8 +76,8 @@ pub enum Command {
     List(list::ListArgs),
     /// Show what a model is and what memory it takes, without loading it.
     Show(show::ShowArgs),
-    /// Measure tokens per second, by llama-bench's protocol.
-    Bench(bench::BenchArgs),
+    /// Measure how fast a model is, alone or served; any server that speaks OpenAI's API.
+    Bench(Box<bench::BenchArgs>),
 }
 
 impl Command {
@@ -90,7 +90,7 @@ impl Command {
             Self::Pull(args) => pull::run(args).await,
             Self::List(args) => list::run(args).await,
             Self::Show(args) => show::run(args).await,
-            Self::Bench(args) => bench::run(args).await,
+            Self::Bench(args) => bench::run(*args).await,
         }
     }
 }

@@ -22,9 +22,9 @@ pub struct ModelArgs {
     pub options: ModelOptions,
 }
 
-/// How a model is found and run. Shared by every command that loads one.
+/// Where weights are found, and what becomes of them.
 #[derive(Debug, Clone, Args)]
-pub struct ModelOptions {
+pub struct WeightOptions {
     /// A catalogue of your own, in the format of models.toml, added to the built-in one.
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub models: Option<PathBuf>,
@@ -40,6 +40,14 @@ pub struct ModelOptions {
     /// Pack unquantised weights as they load: q8_0, q6_k, q5_k_m, q4_k_m, q4_0 and others.
     #[arg(long, value_name = "FORMAT", help_heading = "Model")]
     pub quantize: Option<Quantization>,
+}
+
+/// How a model is found and run. Shared by every command that loads one.
+#[derive(Debug, Clone, Args)]
+pub struct ModelOptions {
+    /// Which weights.
+    #[command(flatten)]
+    pub weights: WeightOptions,
 
     /// Threads that compute [default: physical cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Model")]
@@ -80,10 +88,6 @@ impl ModelOptions {
             .transpose()
             .map_err(|reason| anyhow!("--chat-template: {reason}"))?;
         Ok(OpenOptions {
-            catalogue: self.models.clone(),
-            device: self.device.into(),
-            dtype: self.dtype.into(),
-            quantize: self.quantize,
             threads: self.threads.map(usize::from),
             max_model_len: self.max_model_len,
             kv_cache_dtype: self.kv_cache_dtype.into(),
@@ -94,8 +98,22 @@ impl ModelOptions {
                 chat_template: template,
                 compiler: None,
             },
-            progress: progress::bar(),
+            ..self.weights.to_open()
         })
+    }
+}
+
+impl WeightOptions {
+    /// The same in the words of the library, with a progress bar for those who watch.
+    pub fn to_open(&self) -> OpenOptions {
+        OpenOptions {
+            catalogue: self.models.clone(),
+            device: self.device.into(),
+            dtype: self.dtype.into(),
+            quantize: self.quantize,
+            progress: progress::bar(),
+            ..OpenOptions::default()
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The commands that are no server.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::{Server, matou, run, tiny_model};
 
@@ -129,40 +129,6 @@ async fn a_model_answers_under_several_names_or_under_any() {
     let server = Server::start_model(&tiny_model(), &any);
     let (status, answer) = server.post("/v1/completions", &body("claude-haiku")).await;
     assert_eq!((status, &answer["model"]), (200, &json!("main")));
-}
-
-#[test]
-fn bench_prints_a_json_line_a_figure() {
-    let tiny = tiny_model();
-    let lines = stdout(&[
-        "bench",
-        tiny.to_str().expect("UTF-8"),
-        "--json",
-        "--prompt",
-        "40",
-        "--generate",
-        "3",
-        "--depth",
-        "5",
-        "--batch",
-        "1,2",
-        "--reps",
-        "2",
-    ]);
-    let figures: Vec<Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let tests: Vec<_> = figures
-        .iter()
-        .map(|figure| figure["test"].as_str().expect("a name"))
-        .collect();
-    assert_eq!(tests, ["pp40", "tg3@d5", "tg3@d5 batch 2"]);
-    for figure in &figures {
-        assert_eq!(figure["engine"], "matou");
-        assert_eq!(figure["runs"].as_array().expect("runs").len(), 2);
-        assert!(figure["tokens_per_s"].as_f64().expect("a number") > 0.0);
-    }
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod harness;
 
 mod bad_files;
+mod bench;
 mod commands;
 mod lifecycle;
 mod online;

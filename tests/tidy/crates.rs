@@ -56,6 +56,7 @@ fn above(name: &str) -> &'static [&'static str] {
         ],
         "grammar" => &["matou-", "candle", "axum", "tokio"],
         "sandbox" => &["matou-", "candle", "axum", "tokio"],
+        "bench" => &["matou-", "candle", "axum"],
         "hub" => &[
             "matou-kernels",
             "matou-model",

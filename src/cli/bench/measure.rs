@@ -1,240 +1,59 @@
-//! `matou bench`: tokens per second of the model alone, without tokenizer, sampler or HTTP.
+//! The protocol of llama-bench: *prompt processing* (`pp512`) reads a prompt and computes the logits of its
+//! last token; *token generation* (`tg64`) feeds one given token a step to each sequence, which already hold
+//! `depth` tokens, and computes the logits of every one.
 //!
-//! The protocol is that of llama-bench: *prompt processing* (`pp512`) reads a prompt and computes the
-//! logits of its last token; *token generation* (`tg64`) feeds one given token a step to each of
-//! `--batch` sequences, which already hold `--depth` tokens, and computes the logits of every one.
-//!
-//! Beside each figure stands the share that it is of what the machine can do at most, measured right
-//! after it: for prompts the multiply-adds with weights a second, for generation the bytes read from
-//! memory, which are all weights and the sequences' keys and values at each step.
+//! Beside each figure stands the share that it is of what the machine can do at most, measured right after
+//! it: for prompts the multiply-adds with weights a second, for generation the bytes read from memory, which
+//! are all weights and the sequences' keys and values at each step.
 
-use std::fmt;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
-use clap::Args;
-use matou_llm::open::open;
-use matou_model::{BLOCK_SIZE, ForwardBatch, LanguageModel};
-use serde::Serialize;
+use anyhow::Result;
+use matou_bench::report::{Bound, Roof};
+use matou_model::{BLOCK_SIZE, ForwardBatch, LanguageModel, Roofs, TokenCost};
 
-use super::options::{ModelArgs, positive};
-
-/// Options of `matou bench`.
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    #[command(flatten)]
-    model: ModelArgs,
-
-    /// Tokens of the prompt to process; 0 skips the test.
-    #[arg(short, long, default_value_t = 512, value_name = "TOKENS")]
-    prompt: usize,
-
-    /// Tokens to generate in each sequence; 0 skips the test.
-    #[arg(short, long, default_value_t = 64, value_name = "TOKENS")]
-    generate: usize,
-
-    /// Tokens already in the context when generation begins.
-    #[arg(short, long, default_value_t = 0, value_name = "TOKENS")]
-    depth: usize,
-
-    /// Sequences generated side by side; several tests with commas.
-    #[arg(short, long, default_value = "1", value_delimiter = ',', value_parser = positive)]
-    batch: Vec<usize>,
-
-    /// Repetitions; the median is reported.
-    #[arg(short, long, default_value_t = 3, value_parser = positive)]
-    reps: usize,
-
-    /// Most prompt tokens in one step.
-    #[arg(long, default_value_t = 512, value_parser = positive, value_name = "TOKENS")]
-    max_num_batched_tokens: usize,
-
-    /// Print one JSON object a figure.
-    #[arg(long)]
-    json: bool,
+/// One test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Test {
+    /// Tokens of a prompt that is read; 0 in a test of generation.
+    pub(super) prompt: usize,
+    /// Tokens generated in each sequence; 0 in a test of prompts.
+    pub(super) generate: usize,
+    /// Tokens in the context before.
+    pub(super) depth: usize,
+    /// Sequences side by side.
+    pub(super) batch: usize,
 }
 
-/// One measured figure.
-#[derive(Debug, Serialize)]
-struct Figure {
-    engine: &'static str,
-    test: String,
-    /// Median of `runs`.
-    tokens_per_s: f64,
-    runs: Vec<f64>,
-    #[serde(flatten)]
-    roof: Option<Roof>,
-}
-
-/// How a figure compares with what the machine can do at most.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(untagged)]
-enum Roof {
-    /// Of generation: memory.
-    Memory {
-        bytes_per_step: u64,
-        bytes_per_s: f64,
-        peak_bytes_per_s: f64,
-        share: f64,
-    },
-    /// Of prompts: arithmetic.
-    Arithmetic {
-        macs_per_token: u64,
-        macs_per_s: f64,
-        peak_macs_per_s: f64,
-        share: f64,
-    },
-}
-
-impl Roof {
-    fn memory(bytes_per_step: u64, steps_per_s: f64, peak_bytes_per_s: f64) -> Self {
-        let bytes_per_s = bytes_per_step as f64 * steps_per_s;
-        Self::Memory {
-            bytes_per_step,
-            bytes_per_s,
-            peak_bytes_per_s,
-            share: bytes_per_s / peak_bytes_per_s,
-        }
-    }
-
-    fn arithmetic(macs_per_token: u64, tokens_per_s: f64, peak_macs_per_s: f64) -> Self {
-        let macs_per_s = macs_per_token as f64 * tokens_per_s;
-        Self::Arithmetic {
-            macs_per_token,
-            macs_per_s,
-            peak_macs_per_s,
-            share: macs_per_s / peak_macs_per_s,
-        }
-    }
-}
-
-impl fmt::Display for Roof {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const GIGA: f64 = 1e9;
-        match *self {
-            Self::Memory {
-                bytes_per_step,
-                peak_bytes_per_s,
-                share,
-                ..
-            } => write!(
-                f,
-                "{:.0} % of {:.1} GB/s ({:.3} GB a step)",
-                100.0 * share,
-                peak_bytes_per_s / GIGA,
-                bytes_per_step as f64 / GIGA,
-            ),
-            Self::Arithmetic {
-                macs_per_token,
-                peak_macs_per_s,
-                share,
-                ..
-            } => write!(
-                f,
-                "{:.0} % of {:.0} G MAC/s ({:.3} G a token)",
-                100.0 * share,
-                peak_macs_per_s / GIGA,
-                macs_per_token as f64 / GIGA,
-            ),
-        }
-    }
-}
-
-impl Figure {
-    fn new(test: String, runs: &[f64]) -> Self {
-        let mut sorted = runs.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        let median = if sorted.len().is_multiple_of(2) {
-            f64::midpoint(sorted[middle - 1], sorted[middle])
-        } else {
-            sorted[middle]
+impl Test {
+    /// Its name in llama-bench's tables.
+    pub(super) fn name(&self) -> String {
+        let mut name = match self.generate {
+            0 => format!("pp{}", self.prompt),
+            generate => format!("tg{generate}"),
         };
-        let round = |x: f64| (x * 100.0).round() / 100.0;
-        Self {
-            engine: "matou",
-            test,
-            tokens_per_s: round(median),
-            runs: runs.iter().copied().map(round).collect(),
-            roof: None,
+        if self.depth > 0 {
+            name.push_str(&format!("@d{}", self.depth));
         }
-    }
-}
-
-/// Runs the command.
-pub(super) async fn run(args: BenchArgs) -> Result<()> {
-    ensure!(
-        args.prompt > 0 || args.generate > 0,
-        "nothing to measure: --prompt and --generate are 0"
-    );
-    let mut loaded = open(args.model.model.as_deref(), &args.model.options.to_open()?).await?;
-    let longest = args.prompt.max(args.depth + args.generate + 1);
-    let sequences = args.batch.iter().copied().max().unwrap_or(1);
-    let num_blocks = sequences * longest.div_ceil(BLOCK_SIZE);
-    loaded
-        .model
-        .allocate_kv_cache(num_blocks, args.model.options.kv_cache_dtype.into())
-        .with_context(|| format!("no room for {sequences} sequences of {longest} tokens"))?;
-    if !args.json {
-        println!("{}", loaded.describe());
-        println!("{:<24} {:>12}   runs and roof", "test", "tokens/s");
-    }
-    let block_bytes = loaded
-        .model
-        .kv_block_bytes(args.model.options.kv_cache_dtype.into());
-    let mut bench = Bench {
-        model: loaded.model.as_mut(),
-        blocks_per_sequence: longest.div_ceil(BLOCK_SIZE),
-        kv_token_bytes: (block_bytes / BLOCK_SIZE) as u64,
-        max_num_batched_tokens: args.max_num_batched_tokens,
-    };
-    if args.prompt > 0 {
-        let runs = bench.prompt(args.prompt, args.reps)?;
-        let mut figure = Figure::new(format!("pp{}", args.prompt), &runs);
-        figure.roof = bench.arithmetic_roof(figure.tokens_per_s);
-        report(&figure, args.json)?;
-    }
-    if args.generate > 0 {
-        for &batch in &args.batch {
-            let runs = bench.generate(args.generate, args.depth, batch, args.reps)?;
-            let depth = if args.depth > 0 {
-                format!("@d{}", args.depth)
-            } else {
-                String::new()
-            };
-            let side = if batch > 1 {
-                format!(" batch {batch}")
-            } else {
-                String::new()
-            };
-            let mut figure = Figure::new(format!("tg{}{depth}{side}", args.generate), &runs);
-            let positions = (args.depth + args.generate / 2) * batch;
-            figure.roof = bench.memory_roof(figure.tokens_per_s / batch as f64, positions);
-            report(&figure, args.json)?;
+        if self.batch > 1 {
+            name.push_str(&format!(" batch {}", self.batch));
         }
+        name
     }
-    Ok(())
+
+    /// The longest context that it needs, in tokens.
+    pub(super) fn context(&self) -> usize {
+        self.depth + self.prompt.max(self.generate + 1)
+    }
+
+    /// Tokens that count.
+    pub(super) fn tokens(&self) -> usize {
+        self.prompt.max(self.generate) * self.batch
+    }
 }
 
-fn report(figure: &Figure, json: bool) -> Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(figure)?);
-    } else {
-        let runs: Vec<_> = figure.runs.iter().map(|run| format!("{run:.1}")).collect();
-        println!(
-            "{:<24} {:>12.2}   {}{}",
-            figure.test,
-            figure.tokens_per_s,
-            runs.join(" "),
-            figure
-                .roof
-                .map_or_else(String::new, |roof| format!(" · {roof}")),
-        );
-    }
-    Ok(())
-}
-
-struct Bench<'a> {
+/// A model and its cache, in which sequences of made-up tokens run.
+pub(super) struct Bench<'a> {
     model: &'a mut dyn LanguageModel,
     blocks_per_sequence: usize,
     /// Bytes of the keys and values of a token.
@@ -242,72 +61,142 @@ struct Bench<'a> {
     max_num_batched_tokens: usize,
 }
 
-impl Bench<'_> {
-    /// How reading a prompt compares with the machine's arithmetic.
-    fn arithmetic_roof(&self, tokens_per_s: f64) -> Option<Roof> {
-        let macs = self.model.token_cost()?.layers.macs;
-        let roofs = self.model.measure_roofs()?;
-        let is_float = matches!(
-            self.model.info().quantization.as_str(),
-            "F32" | "F16" | "BF16"
-        );
-        let peak = if is_float {
-            roofs.f32_macs
+impl<'a> Bench<'a> {
+    /// A model whose cache has room for `sequences` of `context` tokens each.
+    pub(super) fn new(
+        model: &'a mut dyn LanguageModel,
+        context: usize,
+        block_bytes: usize,
+        max_num_batched_tokens: usize,
+    ) -> Self {
+        Self {
+            model,
+            blocks_per_sequence: context.div_ceil(BLOCK_SIZE),
+            kv_token_bytes: (block_bytes / BLOCK_SIZE) as u64,
+            max_num_batched_tokens,
+        }
+    }
+
+    /// Runs a test once: tokens a second, and the seconds that it took.
+    pub(super) fn run(&mut self, test: &Test) -> Result<(f64, f64)> {
+        for sequence in 0..test.batch {
+            self.read(0, test.depth, sequence)?;
+        }
+        let start;
+        if test.generate == 0 {
+            start = Instant::now();
+            for sequence in 0..test.batch {
+                self.read(test.depth, test.prompt, sequence)?;
+            }
         } else {
-            roofs.int8_macs
-        };
-        Some(Roof::arithmetic(macs, tokens_per_s, peak))
+            self.generation_step(0, test)?;
+            start = Instant::now();
+            for step in 1..=test.generate {
+                self.generation_step(step, test)?;
+            }
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        Ok((test.tokens() as f64 / seconds, seconds))
     }
 
-    /// How generating compares with the machine's memory, `positions` being attended to in a step.
-    fn memory_roof(&self, steps_per_s: f64, positions: usize) -> Option<Roof> {
-        let cost = self.model.token_cost()?;
-        let weights = (cost.layers + cost.head).bytes;
-        let bytes = weights + self.kv_token_bytes * positions as u64;
-        let roofs = self.model.measure_roofs()?;
-        Some(Roof::memory(bytes, steps_per_s, roofs.read_bandwidth))
+    /// How a figure compares with what the machine can do, which is measured now.
+    pub(super) fn roof(&self, test: &Test, tokens_per_s: f64) -> Option<Roof> {
+        let (cost, roofs) = (self.model.token_cost()?, self.model.measure_roofs()?);
+        Some(match test.generate {
+            0 => self.prompt_roof(test, tokens_per_s, &cost, &roofs),
+            _ => self.generation_roof(test, tokens_per_s, &cost, &roofs),
+        })
     }
 
-    /// Tokens per second of reading a prompt, one figure a repetition, after a warm-up.
-    fn prompt(&mut self, tokens: usize, reps: usize) -> Result<Vec<f64>> {
-        self.read_prompt(tokens, 0)?;
-        (0..reps)
-            .map(|_| {
-                let start = Instant::now();
-                self.read_prompt(tokens, 0)?;
-                Ok(tokens as f64 / start.elapsed().as_secs_f64())
-            })
-            .collect()
+    /// Prompts are bound by arithmetic.
+    fn prompt_roof(&self, test: &Test, tokens_per_s: f64, cost: &TokenCost, roofs: &Roofs) -> Roof {
+        let macs_per_s = cost.layers.macs as f64 * tokens_per_s;
+        let peak = self.peak_macs(roofs);
+        // Weights are read once for each chunk of a prompt.
+        let chunks = test.prompt.div_ceil(self.max_num_batched_tokens);
+        let bytes = cost.layers.bytes as f64 * chunks as f64
+            + (self.kv_token_bytes * test.prompt as u64) as f64;
+        Roof {
+            bound: Bound::Arithmetic,
+            per_unit: cost.layers.macs,
+            used_per_s: macs_per_s,
+            peak_per_s: peak,
+            share: macs_per_s / peak,
+            macs_per_s,
+            bytes_per_s: bytes * tokens_per_s / test.prompt.max(1) as f64,
+            peak_bytes_per_s: roofs.read_bandwidth,
+            peak_macs_per_s: peak,
+        }
     }
 
-    /// Tokens per second of generating in `batch` sequences, all together.
-    fn generate(
+    /// Generation is bound by memory.
+    fn generation_roof(
+        &self,
+        test: &Test,
+        tokens_per_s: f64,
+        cost: &TokenCost,
+        roofs: &Roofs,
+    ) -> Roof {
+        let all = cost.layers + cost.head;
+        let positions = (test.depth + test.generate / 2) * test.batch;
+        let bytes_per_step = all.bytes + self.kv_token_bytes * positions as u64;
+        let steps_per_s = tokens_per_s / test.batch as f64;
+        let bytes_per_s = bytes_per_step as f64 * steps_per_s;
+        Roof {
+            bound: Bound::Memory,
+            per_unit: bytes_per_step,
+            used_per_s: bytes_per_s,
+            peak_per_s: roofs.read_bandwidth,
+            share: bytes_per_s / roofs.read_bandwidth,
+            macs_per_s: all.macs as f64 * tokens_per_s,
+            bytes_per_s,
+            peak_bytes_per_s: roofs.read_bandwidth,
+            peak_macs_per_s: self.peak_macs(roofs),
+        }
+    }
+
+    fn peak_macs(&self, roofs: &Roofs) -> f64 {
+        match self.model.info().quantization.as_str() {
+            "F32" | "F16" | "BF16" => roofs.f32_macs,
+            _ => roofs.int8_macs,
+        }
+    }
+
+    /// The most likely tokens after some made-up prompts: what a faster build has to compute too.
+    pub(super) fn greedy(
         &mut self,
+        prompts: usize,
+        prompt: usize,
         tokens: usize,
-        depth: usize,
-        batch: usize,
-        reps: usize,
-    ) -> Result<Vec<f64>> {
-        (0..reps)
-            .map(|_| {
-                for sequence in 0..batch {
-                    self.read_prompt(depth, sequence)?;
-                }
-                self.generation_step(0, depth, batch)?;
-                let start = Instant::now();
-                for step in 1..=tokens {
-                    self.generation_step(step, depth, batch)?;
-                }
-                Ok((tokens * batch) as f64 / start.elapsed().as_secs_f64())
-            })
-            .collect()
+    ) -> Result<Vec<u32>> {
+        let mut all = Vec::new();
+        for number in 0..prompts {
+            let mut ids: Vec<u32> = (0..prompt).map(|i| self.token(i + 1000 * number)).collect();
+            let mut computed = 0;
+            for _ in 0..tokens {
+                let mut batch = ForwardBatch::default();
+                let run = &ids[computed..];
+                batch.push_request(run, computed, &self.block_table(0), [run.len() - 1]);
+                computed = ids.len();
+                let logits = self.model.forward(&batch)?;
+                let row = logits.row(0);
+                let best =
+                    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a)));
+                let best = best.unwrap_or(0) as u32;
+                ids.push(best);
+                all.push(best);
+            }
+        }
+        Ok(all)
     }
 
-    fn read_prompt(&mut self, tokens: usize, sequence: usize) -> Result<()> {
-        for start in (0..tokens).step_by(self.max_num_batched_tokens) {
-            let end = tokens.min(start + self.max_num_batched_tokens);
-            let ids: Vec<_> = (start..end).map(|i| self.token(i)).collect();
-            let wanted = (end == tokens).then_some(ids.len() - 1);
+    /// Reads `tokens` after `before`, and computes the logits of the last.
+    fn read(&mut self, before: usize, tokens: usize, sequence: usize) -> Result<()> {
+        let end = before + tokens;
+        for start in (before..end).step_by(self.max_num_batched_tokens) {
+            let chunk_end = end.min(start + self.max_num_batched_tokens);
+            let ids: Vec<_> = (start..chunk_end).map(|i| self.token(i)).collect();
+            let wanted = (chunk_end == end).then_some(ids.len() - 1);
             let mut batch = ForwardBatch::default();
             batch.push_request(&ids, start, &self.block_table(sequence), wanted);
             self.model.forward(&batch)?;
@@ -315,11 +204,16 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn generation_step(&mut self, step: usize, depth: usize, sequences: usize) -> Result<()> {
+    fn generation_step(&mut self, step: usize, test: &Test) -> Result<()> {
         let mut batch = ForwardBatch::default();
-        for sequence in 0..sequences {
+        for sequence in 0..test.batch {
             let token = self.token(step + sequence);
-            batch.push_request(&[token], depth + step, &self.block_table(sequence), [0]);
+            batch.push_request(
+                &[token],
+                test.depth + step,
+                &self.block_table(sequence),
+                [0],
+            );
         }
         self.model.forward(&batch)?;
         Ok(())
@@ -344,22 +238,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_roof_is_shown_with_the_share_of_it() {
-        let memory = Roof::memory(800_000_000, 40.0, 40e9);
-        assert_eq!(memory.to_string(), "80 % of 40.0 GB/s (0.800 GB a step)");
-        let arithmetic = Roof::arithmetic(1_000_000_000, 200.0, 400e9);
-        assert_eq!(
-            arithmetic.to_string(),
-            "50 % of 400 G MAC/s (1.000 G a token)"
-        );
-    }
-
-    #[test]
-    fn a_figure_is_the_median_of_its_runs() {
-        assert_eq!(Figure::new("pp".into(), &[3.0, 1.0, 2.0]).tokens_per_s, 2.0);
-        assert_eq!(
-            Figure::new("pp".into(), &[4.0, 1.0, 2.0, 3.0]).tokens_per_s,
-            2.5
-        );
+    fn tests_are_called_as_in_llama_bench() {
+        let test = |prompt, generate, depth, batch| {
+            Test {
+                prompt,
+                generate,
+                depth,
+                batch,
+            }
+            .name()
+        };
+        assert_eq!(test(512, 0, 0, 1), "pp512");
+        assert_eq!(test(512, 0, 4096, 1), "pp512@d4096");
+        assert_eq!(test(0, 64, 0, 8), "tg64 batch 8");
+        assert_eq!(test(0, 64, 4096, 8), "tg64@d4096 batch 8");
     }
 }
