@@ -196,7 +196,7 @@ fn quality(before: &Report, after: &Report) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::EngineCell;
+    use crate::report::{EngineCell, FindingKind};
 
     fn report(runs: &[f64]) -> Report {
         let mut report = Report::new("matou 1", Vec::new(), 0, Default::default());
@@ -252,6 +252,16 @@ mod tests {
         assert_eq!(differences.conditions.len(), 1);
         assert_eq!((differences.gone.len(), differences.new.len()), (1, 1));
         assert!(differences.rows.is_empty());
+    }
+
+    #[test]
+    fn a_note_on_many_cells_is_one() {
+        let mut report = report(&BASE);
+        for cell in ["a", "b", "c"] {
+            report.find(FindingKind::Noise, Some(cell), "noise");
+        }
+        report.find(FindingKind::Noise, None, "alone");
+        assert_eq!(report.notes(), ["a and 2 more: noise", "alone"]);
     }
 
     #[test]

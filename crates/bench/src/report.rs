@@ -97,6 +97,27 @@ impl Report {
         }
     }
 
+    /// The findings in words, each once, with the cells that it is about.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
+        for finding in &self.findings {
+            let cell = finding.cell.as_deref();
+            match notes
+                .iter_mut()
+                .find(|(message, _)| *message == finding.message)
+            {
+                Some((_, cells)) => cells.extend(cell),
+                None => notes.push((&finding.message, cell.into_iter().collect())),
+            }
+        }
+        let words = |(message, cells): (&str, Vec<&str>)| match cells.as_slice() {
+            [] => message.to_owned(),
+            [cell] => format!("{cell}: {message}"),
+            [first, others @ ..] => format!("{first} and {} more: {message}", others.len()),
+        };
+        notes.into_iter().map(words).collect()
+    }
+
     /// Takes note of something to be known, once.
     pub fn find(&mut self, kind: FindingKind, cell: Option<&str>, message: impl Into<String>) {
         let finding = Finding {
@@ -340,6 +361,8 @@ pub struct ClientLoad {
     pub cores: Option<f64>,
     /// Milliseconds by which its own clock ticks came late, 99th percentile.
     pub lag_p99_ms: f64,
+    /// Part of this machine's cores that its host took away meanwhile.
+    pub steal_share: Option<f64>,
 }
 
 /// One request, times in seconds from the beginning of its cell.

@@ -146,7 +146,12 @@ impl Distribution {
 /// What two programs that were measured turn and turn about say of each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Ratios of the rounds, ours to theirs: what disturbs both of a round leaves it as it is.
+    /// Median of ours.
+    pub ours: f64,
+    /// Median of theirs.
+    pub theirs: f64,
+    /// How many times as good ours is, round by round, so that above 1 is better for latencies too: what disturbs
+    /// both of a round leaves the ratio as it is.
     pub ratio: Summary,
     /// What may be said.
     pub verdict: Verdict,
@@ -156,28 +161,32 @@ pub struct Comparison {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Ours has the higher figure.
-    Higher,
-    /// Theirs has.
-    Lower,
+    /// Ours is better.
+    Better,
+    /// Theirs is.
+    Worse,
     /// The interval of the ratio holds 1: nothing can be said.
     Open,
 }
 
 impl Comparison {
-    /// Compares the rounds; `None` if there are none.
-    pub fn of(ours: &[f64], theirs: &[f64]) -> Option<Self> {
+    /// Compares the rounds of a figure of which more is better, or less; `None` if there are none.
+    pub fn of(ours: &[f64], theirs: &[f64], more_is_better: bool) -> Option<Self> {
         let pairs = ours.iter().zip(theirs);
-        let ratios = pairs
-            .filter(|(_, them)| **them > 0.0)
-            .map(|(us, them)| us / them);
+        let pairs = pairs.filter(|(us, them)| **us > 0.0 && **them > 0.0);
+        let ratios = pairs.map(|(us, them)| if more_is_better { us / them } else { them / us });
         let ratio = Summary::of(&ratios.collect::<Vec<_>>())?;
         let verdict = match ratio.confidence >= CONFIDENCE {
-            true if ratio.low > 1.0 => Verdict::Higher,
-            true if ratio.high < 1.0 => Verdict::Lower,
+            true if ratio.low > 1.0 => Verdict::Better,
+            true if ratio.high < 1.0 => Verdict::Worse,
             _ => Verdict::Open,
         };
-        Some(Self { ratio, verdict })
+        Some(Self {
+            ours: Summary::of(ours)?.median,
+            theirs: Summary::of(theirs)?.median,
+            ratio,
+            verdict,
+        })
     }
 }
 
@@ -240,17 +249,19 @@ mod tests {
     #[test]
     fn a_verdict_needs_intervals_that_part() {
         let ours = [2.0, 2.2, 2.1, 2.4, 2.0, 2.3];
-        let comparison = Comparison::of(&ours, &[1.0; 6]).unwrap();
-        assert_eq!(comparison.verdict, Verdict::Higher);
+        let comparison = Comparison::of(&ours, &[1.0; 6], true).unwrap();
+        assert_eq!(comparison.verdict, Verdict::Better);
         assert_eq!(comparison.ratio.low, 2.0);
-        let comparison = Comparison::of(&[1.0; 6], &ours).unwrap();
-        assert_eq!(comparison.verdict, Verdict::Lower);
+        let comparison = Comparison::of(&[1.0; 6], &ours, true).unwrap();
+        assert_eq!(comparison.verdict, Verdict::Worse);
+        let latency = Comparison::of(&[1.0; 6], &ours, false).unwrap();
+        assert_eq!((latency.verdict, latency.ratio.low), (Verdict::Better, 2.0));
         // Too few, or on both sides of 1.
         assert_eq!(
-            Comparison::of(&ours[..3], &[1.0; 3]).unwrap().verdict,
+            Comparison::of(&ours[..3], &[1.0; 3], true).unwrap().verdict,
             Verdict::Open
         );
-        let mixed = Comparison::of(&[0.9, 1.1, 1.0, 1.2, 0.8, 1.1], &[1.0; 6]).unwrap();
+        let mixed = Comparison::of(&[0.9, 1.1, 1.0, 1.2, 0.8, 1.1], &[1.0; 6], true).unwrap();
         assert_eq!(mixed.verdict, Verdict::Open);
         let [low, high] = [&[1.0; 6], &[2.0; 6]].map(|runs| Summary::of(runs).unwrap());
         assert!(low.parts_from(&high) && !low.parts_from(&low));

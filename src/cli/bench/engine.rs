@@ -177,7 +177,7 @@ pub(super) async fn measure(args: EngineArgs, command: Vec<String>) -> Result<Re
     let subjects = subjects(&args.model, &args.synthetic, &options).await?;
     let stop = Stop::on_ctrl_c();
     let before = Conditions::watch(WATCH).await;
-    let mut report = Report::new(&program(), command, args.output.seed, before.clone());
+    let mut report = Report::new(&program(), command, args.output.seed(), before.clone());
     if let Some(message) = matou_bench::serve::findings::of_machine(&before) {
         report.find(FindingKind::Noise, None, message);
     }
@@ -373,7 +373,7 @@ impl Run<'_> {
         let mut peers = BTreeMap::new();
         for (peer, theirs) in self.peers.iter().zip(&theirs) {
             if let (Some(figure), Some(comparison)) =
-                (Summary::of(theirs), Comparison::of(&runs, theirs))
+                (Summary::of(theirs), Comparison::of(&runs, theirs, true))
             {
                 let figure = PeerFigure {
                     tokens_per_s: figure,

@@ -17,6 +17,7 @@ use matou_bench::compare::Differences;
 use matou_bench::report::Report;
 
 use self::output::OutputArgs;
+use crate::cli::variables::with_variables;
 
 /// Options of `matou bench`.
 #[derive(Debug, Args)]
@@ -76,8 +77,8 @@ async fn measure(args: BenchArgs, command: Vec<String>) -> Result<Report> {
 /// Measures again as a report says, and prints what differs.
 async fn reproduce(path: &std::path::Path, output: &OutputArgs) -> Result<()> {
     let before = output::read(path)?;
-    let command = clap::Command::new("matou")
-        .subcommand(BenchArgs::augment_args(clap::Command::new("bench")));
+    let command = with_variables(BenchArgs::augment_args(clap::Command::new("bench")));
+    let command = clap::Command::new("matou").subcommand(command);
     let line = std::iter::once("matou".to_owned()).chain(before.command.clone());
     let matches = command.try_get_matches_from(line);
     let matches =

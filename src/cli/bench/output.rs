@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -42,9 +43,9 @@ pub(super) struct OutputArgs {
     #[arg(long, default_value = "5%", value_parser = percent, value_name = "PERCENT", help_heading = "Results")]
     tolerance: f64,
 
-    /// Seed of everything that is drawn.
-    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Results")]
-    pub(super) seed: u64,
+    /// Seed of everything that is drawn [default: another each time, which the report tells].
+    #[arg(long, value_name = "N", help_heading = "Results")]
+    seed: Option<u64>,
 }
 
 impl OutputArgs {
@@ -58,6 +59,13 @@ impl OutputArgs {
             read(path)?;
         }
         Ok(())
+    }
+
+    /// The seed of a run: without one of its own, prompts that no earlier run has sent.
+    pub(super) fn seed(&self) -> u64 {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH);
+        self.seed
+            .unwrap_or_else(|| now().map_or(1, |now| now.as_micros() as u64))
     }
 
     /// Whether rows may be printed as they come.
@@ -83,18 +91,15 @@ impl OutputArgs {
                 .map(|table| format!("**{}**\n\n{}", table.title, table.markdown()));
             tables.collect::<Vec<_>>().join("\n")
         } else {
-            let tables = tables
-                .iter()
-                .map(|table| format!("\n{}\n{}", table.title, table.text()));
+            // What was printed row by row is not printed again.
+            let is_new = |table: &&table::Table| table.title != table::ENGINE;
+            let tables = tables.iter().filter(is_new);
+            let tables = tables.map(|table| format!("\n{}\n{}", table.title, table.text()));
             tables.collect()
         };
         print(&text)?;
-        for finding in &report.findings {
-            let cell = finding
-                .cell
-                .as_ref()
-                .map_or(String::new(), |cell| format!("{cell}: "));
-            eprintln!("note: {cell}{}", finding.message);
+        for note in report.notes() {
+            eprintln!("note: {note}");
         }
         if let Some(path) = &self.save {
             write(path, &(serde_json::to_string_pretty(report)? + "\n"))?;

@@ -64,7 +64,7 @@ pub(super) async fn measure(args: ServeArgs, command: Vec<String>) -> Result<Rep
         (None, Some(url)) => url.clone(),
         (None, None) => return Err(anyhow!("neither a model nor --url")),
     };
-    let seed = args.output.seed;
+    let seed = args.output.seed();
     let unique = !args.allow_repeats;
     let (client, mut server) = Client::find(args.target(&url, args.model_name.as_ref())).await?;
     server.started_here = started.is_some();
@@ -147,7 +147,7 @@ impl Run<'_> {
             first_prompt: 0,
             cached: false,
             arrivals,
-            seed: self.args.output.seed,
+            seed: self.report.seed,
             target: self.args.goal,
             time_limit: Duration::from_secs(self.args.load_time),
         };
@@ -175,7 +175,7 @@ impl Run<'_> {
         let plan = self.numbered(plan);
         let outcome = self.run(&self.session.clone(), plan).await?;
         let cell = outcome.cell.clone();
-        self.take(&outcome, self.session.template_tokens);
+        self.take(&outcome, &self.session.clone());
         self.report.serve.push(outcome.cell);
         Some(cell)
     }
@@ -204,25 +204,25 @@ impl Run<'_> {
                 theirs = self.run(&other, plan).await;
             }
             let Some(theirs) = theirs else { break };
-            self.take(&ours, self.session.template_tokens);
-            self.take(&theirs, other.template_tokens);
+            self.take(&ours, &self.session.clone());
+            self.take(&theirs, &other);
             pairs.push((ours.cell.clone(), theirs.cell.clone()));
             self.report.serve.push(ours.cell);
             self.theirs.push(theirs.cell);
         }
         type Value = fn(&ServeCell) -> f64;
-        let figures: [(&str, Value); 4] = [
-            ("tokens/s", |cell| cell.tokens_per_s),
-            ("ttft p50", |cell| cell.ttft_ms.p50),
-            ("itl p50", |cell| cell.itl_ms.p50),
-            ("e2e p99", |cell| cell.e2e_ms.p99),
+        let figures: [(&str, bool, Value); 4] = [
+            ("tokens/s", true, |cell| cell.tokens_per_s),
+            ("ttft p50 ms", false, |cell| cell.ttft_ms.p50),
+            ("itl p50 ms", false, |cell| cell.itl_ms.p50),
+            ("e2e p99 ms", false, |cell| cell.e2e_ms.p99),
         ];
-        for (name, value) in figures {
+        for (name, more_is_better, value) in figures {
             let [ours, theirs]: [Vec<f64>; 2] = [
                 pairs.iter().map(|(ours, _)| value(ours)).collect(),
                 pairs.iter().map(|(_, theirs)| value(theirs)).collect(),
             ];
-            if let Some(comparison) = Comparison::of(&ours, &theirs) {
+            if let Some(comparison) = Comparison::of(&ours, &theirs, more_is_better) {
                 self.comparisons
                     .insert(format!("{}: {name}", plan.name), comparison);
             }
@@ -246,7 +246,7 @@ impl Run<'_> {
                 first_prompt: 0,
                 cached: false,
                 arrivals: Vec::new(),
-                seed: self.args.output.seed,
+                seed: self.report.seed,
                 target: self.args.goal,
                 time_limit: Duration::from_secs(self.args.load_time),
             };
@@ -307,10 +307,15 @@ impl Run<'_> {
     }
 
     /// Takes note of a cell's doubts, and prints it.
-    fn take(&mut self, outcome: &Outcome, template_tokens: u64) {
+    fn take(&mut self, outcome: &Outcome, session: &Session) {
         let cell = &outcome.cell;
-        for (kind, message) in findings::of(outcome, template_tokens) {
-            self.report.find(kind, Some(&cell.name), message);
+        for (kind, message) in findings::of(outcome, session.template_tokens) {
+            // Of two servers, the cells have one name.
+            let name = match &self.other {
+                Some(_) => format!("{} at {}", cell.name, session.client.target().url),
+                None => cell.name.clone(),
+            };
+            self.report.find(kind, Some(&name), message);
         }
         if self.args.output.is_live() {
             eprintln!(

@@ -80,17 +80,8 @@ fn findings(page: &mut String, report: &Report) {
     page.push_str(
         "<div class=\"findings\" role=\"note\"><strong>Before you believe it</strong><ul>\n",
     );
-    for finding in &report.findings {
-        let cell = finding
-            .cell
-            .as_ref()
-            .map_or(String::new(), |cell| format!("{cell}: "));
-        let _ = writeln!(
-            page,
-            "<li>{}{}</li>",
-            escape(&cell),
-            escape(&finding.message)
-        );
+    for note in report.notes() {
+        let _ = writeln!(page, "<li>{}</li>", escape(&note));
     }
     page.push_str("</ul></div>\n");
 }
@@ -217,9 +208,10 @@ fn depths(report: &Report) -> Chart {
             style: Style::Line,
         }
     });
+    let marks = report.engine.iter().map(|cell| cell.depth as f64).collect();
     Chart {
         title: "Generation against the depth of the context".to_owned(),
-        x: Axis::linear("tokens in the context before"),
+        x: Axis::linear("tokens in the context before").marked(marks),
         y: Axis::linear("tokens a second"),
         series: series.collect(),
         band: None,
@@ -344,9 +336,10 @@ fn peers(report: &Report) -> Chart {
         });
     }
     Chart {
-        title: "Side by side: ratios and their intervals".to_owned(),
-        x: Axis::linear("figures, in the order of the table"),
-        y: Axis::linear("ours / theirs"),
+        title: "Side by side: how many times as good, and the intervals".to_owned(),
+        x: Axis::linear("figures, in the order of the table")
+            .marked((1..=count).map(|figure| figure as f64).collect()),
+        y: Axis::linear("times as good"),
         series,
         band: None,
     }

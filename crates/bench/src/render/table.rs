@@ -273,11 +273,11 @@ fn intrusion(report: &Report) -> Table {
 /// Ratios with others.
 fn versus(report: &Report) -> Table {
     let mut rows = Vec::new();
-    let mut push = |what: String, ours: f64, theirs: Option<f64>, comparison: &Comparison| {
+    let mut push = |what: String, comparison: &Comparison| {
         rows.push(vec![
             what,
-            format!("{ours:.2}"),
-            theirs.map_or("–".to_owned(), |theirs| format!("{theirs:.2}")),
+            format!("{:.2}", comparison.ours),
+            format!("{:.2}", comparison.theirs),
             format!("{:.2}", comparison.ratio.median),
             interval(&comparison.ratio),
             verdict(comparison),
@@ -285,31 +285,27 @@ fn versus(report: &Report) -> Table {
     };
     for cell in &report.engine {
         for (name, peer) in &cell.peers {
-            let what = format!("{} {} against {name}", cell.model, cell.test);
             push(
-                what,
-                cell.tokens_per_s.median,
-                Some(peer.tokens_per_s.median),
+                format!("{} {} against {name}", cell.model, cell.test),
                 &peer.comparison,
             );
         }
     }
     if let Some(versus) = &report.versus {
         for (what, comparison) in &versus.comparisons {
-            let ours = comparison.ratio.runs.len() as f64;
-            rows.push(vec![
-                format!("{what} against {}", versus.server.url),
-                format!("{ours} rounds"),
-                "–".to_owned(),
-                format!("{:.2}", comparison.ratio.median),
-                interval(&comparison.ratio),
-                verdict(comparison),
-            ]);
+            push(format!("{what} against {}", versus.server.url), comparison);
         }
     }
     Table::new(
         "Side by side",
-        &["figure", "ours", "theirs", "ratio", "interval", "verdict"],
+        &[
+            "figure",
+            "ours",
+            "theirs",
+            "times as good",
+            "interval",
+            "verdict",
+        ],
         rows,
     )
 }
@@ -391,8 +387,8 @@ pub fn interval(summary: &Summary) -> String {
 
 fn verdict(comparison: &Comparison) -> String {
     match comparison.verdict {
-        Verdict::Higher => "ours is higher",
-        Verdict::Lower => "theirs is higher",
+        Verdict::Better => "ours is better",
+        Verdict::Worse => "theirs is better",
         Verdict::Open => "open",
     }
     .to_owned()

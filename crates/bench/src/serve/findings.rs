@@ -125,6 +125,13 @@ fn client(cell: &ServeCell, add: &mut impl FnMut(FindingKind, String)) {
         );
         add(FindingKind::ClientLimit, message);
     }
+    if let Some(steal) = cell.client.steal_share.filter(|steal| *steal > NOISE) {
+        let message = format!(
+            "other machines on the host took {:.0} % of this one's cores meanwhile",
+            100.0 * steal
+        );
+        add(FindingKind::Noise, message);
+    }
     let late = cell.send_delay_ms.p99;
     if !matches!(cell.load, Load::Closed { .. }) && late > bound {
         let message = format!(

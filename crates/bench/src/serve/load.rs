@@ -199,6 +199,7 @@ pub async fn run<A: Ask>(
     };
     let client_load = ClientLoad {
         cores: usage.own_cores(),
+        steal_share: usage.stop().map(|used| used.steal),
         lag_p99_ms: Distribution::of(
             lags.lock()
                 .unwrap_or_else(PoisonError::into_inner)

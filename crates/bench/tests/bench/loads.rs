@@ -28,7 +28,13 @@ impl Simulated {
 }
 
 impl Ask for Simulated {
-    async fn ask(&self, _: &Prompt, _: Option<usize>, origin: Instant, intended_s: f64) -> Record {
+    async fn ask(
+        &self,
+        _: &Prompt,
+        tokens: Option<usize>,
+        origin: Instant,
+        intended_s: f64,
+    ) -> Record {
         let now = || origin.elapsed().as_secs_f64();
         let sent_s = now();
         let _place = self.places.acquire().await.unwrap();
@@ -46,7 +52,7 @@ impl Ask for Simulated {
             end_s: now(),
             prompt_tokens: 100,
             cached_tokens: self.cached_tokens,
-            completion_tokens: 10,
+            completion_tokens: tokens.unwrap_or(10) as u64,
             gaps,
             finish_reason: Some("length".to_owned()),
             error: None,
@@ -114,6 +120,32 @@ async fn the_open_loop_keeps_its_rate_and_shows_the_queue_that_a_closed_loop_hid
         assert!((cell.itl_ms.p50 - 100.0).abs() < 1e-6);
         assert_eq!((cell.completed, cell.completion_tokens), (200, 2000));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_is_sent_as_it_came() {
+    let lines = "{\"timestamp\": 500, \"output_length\": 3}\n{\"timestamp\": 2000}\n{\"timestamp\": 1500}\n";
+    let arrivals = matou_bench::serve::arrivals::trace(lines).unwrap();
+    let file = "trace.jsonl".to_owned();
+    let plan = Plan {
+        arrivals,
+        ..plan(Load::Trace { file }, 3)
+    };
+    let cell = measured(&Simulated::new(1), plan, true).await.cell;
+    let times: Vec<f64> = cell
+        .records
+        .iter()
+        .map(|record| record.intended_s)
+        .collect();
+    assert_eq!(times, [0.0, 1.0, 1.5]);
+    let tokens: Vec<u64> = cell
+        .records
+        .iter()
+        .map(|record| record.completion_tokens)
+        .collect();
+    assert_eq!(tokens, [3, 10, 10]);
+    // The last waits for the one before, which is answered until 2.0.
+    assert!((cell.ttft_ms.max - 600.0).abs() < 3.0, "{:?}", cell.ttft_ms);
 }
 
 #[tokio::test(start_paused = true)]

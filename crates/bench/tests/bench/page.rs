@@ -40,7 +40,7 @@ fn report() -> Report {
 fn engine_cell(depth: usize, speed: f64) -> EngineCell {
     let runs = [speed, speed * 1.01, speed * 0.99];
     let theirs = Summary::of(&[speed / 2.0; 3]).unwrap();
-    let comparison = Comparison::of(&runs, &theirs.runs).unwrap();
+    let comparison = Comparison::of(&runs, &theirs.runs, true).unwrap();
     let peer = PeerFigure {
         tokens_per_s: theirs,
         comparison,
@@ -147,7 +147,7 @@ fn numbers_in_charts_are_those_of_the_report() {
     assert_eq!(depths, [(0.0, 212.5), (1024.0, 180.25), (4096.0, 120.125)]);
     let ratios = values(
         &page,
-        "Side by side: ratios and their intervals",
+        "Side by side: how many times as good, and the intervals",
         "ours to llama.cpp",
     );
     assert_eq!(ratios, [(1.0, 2.0), (2.0, 2.0), (3.0, 2.0)]);
