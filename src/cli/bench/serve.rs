@@ -255,8 +255,8 @@ impl Run<'_> {
             };
             measured.push((concurrency, cell));
             let found = knee(&by_concurrency(&measured));
-            // One beyond the knee is enough to see it.
-            if found.is_some_and(|knee| knee.concurrency < concurrency) {
+            // One level beyond the knee may have been disturbed; two are enough to see it.
+            if found.is_some_and(|knee| 4 * knee.concurrency <= concurrency) {
                 break;
             }
             concurrency *= 2;
@@ -279,11 +279,16 @@ impl Run<'_> {
         }
     }
 
-    /// A plan with prompts that nobody has been sent.
+    /// A plan with prompts that nobody has been sent, and a name that no other cell has.
     fn numbered(&mut self, plan: Plan) -> Plan {
         let first_prompt = self.next_prompt;
         self.next_prompt += plan.requests as u64;
+        let is_taken = |name: &str| self.report.serve.iter().any(|cell| cell.name == name);
+        let names = (2..).map(|number| format!("{} ({number})", plan.name));
+        let mut names = std::iter::once(plan.name.clone()).chain(names);
+        let name = names.find(|name| !is_taken(name)).unwrap_or_default();
         Plan {
+            name,
             first_prompt,
             ..plan
         }

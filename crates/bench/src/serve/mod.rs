@@ -85,10 +85,10 @@ pub fn knee(cells: &[(usize, &ServeCell)]) -> Option<Knee> {
     for (next, cell) in &cells[1..] {
         // What twice the clients have to bring, others have to in proportion.
         let doublings = (*next as f64 / concurrency as f64).log2().max(0.0);
-        if cell.tokens_per_s < best * WORTH.powf(doublings) {
-            break;
+        // One level that was disturbed does not hide those behind it.
+        if cell.tokens_per_s >= best * WORTH.powf(doublings) {
+            (concurrency, best) = (*next, cell.tokens_per_s);
         }
-        (concurrency, best) = (*next, cell.tokens_per_s);
     }
     Some(Knee {
         concurrency,

@@ -162,6 +162,9 @@ async fn clients_of_a_closed_loop_are_as_many_as_asked_for() {
     }
     let cells: Vec<_> = cells.iter().map(|(n, cell)| (*n, cell)).collect();
     assert_eq!(knee(&cells).unwrap().concurrency, 4);
+    // A level that somebody disturbed hides nothing behind it.
+    let disturbed = [cells[0], (2, cells[0].1), cells[2], cells[3]];
+    assert_eq!(knee(&disturbed).unwrap().concurrency, 4);
     assert_eq!(knee(&[]), None);
 }
 
