@@ -59,7 +59,7 @@ fn request(criterion: &mut Criterion) {
 
 /// A step of the engine: scheduling, sampling and events around a tiny model.
 fn step(criterion: &mut Criterion) {
-    let model = matou_testkit::scripted::ScriptedModel::new(32_000).with_reply(&[5, 6, 7]);
+    let model = matou_testkit::scripted::ScriptedModel::new(256).with_reply(&[5, 6, 7]);
     let (engine, _thread) =
         Engine::start(Box::new(model), EngineConfig::default()).expect("the engine starts");
     let request = || GenerationRequest {
@@ -76,7 +76,7 @@ fn step(criterion: &mut Criterion) {
         priority: 0,
         cache_salt: None,
     };
-    criterion.bench_function("32 steps of the engine without a model", |bencher| {
+    criterion.bench_function("32 steps of the engine around a model of 256 tokens", |bencher| {
         bencher.iter(|| {
             let mut generation = engine.submit(request()).expect("there is room");
             let mut tokens = 0;

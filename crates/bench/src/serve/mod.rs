@@ -79,7 +79,7 @@ impl Session {
 }
 
 /// The number of clients after which more of them bring hardly any more tokens: the last whose throughput is
-/// at least [`WORTH`] times the one before. Cells are by concurrency, upwards.
+/// higher by at least a tenth for each doubling. Cells are by concurrency, upwards.
 pub fn knee(cells: &[(usize, &ServeCell)]) -> Option<Knee> {
     let (mut concurrency, mut best) = cells.first().map(|(n, cell)| (*n, cell.tokens_per_s))?;
     for (next, cell) in &cells[1..] {
