@@ -76,16 +76,19 @@ fn step(criterion: &mut Criterion) {
         priority: 0,
         cache_salt: None,
     };
-    criterion.bench_function("32 steps of the engine around a model of 256 tokens", |bencher| {
-        bencher.iter(|| {
-            let mut generation = engine.submit(request()).expect("there is room");
-            let mut tokens = 0;
-            while let Some(event) = generation.blocking_next() {
-                tokens += usize::from(matches!(event, EngineEvent::Token { .. }));
-            }
-            assert_eq!(tokens, TOKENS);
-        });
-    });
+    criterion.bench_function(
+        "32 steps of the engine around a model of 256 tokens",
+        |bencher| {
+            bencher.iter(|| {
+                let mut generation = engine.submit(request()).expect("there is room");
+                let mut tokens = 0;
+                while let Some(event) = generation.blocking_next() {
+                    tokens += usize::from(matches!(event, EngineEvent::Token { .. }));
+                }
+                assert_eq!(tokens, TOKENS);
+            });
+        },
+    );
 }
 
 /// From files to a model that can run.

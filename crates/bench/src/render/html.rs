@@ -7,7 +7,7 @@ use super::chart::{Axis, Chart, Point, Series, Style, escape};
 use super::table::tables;
 use crate::machine::Conditions;
 use crate::report::{Load, Report, ServeCell};
-use crate::stats::percentile;
+use crate::stats::{Summary, percentile};
 
 const STYLE: &str = include_str!("report.css");
 /// Cells whose distributions are drawn, so that lines can be told apart.
@@ -98,23 +98,37 @@ pub fn charts(report: &Report) -> Vec<Chart> {
     all.into_iter().filter(|chart| !chart.is_empty()).collect()
 }
 
-/// Cells of clients that wait for their answers, by their number.
-fn closed(cells: &[ServeCell]) -> impl Iterator<Item = (f64, &ServeCell)> {
-    cells
-        .iter()
-        .filter(|cell| !cell.cached)
-        .filter_map(|cell| match cell.load {
-            Load::Closed { concurrency } => Some((concurrency as f64, cell)),
-            _ => None,
+/// A figure of clients that wait for their answers, by their number: of several cells of one number the median and
+/// its interval.
+fn closed(cells: &[ServeCell], value: &dyn Fn(&ServeCell) -> f64) -> Vec<Point> {
+    let mut values: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for cell in cells.iter().filter(|cell| !cell.cached) {
+        if let Load::Closed { concurrency } = cell.load {
+            values.entry(concurrency).or_default().push(value(cell));
+        }
+    }
+    let points = values.iter().filter_map(|(concurrency, values)| {
+        let summary = Summary::of(values)?;
+        Some(Point {
+            x: *concurrency as f64,
+            y: summary.median,
+            interval: (values.len() > 1).then_some((summary.low, summary.high)),
+            label: String::new(),
         })
+    });
+    points.collect()
+}
+
+/// The axis of concurrency, marked where something was measured.
+fn clients(series: &[Series]) -> Axis {
+    let points = series.iter().flat_map(|series| &series.points);
+    Axis::log("clients at once").marked(points.map(|point| point.x).collect())
 }
 
 fn throughput(report: &Report) -> Chart {
     let line = |name: &str, cells: &[ServeCell]| Series {
         name: name.to_owned(),
-        points: closed(cells)
-            .map(|(x, cell)| Point::at(x, cell.tokens_per_s))
-            .collect(),
+        points: closed(cells, &|cell| cell.tokens_per_s),
         style: Style::Line,
     };
     let mut series = vec![line("this server", &report.serve)];
@@ -123,7 +137,7 @@ fn throughput(report: &Report) -> Chart {
     }
     Chart {
         title: "Throughput against concurrency".to_owned(),
-        x: Axis::log("clients at once").marked(closed(&report.serve).map(|(x, _)| x).collect()),
+        x: clients(&series),
         y: Axis::linear("tokens of answers a second"),
         series,
         band: None,
@@ -133,21 +147,20 @@ fn throughput(report: &Report) -> Chart {
 fn latency(report: &Report) -> Chart {
     let line = |name: &str, value: &dyn Fn(&ServeCell) -> f64| Series {
         name: name.to_owned(),
-        points: closed(&report.serve)
-            .map(|(x, cell)| Point::at(x, value(cell)))
-            .collect(),
+        points: closed(&report.serve, value),
         style: Style::Line,
     };
+    let series = vec![
+        line("first token, p50", &|cell| cell.ttft_ms.p50),
+        line("first token, p99", &|cell| cell.ttft_ms.p99),
+        line("between tokens, p50", &|cell| cell.itl_ms.p50),
+        line("between tokens, p99", &|cell| cell.itl_ms.p99),
+    ];
     Chart {
         title: "Latency against concurrency".to_owned(),
-        x: Axis::log("clients at once").marked(closed(&report.serve).map(|(x, _)| x).collect()),
+        x: clients(&series),
         y: Axis::log("ms"),
-        series: vec![
-            line("first token, p50", &|cell| cell.ttft_ms.p50),
-            line("first token, p99", &|cell| cell.ttft_ms.p99),
-            line("between tokens, p50", &|cell| cell.itl_ms.p50),
-            line("between tokens, p99", &|cell| cell.itl_ms.p99),
-        ],
+        series,
         band: None,
     }
 }
@@ -345,7 +358,7 @@ fn peers(report: &Report) -> Chart {
     }
 }
 
-fn ratio(index: usize, ratio: &crate::stats::Summary, label: &str) -> Point {
+fn ratio(index: usize, ratio: &Summary, label: &str) -> Point {
     Point {
         x: (index + 1) as f64,
         y: ratio.median,

@@ -137,6 +137,15 @@ fn numbers_in_charts_are_those_of_the_report() {
         values(&page, "Throughput against concurrency", "this server"),
         expected
     );
+    // Of rounds, the median: 101.5 and 103.5 of one client.
+    let mut rounds = report.clone();
+    rounds.serve.push(serve_cell(1, 103.5));
+    let medians = values(
+        &matou_bench::render::html::page(&rounds),
+        "Throughput against concurrency",
+        "this server",
+    );
+    assert_eq!((medians.len(), medians[0]), (3, (1.0, 102.5)));
     let latencies = values(&page, "Latency against concurrency", "first token, p50");
     assert_eq!(latencies, [(1.0, 250.5), (4.0, 250.5), (16.0, 250.5)]);
     let depths = values(
