@@ -212,6 +212,32 @@ fn another_build_of_this_program_is_a_peer() {
     ));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("cannot start no-such-program"), "{stderr}");
+    // What was measured before somebody failed is kept.
+    let folder = tempfile::tempdir().unwrap();
+    let (script, saved) = (
+        folder.path().join("peer.sh"),
+        folder.path().join("saved.json"),
+    );
+    let figure = r#"{"test": "pp40", "tokens_per_s": 5.0}"#;
+    fs::write(
+        &script,
+        format!(
+            "case \"$*\" in *'--prompt 40'*) echo '{figure}';; *) echo broken >&2; exit 1;; esac"
+        ),
+    )
+    .unwrap();
+    let command = format!("sh {}", script.display());
+    let args = ["--versus", &command, "--save", saved.to_str().unwrap()];
+    let output = run(&quick(model.to_str().unwrap(), &args));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && stderr.contains("has failed: broken"),
+        "{stderr}"
+    );
+    let kept: Value = serde_json::from_str(&fs::read_to_string(&saved).unwrap()).unwrap();
+    assert_eq!(kept["engine"].as_array().unwrap().len(), 1);
+    assert_eq!(kept["interrupted"], true);
+
     let output = run(&quick(&tiny(), &["--versus", &peer]));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("is not a GGUF file"), "{stderr}");

@@ -213,7 +213,7 @@ pub(super) async fn measure(args: EngineArgs, command: Vec<String>) -> Result<Re
         report: &mut report,
     };
     // Nothing else runs on this runtime but Ctrl-C.
-    tokio::task::block_in_place(|| {
+    let measured = tokio::task::block_in_place(|| {
         for subject in &subjects {
             for &threads in &threads {
                 let options = OpenOptions {
@@ -224,8 +224,18 @@ pub(super) async fn measure(args: EngineArgs, command: Vec<String>) -> Result<Re
             }
         }
         anyhow::Ok(())
-    })?;
+    });
     bar.finish_and_clear();
+    match measured {
+        // A peer hears Ctrl-C too.
+        Err(error) if !stop.is_set() => {
+            // What was measured before is kept.
+            ensure!(!report.engine.is_empty(), error);
+            report.interrupted = true;
+            report.find(FindingKind::Errors, None, format!("{error:#}"));
+        }
+        _ => {}
+    }
     if stop.is_set() {
         report.interrupted = true;
         report.find(

@@ -14,7 +14,7 @@ mod subjects;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, FromArgMatches, Subcommand};
 use matou_bench::compare::Differences;
-use matou_bench::report::Report;
+use matou_bench::report::{Finding, FindingKind, Report};
 
 use self::output::OutputArgs;
 use crate::cli::variables::with_variables;
@@ -53,7 +53,12 @@ pub(super) async fn run(args: BenchArgs) -> Result<()> {
     let output = args.output().clone();
     output.check_files()?;
     let report = measure(args, command_line()).await?;
-    output.finish(&report)
+    output.finish(&report)?;
+    let is_failure =
+        |finding: &Finding| finding.kind == FindingKind::Errors && finding.cell.is_none();
+    let is_whole = !report.findings.iter().any(is_failure);
+    ensure!(is_whole, "not everything could be measured: see the notes");
+    Ok(())
 }
 
 impl BenchArgs {

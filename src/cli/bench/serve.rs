@@ -22,6 +22,8 @@ use super::stop::Stop;
 const WATCH: Duration = Duration::from_millis(500);
 /// Requests of a cell for each of its clients, unless the number is given.
 const REQUESTS_A_CLIENT: usize = 4;
+/// Seconds of requests that come at a rate.
+const SECONDS_OF_RATE: f64 = 20.0;
 /// Fewest requests of a cell: percentiles of less say little.
 const MIN_REQUESTS: usize = 16;
 /// Most requests of a cell that makes its own number.
@@ -128,19 +130,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Measures a load; with another server, as many rounds as asked for.
-    async fn load(&mut self, load: Load, arrivals: Vec<Arrival>) {
+    /// What to send under a load, and how much of it.
+    fn plan(&self, load: Load, arrivals: Vec<Arrival>) -> Plan {
+        let enough = |requests: usize| requests.clamp(MIN_REQUESTS, MAX_REQUESTS);
         let requests = match (&load, self.args.requests) {
             (Load::Trace { .. }, _) => arrivals.len(),
             (_, Some(requests)) => requests,
-            (Load::Closed { concurrency }, None) => {
-                (REQUESTS_A_CLIENT * concurrency).clamp(MIN_REQUESTS, MAX_REQUESTS)
-            }
-            (Load::Open { rate }, None) => {
-                ((20.0 * rate).ceil() as usize).clamp(MIN_REQUESTS, MAX_REQUESTS)
-            }
+            (Load::Closed { concurrency }, None) => enough(REQUESTS_A_CLIENT * concurrency),
+            (Load::Open { rate }, None) => enough((SECONDS_OF_RATE * rate).ceil() as usize),
         };
-        let plan = Plan {
+        Plan {
             name: load.name(),
             load,
             requests,
@@ -150,7 +149,12 @@ impl Run<'_> {
             seed: self.report.seed,
             target: self.args.goal,
             time_limit: Duration::from_secs(self.args.load_time),
-        };
+        }
+    }
+
+    /// Measures a load; with another server, as many rounds as asked for.
+    async fn load(&mut self, load: Load, arrivals: Vec<Arrival>) {
+        let plan = self.plan(load, arrivals);
         match self.other.is_some() {
             true => self.rounds(plan).await,
             false => {
@@ -203,12 +207,15 @@ impl Run<'_> {
             if ours_first {
                 theirs = self.run(&other, plan).await;
             }
-            let Some(theirs) = theirs else { break };
             self.take(&ours, &self.session.clone());
+            self.report.serve.push(ours.cell.clone());
+            let Some(theirs) = theirs else { break };
             self.take(&theirs, &other);
-            pairs.push((ours.cell.clone(), theirs.cell.clone()));
-            self.report.serve.push(ours.cell);
-            self.theirs.push(theirs.cell);
+            self.theirs.push(theirs.cell.clone());
+            // Of a round that was cut short, nothing can be said.
+            if !self.is_over {
+                pairs.push((ours.cell, theirs.cell));
+            }
         }
         type Value = fn(&ServeCell) -> f64;
         let figures: [(&str, bool, Value); 4] = [
@@ -235,21 +242,7 @@ impl Run<'_> {
         let mut concurrency = 1;
         while concurrency <= max && !self.is_over {
             let load = Load::Closed { concurrency };
-            let requests = self
-                .args
-                .requests
-                .unwrap_or((REQUESTS_A_CLIENT * concurrency).clamp(MIN_REQUESTS, MAX_REQUESTS));
-            let plan = Plan {
-                name: load.name(),
-                load,
-                requests,
-                first_prompt: 0,
-                cached: false,
-                arrivals: Vec::new(),
-                seed: self.report.seed,
-                target: self.args.goal,
-                time_limit: Duration::from_secs(self.args.load_time),
-            };
+            let plan = self.plan(load, Vec::new());
             let Some(cell) = self.cell(plan).await else {
                 break;
             };
@@ -271,7 +264,15 @@ impl Run<'_> {
         self.step("a long prompt arrives");
         // Long enough that streams still run when the prompt has been read.
         let answer = self.args.answer_tokens.max(tokens / 2);
-        match intrusion::measure(&self.session, self.args.streams, answer, tokens).await {
+        let mut stop = self.stop.receiver();
+        let measured = tokio::select! {
+            measured = intrusion::measure(&self.session, self.args.streams, answer, tokens) => measured,
+            Ok(_) = stop.wait_for(|stop| *stop) => {
+                self.report.interrupted = true;
+                return;
+            }
+        };
+        match measured {
             Ok(intrusion) => self.report.intrusion = Some(intrusion),
             Err(error) => self
                 .report
