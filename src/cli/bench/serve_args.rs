@@ -8,7 +8,7 @@ use clap::Args;
 use matou_bench::report::Load;
 use matou_bench::serve::arrivals::{self, Arrival};
 use matou_bench::serve::client::Target;
-use matou_bench::serve::load::Goal;
+use matou_bench::serve::goal::Goal;
 use matou_bench::serve::prompts::Source;
 use serde_json::{Map, Value};
 

@@ -50,32 +50,18 @@ pub fn of(outcome: &Outcome, template_tokens: u64) -> Vec<(FindingKind, String)>
         );
         add(FindingKind::Errors, message);
     }
+    let so_far = format!("after {} of {} requests", cell.records.len(), cell.requests);
     match outcome.ending {
         Ending::Complete => {}
         Ending::TimeUp => add(
             FindingKind::Interrupted,
-            format!(
-                "the time was up after {} of {} requests",
-                cell.records.len(),
-                cell.requests
-            ),
+            format!("the time was up {so_far}"),
         ),
-        Ending::Stopped => add(
-            FindingKind::Interrupted,
-            format!(
-                "stopped after {} of {} requests",
-                cell.records.len(),
-                cell.requests
-            ),
-        ),
-        Ending::GivenUp => add(
-            FindingKind::Errors,
-            format!(
-                "given up after {} of {} requests: nothing was answered any more",
-                cell.records.len(),
-                cell.requests
-            ),
-        ),
+        Ending::Stopped => add(FindingKind::Interrupted, format!("stopped {so_far}")),
+        Ending::GivenUp => {
+            let message = format!("given up {so_far}: nothing was answered any more");
+            add(FindingKind::Errors, message);
+        }
     }
     found
 }

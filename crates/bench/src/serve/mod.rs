@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! Target ──find──▶ Client ──probe──▶ Session ──run(Plan)──▶ ServeCell, as often as wanted
-//! prompts (what is asked) · arrivals (when) · client (one request) · load (many) · findings (doubts)
+//! prompts (what is asked) · arrivals (when) · client, answer (one request) · load (many) · findings (doubts)
 //! ```
 //!
 //! Times are taken from the moment a request was *to be* sent. A client that waits for a slow server before it
 //! sends its next request would otherwise hide the queue that it makes (G. Tene, "How not to measure
 //! latency", 2013: "coordinated omission").
 
+mod answer;
 pub mod arrivals;
 pub mod client;
+mod failure;
 pub mod findings;
+pub mod goal;
 pub mod intrusion;
 pub mod load;
 pub mod prompts;
