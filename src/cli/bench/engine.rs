@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
 use indicatif::ProgressBar;
 use matou_bench::machine::{Conditions, Energy, NOISE, Usage, peak_memory};
 use matou_bench::peer::{Peer, PeerTest};
@@ -13,137 +12,20 @@ use matou_bench::report::{EngineCell, FindingKind, PeerFigure, Quality, Report, 
 use matou_bench::serve::quality::hex;
 use matou_bench::stats::{Comparison, Summary};
 use matou_llm::open::{self, OpenOptions};
-use matou_model::{BLOCK_SIZE, Checkpoint, LanguageModel, Shape, WeightFiles};
+use matou_model::{BLOCK_SIZE, Checkpoint, LanguageModel, WeightFiles};
 use sha2::{Digest, Sha256};
 
+use super::engine_args::EngineArgs;
 use super::measure::{Bench, Test};
-use super::numbers::{Numbers, numbers, positive_numbers};
-use super::output::{OutputArgs, progress};
+use super::output::progress;
 use super::stop::Stop;
 use super::subjects::{Subject, describe, subjects};
-use crate::cli::options::{KvDtype, WeightOptions, positive};
+use crate::cli::options::KvDtype;
 
 /// How long the machine is watched before and after.
 const WATCH: Duration = Duration::from_millis(500);
 /// Made-up prompts, their tokens, and the tokens after them that are hashed.
 const GREEDY: (usize, usize, usize) = (4, 24, 32);
-
-/// Options of the benchmark of models alone.
-#[derive(Debug, Args)]
-pub(super) struct EngineArgs {
-    /// Catalogue names, paths, or `hf:owner/repo[/file][:QUANT][@revision]`.
-    #[arg(value_name = "MODEL")]
-    model: Vec<String>,
-
-    #[command(flatten)]
-    weights: WeightOptions,
-
-    /// Measure made-up weights of this shape, such as llama-3.2-1b:q4_k_m: nothing is downloaded.
-    #[arg(
-        long,
-        value_name = "SHAPE[:FORMAT]",
-        value_delimiter = ',',
-        help_heading = "Model"
-    )]
-    synthetic: Vec<Shape>,
-
-    /// Threads that compute; several with commas, or a range as 1-8*2 [default: physical cores].
-    #[arg(long, value_name = "N", value_parser = positive_numbers, help_heading = "Model")]
-    threads: Option<Numbers>,
-
-    /// Types of the KV cache; several with commas.
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "f16",
-        help_heading = "Model"
-    )]
-    kv_cache_dtype: Vec<KvDtype>,
-
-    /// Tokens of the prompt to process; several with commas, a range as 128-1024*2; 0 skips the test.
-    #[arg(short, long, default_value = "512", value_name = "TOKENS", value_parser = numbers)]
-    prompt: Numbers,
-
-    /// Tokens to generate in each sequence; likewise.
-    #[arg(short, long, default_value = "64", value_name = "TOKENS", value_parser = numbers)]
-    generate: Numbers,
-
-    /// Tokens already in the context before; likewise.
-    #[arg(short, long, default_value = "0", value_name = "TOKENS", value_parser = numbers)]
-    depth: Numbers,
-
-    /// Sequences generated side by side; likewise.
-    #[arg(short, long, default_value = "1", value_name = "N", value_parser = positive_numbers)]
-    batch: Numbers,
-
-    /// Least repetitions: six are the fewest that an interval of 95 % can be had from.
-    #[arg(short, long, default_value_t = 6, value_parser = positive)]
-    reps: usize,
-
-    /// Most repetitions, while the interval is wider than --precision.
-    #[arg(long, default_value_t = 20, value_parser = positive, value_name = "REPS")]
-    max_reps: usize,
-
-    /// Width of the interval, in percent of the median, that is narrow enough.
-    #[arg(long, default_value_t = 5.0, value_name = "PERCENT")]
-    precision: f64,
-
-    /// Seconds after which a test is not repeated any more than --reps.
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
-    max_time: u64,
-
-    /// Most prompt tokens in one step.
-    #[arg(long, default_value_t = 512, value_parser = positive, value_name = "TOKENS")]
-    max_num_batched_tokens: usize,
-
-    /// Measure another program turn and turn about: llama.cpp, or a command that takes the flags of this
-    /// one and prints a JSON object with `test` and `tokens_per_s` for each figure.
-    #[arg(long, value_name = "PEER")]
-    versus: Vec<String>,
-
-    /// The Python that runs llama.cpp's binding.
-    #[arg(long, default_value = "python3", value_name = "PROGRAM")]
-    python: String,
-
-    /// Hash the most likely tokens after fixed prompts: the same hash, the same computation.
-    #[arg(long)]
-    quality: bool,
-
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-impl EngineArgs {
-    pub(super) fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-
-    /// The tests, in the order in which they run.
-    fn tests(&self) -> Vec<Test> {
-        let mut tests = Vec::new();
-        for &depth in &self.depth.0 {
-            for &prompt in self.prompt.0.iter().filter(|prompt| **prompt > 0) {
-                tests.push(Test {
-                    prompt,
-                    generate: 0,
-                    depth,
-                    batch: 1,
-                });
-            }
-            for &generate in self.generate.0.iter().filter(|generate| **generate > 0) {
-                let batches = self.batch.0.iter();
-                tests.extend(batches.map(|&batch| Test {
-                    prompt: 0,
-                    generate,
-                    depth,
-                    batch,
-                }));
-            }
-        }
-        tests
-    }
-}
 
 /// A model in memory under some settings, and everything that is measured of it.
 struct Run<'a> {
@@ -188,21 +70,8 @@ pub(super) async fn measure(args: EngineArgs, command: Vec<String>) -> Result<Re
     let cells = subjects.len() * threads.len() * args.kv_cache_dtype.len() * tests.len();
     let bar = progress(cells as u64);
     if args.output.is_live() {
-        bar.suspend(|| {
-            println!(
-                "{}",
-                row_of(&[
-                    "model",
-                    "test",
-                    "threads",
-                    "kv",
-                    "tokens/s",
-                    "interval",
-                    "runs",
-                    "of the roof"
-                ])
-            )
-        });
+        let header = row_of(&table::ENGINE_HEADER.map(str::to_owned));
+        bar.suspend(|| println!("{header}"));
     }
     let mut run = Run {
         args: &args,
@@ -478,16 +347,7 @@ impl Run<'_> {
         if !self.args.output.is_live() {
             return;
         }
-        let mut row = row_of(&[
-            &cell.model,
-            &cell.test,
-            &cell.threads.to_string(),
-            &cell.kv_cache_dtype,
-            &format!("{:.2}", cell.tokens_per_s.median),
-            &table::interval(&cell.tokens_per_s),
-            &cell.tokens_per_s.runs.len().to_string(),
-            &cell.roof.as_ref().map_or("–".to_owned(), table::roof),
-        ]);
+        let mut row = row_of(&table::engine_row(cell));
         for (name, peer) in &cell.peers {
             row.push_str(&format!("  {:.2} × {name}", peer.comparison.ratio.median));
         }
@@ -503,7 +363,7 @@ impl Run<'_> {
 }
 
 /// A line of the table that grows while it is measured.
-fn row_of(cells: &[&str]) -> String {
+fn row_of(cells: &[String]) -> String {
     const WIDTHS: [usize; 8] = [24, 20, 7, 4, 10, 22, 4, 22];
     let cells = cells.iter().zip(WIDTHS).enumerate();
     let cells = cells.map(|(column, (cell, width))| match column {

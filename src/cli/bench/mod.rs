@@ -2,6 +2,7 @@
 
 mod compare;
 mod engine;
+mod engine_args;
 mod measure;
 mod numbers;
 mod output;
@@ -27,7 +28,7 @@ pub struct BenchArgs {
     command: Option<BenchCommand>,
 
     #[command(flatten)]
-    engine: engine::EngineArgs,
+    engine: engine_args::EngineArgs,
 
     /// Run the command of a report again, and print what differs.
     #[arg(long, value_name = "REPORT")]

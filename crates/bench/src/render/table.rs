@@ -128,44 +128,47 @@ fn models(report: &Report) -> Table {
     )
 }
 
-/// Tokens per second of models alone.
+/// Columns of the table of models alone.
+pub const ENGINE_HEADER: [&str; 8] = [
+    "model",
+    "test",
+    "threads",
+    "kv",
+    "tokens/s",
+    "interval",
+    "runs",
+    "of the roof",
+];
+
+/// A row of it.
+pub fn engine_row(cell: &EngineCell) -> Vec<String> {
+    vec![
+        cell.model.clone(),
+        cell.test.clone(),
+        cell.threads.to_string(),
+        cell.kv_cache_dtype.clone(),
+        format!("{:.2}", cell.tokens_per_s.median),
+        interval(&cell.tokens_per_s),
+        cell.tokens_per_s.runs.len().to_string(),
+        cell.roof.as_ref().map_or("–".to_owned(), roof),
+    ]
+}
+
+/// Tokens per second of models alone, and their energy where it is known.
 pub fn engine(report: &Report) -> Table {
     let has_energy = report
         .engine
         .iter()
         .any(|cell| cell.joules_per_token.is_some());
     let row = |cell: &EngineCell| {
-        let mut row = vec![
-            cell.model.clone(),
-            cell.test.clone(),
-            cell.threads.to_string(),
-            cell.kv_cache_dtype.clone(),
-            format!("{:.2}", cell.tokens_per_s.median),
-            interval(&cell.tokens_per_s),
-            cell.tokens_per_s.runs.len().to_string(),
-            cell.roof.as_ref().map_or("–".to_owned(), roof),
-        ];
-        if has_energy {
-            row.push(
-                cell.joules_per_token
-                    .map_or("–".to_owned(), |j| format!("{j:.3}")),
-            );
-        }
-        row
+        let joules = cell
+            .joules_per_token
+            .map_or("–".to_owned(), |j| format!("{j:.3}"));
+        let energy = has_energy.then_some(joules);
+        engine_row(cell).into_iter().chain(energy).collect()
     };
-    let mut header = vec![
-        "model",
-        "test",
-        "threads",
-        "kv",
-        "tokens/s",
-        "interval",
-        "runs",
-        "of the roof",
-    ];
-    if has_energy {
-        header.push("J/token");
-    }
+    let mut header = ENGINE_HEADER.to_vec();
+    header.extend(has_energy.then_some("J/token"));
     Table::new(ENGINE, &header, report.engine.iter().map(row).collect())
 }
 
