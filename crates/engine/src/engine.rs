@@ -21,6 +21,7 @@ use crate::scheduler::Scheduler;
 use crate::stats::EngineStats;
 use crate::step::{SchedulerConfig, Step};
 use crate::submission::EngineCommand;
+use crate::turns::{Seat, Turns};
 
 /// Most bytes of logits that prompt log-probabilities may take in a step.
 const PROMPT_LOGITS_BYTES: usize = 64 << 20;
@@ -38,14 +39,29 @@ impl Engine {
     /// When the limits contradict each other, the KV cache cannot be allocated, or there is no
     /// thread to be had.
     pub fn start(
+        model: Box<dyn LanguageModel>,
+        config: EngineConfig,
+    ) -> Result<(EngineHandle, EngineThread), EngineError> {
+        Self::start_sharing(model, config, &Turns::default(), None)
+    }
+
+    /// Like [`start`](Self::start), beside other engines of the same machine: their steps and this
+    /// one's take turns. What was `counted` when the same model ran before is counted on.
+    ///
+    /// # Errors
+    ///
+    /// As of [`start`](Self::start).
+    pub fn start_sharing(
         mut model: Box<dyn LanguageModel>,
         config: EngineConfig,
+        turns: &Turns,
+        counted: Option<EngineStats>,
     ) -> Result<(EngineHandle, EngineThread), EngineError> {
         config.validate()?;
         model.allocate_kv_cache(config.num_kv_blocks, config.kv_cache_dtype)?;
         let (sender, commands) = mpsc::channel();
-        let shared = Arc::new(Shared::new(config, model.info().clone()));
-        let engine = EngineLoop::new(model, shared.clone(), commands);
+        let shared = Arc::new(Shared::new(config, model.info().clone(), counted));
+        let engine = EngineLoop::new(model, shared.clone(), commands, turns.seat());
         let thread = std::thread::Builder::new()
             .name("matou-engine".to_owned())
             .spawn(move || engine.run())?;
@@ -76,6 +92,7 @@ struct EngineLoop {
     requests: Requests,
     runner: ModelRunner,
     pacer: PrefillPacer,
+    seat: Seat,
     max_len: usize,
     closing: bool,
 }
@@ -94,6 +111,7 @@ impl EngineLoop {
         model: Box<dyn LanguageModel>,
         shared: Arc<Shared>,
         commands: Receiver<EngineCommand>,
+        seat: Seat,
     ) -> Self {
         let (config, info) = (shared.config(), model.info());
         let limits = SchedulerConfig {
@@ -117,6 +135,7 @@ impl EngineLoop {
             requests: Requests::default(),
             runner: ModelRunner::new(model),
             pacer: PrefillPacer::default(),
+            seat,
             max_len,
             closing: false,
             shared,
@@ -128,6 +147,9 @@ impl EngineLoop {
         let _says_so = Ended(Arc::clone(&self.shared));
         while self.drain_commands() {
             self.step();
+            if self.scheduler.is_empty() {
+                self.seat.rest();
+            }
         }
     }
 
@@ -142,14 +164,18 @@ impl EngineLoop {
             .num_waiting()
             .min(self.shared.config().max_num_seqs);
         let prompts = self.scheduler.num_running() + waiting - streams;
-        self.scheduler
-            .set_prefill_limit(self.pacer.prefill_limit(streams, prompts));
+        let mut prefill_limit = self.pacer.prefill_limit(streams, prompts);
+        if self.seat.streams_beside() > 0 {
+            prefill_limit = prefill_limit.min(self.pacer.limit_beside_others());
+        }
+        self.scheduler.set_prefill_limit(prefill_limit);
         let step = self.scheduler.schedule();
         self.count(&step);
         if step.sequences.is_empty() {
             // All requests were cancelled.
             return self.publish(&mut self.shared.stats());
         }
+        let turn = self.seat.begin(streams);
         let started = Instant::now();
         self.requests
             .note_started(&step, started, &mut self.shared.stats());
@@ -157,6 +183,7 @@ impl EngineLoop {
             .runner
             .execute(&step, &self.scheduler, &mut self.requests);
         let now = Instant::now();
+        drop(turn);
         // Held until all is said: who has seen an event finds the gauges as they are after it.
         let mut stats = self.shared.stats();
         match outputs {

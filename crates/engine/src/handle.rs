@@ -125,8 +125,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: EngineConfig, model_info: ModelInfo) -> Self {
-        let stats = Mutex::new(EngineStats::new(config.num_kv_blocks));
+    pub(crate) fn new(
+        config: EngineConfig,
+        model_info: ModelInfo,
+        counted: Option<EngineStats>,
+    ) -> Self {
+        let stats = EngineStats::new(config.num_kv_blocks);
+        let stats = Mutex::new(match counted {
+            Some(counted) => stats.counting_on(counted),
+            None => stats,
+        });
         Self {
             config,
             model_info,

@@ -38,6 +38,7 @@ mod sequence;
 mod stats;
 mod step;
 mod submission;
+mod turns;
 
 pub use config::{EngineConfig, EngineError};
 pub use engine::{Engine, EngineThread};
@@ -50,3 +51,4 @@ pub use sampling::{
     TokenLogprobs,
 };
 pub use stats::{EngineStats, Histogram};
+pub use turns::Turns;

@@ -33,6 +33,13 @@ const ALPHA: f64 = 0.25;
 /// reasons of the machine's own.
 const MAX_GROWTH: f64 = 4.0;
 
+/// Longest step, in seconds, beside streams of another model, which wait for all of it: about what
+/// people do not notice.
+const BESIDE_OTHERS: f64 = 0.1;
+/// Prompt tokens of such a step as long as nothing is known, and the least: fewer would read the
+/// weights for next to nothing.
+const FEW_TOKENS: usize = 32;
+
 /// Measures steps and says how much prompt they may carry.
 #[derive(Debug, Default)]
 pub(crate) struct PrefillPacer {
@@ -103,6 +110,13 @@ impl PrefillPacer {
         let tokens = self.token_seconds.map_or(1.0, |cost| spare / cost);
         (tokens as usize).max(1)
     }
+
+    /// Prompt tokens that a step may carry while answers of another model stream, which shares the
+    /// machine with this one.
+    pub(crate) fn limit_beside_others(&self) -> usize {
+        let tokens = self.token_seconds.map_or(0.0, |cost| BESIDE_OTHERS / cost);
+        (tokens as usize).max(FEW_TOKENS)
+    }
 }
 
 fn average(mean: f64, value: f64) -> f64 {
@@ -159,6 +173,22 @@ mod tests {
             depth: 1e-9,
         },
     ];
+
+    #[test]
+    fn a_step_beside_another_models_streams_is_short() {
+        for machine in MACHINES {
+            let mut pacer = PrefillPacer::default();
+            assert_eq!(pacer.limit_beside_others(), FEW_TOKENS);
+            pacer.observe(0, 512, machine.step(0, 512, 256));
+            let tokens = pacer.limit_beside_others();
+            let seconds = machine.step(0, tokens, 256);
+            let least = machine.step(0, FEW_TOKENS, 256);
+            assert!(
+                seconds <= (2.0 * BESIDE_OTHERS).max(least),
+                "{tokens}: {seconds}"
+            );
+        }
+    }
 
     #[test]
     fn streams_keep_more_than_half_their_speed_and_prompts_get_the_rest() {

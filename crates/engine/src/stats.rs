@@ -145,6 +145,18 @@ impl EngineStats {
         }
     }
 
+    /// These gauges, with what was `counted` before.
+    pub(crate) fn counting_on(self, counted: Self) -> Self {
+        Self {
+            running: self.running,
+            waiting: self.waiting,
+            kv_blocks_used: self.kv_blocks_used,
+            kv_blocks_cached: self.kv_blocks_cached,
+            kv_blocks_total: self.kv_blocks_total,
+            ..counted
+        }
+    }
+
     pub(crate) fn count_finished(&mut self, reason: FinishReason) {
         self.finished[reason as usize] += 1;
     }

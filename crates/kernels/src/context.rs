@@ -15,10 +15,12 @@ pub struct Context {
 impl Context {
     /// A context with its own pool of `threads` threads, the caller included.
     pub fn new(isa: Isa, threads: usize) -> Self {
-        Self {
-            isa,
-            pool: Arc::new(ThreadPool::new(threads)),
-        }
+        Self::sharing(isa, Arc::new(ThreadPool::new(threads)))
+    }
+
+    /// A context whose threads others use too. Their loops run one after the other.
+    pub fn sharing(isa: Isa, pool: Arc<ThreadPool>) -> Self {
+        Self { isa, pool }
     }
 
     /// The instruction set.

@@ -1,10 +1,11 @@
 //! How a model is loaded: where it runs, and what its weights become.
 
 use std::fmt;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use candle_core::{DType, Device};
-use matou_kernels::{Context, Format, Isa};
+use matou_kernels::{Context, Format, Isa, ThreadPool};
 
 use crate::compute::{Compute, Cpu};
 use crate::error::{ModelError, Result};
@@ -56,6 +57,8 @@ pub struct LoadOptions {
     pub context_length: Option<usize>,
     /// CPU threads; as many as the machine has if `None`.
     pub threads: Option<usize>,
+    /// Threads that other models use too, in place of some of its own.
+    pub pool: Option<Arc<ThreadPool>>,
     /// CPU instruction set; `MATOU_ISA`, or the best there is, if `None`.
     pub isa: Option<Isa>,
     /// Called after each tensor with the bytes loaded so far and the bytes in all.
@@ -118,13 +121,16 @@ impl LoadOptions {
                 Isa::from_env_or_detect().map_err(|error| ModelError::Device(error.to_string()))?
             }
         };
-        let threads = self
-            .threads
-            .unwrap_or_else(|| available_parallelism().map_or(1, |threads| threads.get()));
-        Ok(Compute::Kernels(Cpu::new(Context::new(
-            isa,
-            threads.max(1),
-        ))))
+        let context = match &self.pool {
+            Some(pool) => Context::sharing(isa, Arc::clone(pool)),
+            None => {
+                let threads = self
+                    .threads
+                    .unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+                Context::new(isa, threads.max(1))
+            }
+        };
+        Ok(Compute::Kernels(Cpu::new(context)))
     }
 }
 
