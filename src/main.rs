@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use matou::cli::{self, Cli};
+use matou::cli::{self, Asked};
 
 fn main() -> ExitCode {
     if cli::isolation::is_asked_for() {
         return cli::isolation::work();
     }
-    let cli = Cli::read();
-    cli::init_logging(&cli);
+    let asked = Asked::read();
+    cli::init_logging(&asked.cli);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(cli.command.run());
+    let result = runtime.block_on(asked.run());
     // Work that cannot be interrupted and that nobody waits for any more does not keep the process.
     runtime.shutdown_background();
     match result {

@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod chat_template;
+mod config;
 mod descriptors;
 mod hint;
 pub mod isolation;
@@ -14,14 +15,17 @@ mod run;
 mod serve;
 mod session;
 mod show;
+mod status;
 mod terminal;
 mod variables;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use config::Invocation;
 pub use options::{ModelArgs, ModelOptions};
 
 /// Run Llama- and Mistral-family models on your own machine, behind an
@@ -36,7 +40,8 @@ pub use options::{ModelArgs, ModelOptions};
 #[command(
     after_help = "MODEL is a name from `matou list`, a path (a GGUF file, or a folder in Hugging Face \
 layout), or hf:owner/repo[/file][:QUANT][@revision]. Left out, it is the default model of the catalogue.
-Every flag is an environment variable too: --max-model-len is MATOU_MAX_MODEL_LEN."
+Every flag is an environment variable too (--max-model-len is MATOU_MAX_MODEL_LEN) and a key of \
+matou.toml (max-model-len); `matou config keys` lists them."
 )]
 pub struct Cli {
     /// The command to run.
@@ -47,25 +52,20 @@ pub struct Cli {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
+    /// The configuration [default: ~/.config/matou/matou.toml, if there is one].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Log in this format.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
-impl Cli {
-    /// Reads the command line and the variables of the environment; ends the program with a message if
-    /// they are wrong, or if they ask for help.
-    pub fn read() -> Self {
-        let matches = variables::with_variables(Self::command()).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
-    }
-}
-
 /// What `matou` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve a model over an OpenAI-compatible HTTP API.
-    Serve(serve::ServeArgs),
+    /// Serve models over an OpenAI-compatible HTTP API.
+    Serve(Box<serve::ServeArgs>),
     /// Talk with a model in the terminal.
     Chat(chat::ChatArgs),
     /// Answer one prompt and stop.
@@ -78,19 +78,49 @@ pub enum Command {
     Show(show::ShowArgs),
     /// Measure how fast a model is, alone or served; any server that speaks OpenAI's API.
     Bench(Box<bench::BenchArgs>),
+    /// Watch a running server: models, memory, requests, tokens per second.
+    Status(status::StatusArgs),
+    /// Check the configuration, or show what holds and where it comes from.
+    Config(config::ConfigArgs),
 }
 
-impl Command {
+/// A command line that was read.
+pub struct Asked {
+    /// What is asked for.
+    pub cli: Cli,
+    invocation: Invocation,
+}
+
+impl Asked {
+    /// Reads the command line, the environment and the configuration; ends the program with a message if
+    /// they are wrong, or if they ask for help.
+    pub fn read() -> Self {
+        let invocation = Invocation::read(std::env::args_os().collect(), Cli::command);
+        let read = invocation.and_then(|invocation| {
+            let cli = Cli::from_arg_matches(&invocation.matches)?;
+            Ok(Self { cli, invocation })
+        });
+        read.unwrap_or_else(|error| match error.downcast::<clap::Error>() {
+            Ok(error) => error.exit(),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                std::process::exit(2)
+            }
+        })
+    }
+
     /// Runs the command to its end.
     pub async fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Serve(args) => serve::run(args).await,
-            Self::Chat(args) => chat::run(args).await,
-            Self::Run(args) => run::run(args).await,
-            Self::Pull(args) => pull::run(args).await,
-            Self::List(args) => list::run(args).await,
-            Self::Show(args) => show::run(args).await,
-            Self::Bench(args) => bench::run(*args).await,
+        match self.cli.command {
+            Command::Serve(args) => serve::run(*args, self.invocation).await,
+            Command::Chat(args) => chat::run(args).await,
+            Command::Run(args) => run::run(args).await,
+            Command::Pull(args) => pull::run(args).await,
+            Command::List(args) => list::run(args).await,
+            Command::Show(args) => show::run(args).await,
+            Command::Bench(args) => bench::run(*args).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Config(args) => config::run(&args, &self.invocation),
         }
     }
 }

@@ -207,7 +207,7 @@ pub(super) fn positive(text: &str) -> Result<usize, String> {
 }
 
 /// A size in bytes, with an optional unit: `512MiB`, `4GiB`, `2G`, `1000000`.
-fn byte_size(text: &str) -> Result<u64, String> {
+pub(super) fn byte_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,

@@ -12,5 +12,6 @@ mod bad_files;
 mod bench;
 mod commands;
 mod lifecycle;
+mod models;
 mod online;
 mod workers;

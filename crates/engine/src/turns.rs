@@ -221,9 +221,9 @@ mod tests {
     #[test]
     fn an_engine_that_is_gone_is_not_waited_for() {
         let turns = Turns::default();
-        let (stays, goes) = (turns.seat(), turns.seat());
-        drop(stays.begin(0));
+        let (goes, stays) = (turns.seat(), turns.seat());
         drop(goes.begin(0));
+        // It has work, and its turn is next.
         drop(goes);
         drop(stays.begin(0));
         drop(stays.begin(0));

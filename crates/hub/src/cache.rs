@@ -110,7 +110,11 @@ pub(crate) fn promised_digest(pointer: &Path) -> Option<Sha256> {
 }
 
 /// Removes a file of the cache and the bytes behind it.
-pub(crate) fn remove(pointer: &Path) -> io::Result<()> {
+///
+/// # Errors
+///
+/// When it is not there, or cannot be removed.
+pub fn remove(pointer: &Path) -> io::Result<()> {
     let blob = pointer.canonicalize()?;
     std::fs::remove_file(pointer)?;
     if blob != pointer && blob.exists() {

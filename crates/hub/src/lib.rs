@@ -24,9 +24,10 @@ mod remote;
 mod resolve;
 mod verify;
 
+pub use cache::remove;
 pub use catalogue::{Catalogue, CatalogueEntry, PypiSource, SamplingDefaults, Source};
 pub use error::{CatalogueError, HubError, SourceError, Unavailable};
 pub use model_ref::{HubRef, ModelRef};
-pub use options::{HubOptions, ProgressMode};
-pub use resolve::{ModelFiles, on_disk, resolve};
+pub use options::{HubOptions, ProgressMode, Tell};
+pub use resolve::{ModelFiles, files_of, on_disk, resolve};
 pub use verify::{Sha256, sha256_of};

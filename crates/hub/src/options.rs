@@ -1,6 +1,8 @@
 //! Where files are kept and how they may be fetched.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::HubError;
@@ -34,13 +36,28 @@ pub struct HubOptions {
     pub pip_env: Vec<(String, String)>,
 }
 
+/// Called with the bytes of a file that are here, and its bytes in all.
+pub type Tell = dyn Fn(u64, u64) + Send + Sync;
+
 /// How to show that something is being downloaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum ProgressMode {
     /// A progress bar if standard error is a terminal, log lines otherwise.
     Auto,
     /// Nothing.
     Silent,
+    /// Whoever asked is told the bytes of a file that are here, and its bytes in all.
+    Told(Arc<Tell>),
+}
+
+impl fmt::Debug for ProgressMode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "Auto",
+            Self::Silent => "Silent",
+            Self::Told(_) => "Told",
+        })
+    }
 }
 
 impl HubOptions {

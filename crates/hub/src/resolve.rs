@@ -71,6 +71,18 @@ pub fn on_disk(entry: &CatalogueEntry, options: &HubOptions) -> Option<PathBuf> 
     })
 }
 
+/// The files behind [`ModelFiles::weights`]: a file and the other shards of it, or what a folder holds.
+pub fn files_of(weights: &Path) -> Vec<PathBuf> {
+    if weights.is_dir() {
+        let entries = weights.read_dir().into_iter().flatten().flatten();
+        return entries.map(|entry| entry.path()).collect();
+    }
+    let name = weights.file_name().unwrap_or_default().to_string_lossy();
+    let shards = shard_names(&name).into_iter();
+    let shards = shards.map(|name| weights.with_file_name(name));
+    shards.filter(|path| path.exists()).collect()
+}
+
 impl ModelFiles {
     fn new(name: String, weights: PathBuf) -> Self {
         Self {

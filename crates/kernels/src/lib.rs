@@ -51,7 +51,7 @@ pub use attention::{
 pub use context::Context;
 pub use dispatch::{Isa, IsaError};
 pub use format::{Format, FormatError};
-pub use memory::{AllocError, HugeBuffer, SharedMut};
+pub use memory::{AllocError, HugeBuffer, SharedMut, give_back_freed};
 pub use norm::{add_rms_norm, rms_norm, rms_norm_heads};
 pub use packed::{PackError, PackedMatrix, dequantize, matmul};
 pub use pool::ThreadPool;

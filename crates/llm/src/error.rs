@@ -40,6 +40,11 @@ pub enum ErrorKind {
         /// When it is worth trying again.
         retry_after: Duration,
     },
+    /// The model cannot be had now.
+    Unavailable {
+        /// When it is worth trying again, if it is.
+        retry_after: Option<Duration>,
+    },
     /// The engine is stopping.
     ShuttingDown,
     /// No fault of the request.
@@ -114,6 +119,12 @@ impl LlmError {
             served.join(", ")
         );
         Self::new(ErrorKind::ModelNotFound, Some("model".to_owned()), message)
+    }
+
+    /// The model cannot be had now; worth trying again after `retry_after`, if ever.
+    pub fn unavailable(message: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        let kind = ErrorKind::Unavailable { retry_after };
+        Self::new(kind, Some("model".to_owned()), message)
     }
 
     /// Too many requests wait; worth trying again after `retry_after`.

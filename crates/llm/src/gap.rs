@@ -69,12 +69,12 @@ impl Marks {
 }
 
 /// Whether the model has marks for gaps.
-pub fn fills_gaps(tokenizer: &Tokenizer) -> bool {
+pub(crate) fn fills_gaps(tokenizer: &Tokenizer) -> bool {
     Marks::find(tokenizer).is_some()
 }
 
 /// The tokens with which this model may say that a gap is full.
-pub fn gap_ends(tokenizer: &Tokenizer) -> Vec<u32> {
+pub(crate) fn gap_ends(tokenizer: &Tokenizer) -> Vec<u32> {
     let ids = ENDS.iter().filter_map(|name| tokenizer.token_to_id(name));
     ids.filter(|&id| tokenizer.is_special(id)).collect()
 }
@@ -84,7 +84,7 @@ pub fn gap_ends(tokenizer: &Tokenizer) -> Vec<u32> {
 /// # Errors
 ///
 /// When the model has no marks for gaps, or when the vocabulary cannot express a text.
-pub fn tokenize_gap(
+pub(crate) fn tokenize_gap(
     tokenizer: &Tokenizer,
     prefix: &PromptInput,
     suffix: &str,

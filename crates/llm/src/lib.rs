@@ -16,12 +16,13 @@
 mod constraint;
 pub mod embedding;
 mod error;
-pub mod gap;
+mod gap;
 pub mod generation;
 pub mod isolation;
 mod length;
 mod llm;
 pub mod message;
+pub mod models;
 pub mod open;
 pub mod prepare;
 mod prompt;

@@ -1,6 +1,6 @@
 //! A model that takes text and gives text: one [`Llm`] is one model that is served, under one name or
 //! several. Requests are made ready for it by [`crate::prepare`] and come out of it as
-//! [`TextGeneration`]s; a process may hold several.
+//! [`TextGeneration`]s; [`crate::models`] holds several, and knows which is meant.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +31,7 @@ pub struct Llm {
 pub struct ModelCard {
     /// The names it is served under, one at least; answers carry the first.
     pub names: Vec<String>,
-    /// Requests that name another model are answered too.
-    pub any_name: bool,
-    /// Unix time at which it was loaded, in seconds.
+    /// Unix time since when it is served, in seconds.
     pub created: u64,
     /// Changes when the model or the build changes, and with it what a seed gives.
     pub fingerprint: String,
@@ -41,13 +39,6 @@ pub struct ModelCard {
     pub default_sampling: SamplingParams,
     /// The tokens that end an answer.
     pub eos_token_ids: Vec<u32>,
-}
-
-impl ModelCard {
-    /// Whether requests to a model of this name are for this one.
-    fn answers_to(&self, name: &str) -> bool {
-        name.is_empty() || self.any_name || self.names.iter().any(|served| served == name)
-    }
 }
 
 impl Llm {
@@ -123,13 +114,6 @@ impl Llm {
         &self.card
     }
 
-    /// The same model, which also answers requests that name another.
-    #[must_use]
-    pub fn with_any_name(mut self) -> Self {
-        self.card.any_name = true;
-        self
-    }
-
     /// The name that answers carry.
     pub fn name(&self) -> &str {
         &self.card.names[0]
@@ -148,21 +132,6 @@ impl Llm {
     /// What holds answers to grammars and budgets.
     pub(crate) fn constraints(&self) -> &Constraints {
         &self.constraints
-    }
-
-    /// Checks that `model` is a name of this model, or that any will do. A request that names none gets
-    /// what there is.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::ModelNotFound`](crate::ErrorKind::ModelNotFound), naming what is served.
-    pub fn check_model(&self, model: Option<&str>) -> Result<(), LlmError> {
-        match model {
-            Some(name) if !self.card.answers_to(name) => {
-                Err(LlmError::model_not_found(name, &self.card.names))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Hands one prompt to the engine. `param` is the field of the request that it came from.
@@ -279,35 +248,4 @@ fn sentence(message: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().to_string());
     format!("{}{}.", first.unwrap_or_default(), characters.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_model_answers_to_its_names_or_to_any() {
-        let card = ModelCard {
-            names: vec!["a".to_owned(), "b".to_owned()],
-            any_name: false,
-            created: 0,
-            fingerprint: String::new(),
-            default_sampling: SamplingParams::default(),
-            eos_token_ids: Vec::new(),
-        };
-        for (name, alone, any) in [
-            ("a", true, true),
-            ("b", true, true),
-            ("", true, true),
-            ("A", false, true),
-            ("claude-haiku", false, true),
-        ] {
-            assert_eq!(card.answers_to(name), alone, "{name}");
-            let card = ModelCard {
-                any_name: true,
-                ..card.clone()
-            };
-            assert_eq!(card.answers_to(name), any, "{name}");
-        }
-    }
 }

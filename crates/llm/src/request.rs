@@ -43,8 +43,6 @@ pub enum Reasoning {
 /// A conversation and how to answer it. [`ChatCall::new`] asks for an answer as the model likes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatCall {
-    /// The model that was named.
-    pub model: Option<String>,
     /// The conversation.
     pub request: ChatRequest,
     /// How to answer it.
@@ -60,7 +58,6 @@ impl ChatCall {
     /// likes.
     pub fn new(messages: Vec<Value>, sampling: SamplingParams) -> Self {
         Self {
-            model: None,
             request: ChatRequest {
                 messages,
                 add_generation_prompt: true,

@@ -39,7 +39,7 @@ pub use forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
 pub use language_model::{KvCacheDtype, LanguageModel, ModelInfo};
 pub use load_options::{DeviceChoice, Dtype, LoadOptions};
 pub use loader::Progress;
-pub use matou_kernels::ThreadPool;
+pub use matou_kernels::{ThreadPool, give_back_freed};
 pub use quantize::Quantization;
 pub use summary::ModelSummary;
 pub use weights::{GgufArray, GgufFile, GgufMetadata, GgufTensor, GgufValue, Shape};

@@ -46,35 +46,62 @@ pub struct Access {
     pub is_loopback: bool,
 }
 
-/// Keys that clients must show. Only their digests are kept.
+/// Keys that clients must show. Only their digests are kept, each with the number of its client.
 #[derive(Clone, Default)]
-pub struct ApiKeys(Vec<[u8; 32]>);
+pub struct ApiKeys {
+    keys: Vec<([u8; 32], u32)>,
+    /// Clients that there are or were.
+    numbered: u32,
+}
 
 impl fmt::Debug for ApiKeys {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        write!(formatter, "{} keys", self.0.len())
+        write!(formatter, "{} keys", self.keys.len())
     }
 }
 
 impl<S: AsRef<str>> FromIterator<S> for ApiKeys {
     fn from_iter<I: IntoIterator<Item = S>>(keys: I) -> Self {
-        Self(keys.into_iter().map(|key| digest(key.as_ref())).collect())
+        let digests = keys.into_iter().map(|key| digest(key.as_ref()));
+        Self::numbered_after(digests, &Self::default())
     }
 }
 
 impl ApiKeys {
     /// Whether no key is needed.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
+    }
+
+    /// These keys in the place of others: one that was known stays the same client's, and the number of
+    /// one that is gone is nobody's again.
+    pub(crate) fn after(&self, before: &Self) -> Self {
+        Self::numbered_after(self.keys.iter().map(|(digest, _)| *digest), before)
+    }
+
+    fn numbered_after(digests: impl Iterator<Item = [u8; 32]>, before: &Self) -> Self {
+        let mut numbered = before.numbered;
+        let mut keys: Vec<([u8; 32], u32)> = Vec::new();
+        for digest in digests {
+            let mut known = keys.iter().chain(&before.keys);
+            let number = match known.find(|(known, _)| *known == digest) {
+                Some((_, number)) => *number,
+                None => {
+                    numbered += 1;
+                    numbered
+                }
+            };
+            keys.push((digest, number));
+        }
+        Self { keys, numbered }
     }
 
     /// Whose key it is, if it is one of them. The same key given twice is one client's.
     fn client(&self, key: &str) -> Option<ClientId> {
         let shown = digest(key);
-        let numbered = self.0.iter().zip(1_u32..);
-        let found = numbered.fold(0, |found, (known, number)| {
+        let found = self.keys.iter().fold(0, |found, (known, number)| {
             let is_first = known.ct_eq(&shown) & found.ct_eq(&0);
-            u32::conditional_select(&found, &number, is_first)
+            u32::conditional_select(&found, number, is_first)
         });
         (found != 0).then_some(ClientId(found))
     }
@@ -234,6 +261,22 @@ mod tests {
         for other in ["", "firs", "firstt", "First", "first second"] {
             assert_eq!(keys.client(other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_key_stays_its_clients_when_others_come_and_go() {
+        let first: ApiKeys = ["a", "b"].into_iter().collect();
+        let second = ["c", "b"].into_iter().collect::<ApiKeys>().after(&first);
+        assert_eq!(second.client("b"), Some(ClientId(2)));
+        assert_eq!(second.client("c"), Some(ClientId(3)));
+        assert_eq!(second.client("a"), None);
+        let third = ["a", "b"].into_iter().collect::<ApiKeys>().after(&second);
+        assert_eq!(
+            third.client("a"),
+            Some(ClientId(4)),
+            "no number is given again"
+        );
+        assert_eq!(third.client("b"), Some(ClientId(2)));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -16,6 +18,8 @@ pub(crate) struct Caller {
     pub(crate) client: ClientId,
     /// The request's name.
     pub(crate) id: RequestId,
+    /// Whether it waits for its model.
+    pub(crate) waiting: Waiting,
 }
 
 /// The request's name.
@@ -33,6 +37,25 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         Ok(Self {
             client: given.get().copied().unwrap_or(ClientId::ANYBODY),
             id: given.get().cloned().unwrap_or_else(RequestId::random),
+            waiting: given.get().cloned().unwrap_or_default(),
         })
+    }
+}
+
+/// Whether a request waits for its model, and its client for a stream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waiting(Arc<AtomicBool>);
+
+impl Waiting {
+    pub(crate) fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }

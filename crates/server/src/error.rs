@@ -139,6 +139,11 @@ impl ApiError {
             .with_code("origin_not_allowed")
     }
 
+    /// 403: the server's owner does not let clients do this.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message).with_code("not_allowed")
+    }
+
     /// 404: the request names a thing that this server does not have (any more).
     pub(crate) fn not_found(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
@@ -240,6 +245,13 @@ impl ApiError {
         error.with_code("rate_limit_exceeded")
     }
 
+    /// 503: the model cannot be had now; worth trying again after `retry_after`, if ever.
+    pub(crate) fn model_unavailable(message: String, retry_after: Option<Duration>) -> Self {
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message);
+        error.retry_after = retry_after;
+        error.with_param("model").with_code("model_unavailable")
+    }
+
     /// 503: the server is stopping.
     pub(crate) fn shutting_down() -> Self {
         let message = "The server is shutting down.";
@@ -324,6 +336,7 @@ impl From<LlmError> for ApiError {
             } => Self::context_length_exceeded(param, message, prompt_tokens, max_model_len),
             ErrorKind::ModelNotFound => Self::model_not_found(message),
             ErrorKind::Overloaded { retry_after } => Self::overloaded(message, retry_after),
+            ErrorKind::Unavailable { retry_after } => Self::model_unavailable(message, retry_after),
             ErrorKind::ShuttingDown => Self::shutting_down(),
             ErrorKind::Internal => Self::internal(message),
         }

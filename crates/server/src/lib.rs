@@ -1,10 +1,10 @@
 //! The HTTP API: the only crate that knows HTTP and wire JSON.
 //!
 //! ```text
-//! request ─▶ request_id ─▶ body ─▶ dialects/…/convert ─▶ matou_llm::prepare ─▶ engine
-//!            (name, span)  (bytes)  (pure: wire JSON                             │
-//!                                    to a request, or a                          │
-//!                                    typed rejection)                            ▼
+//! request ─▶ request_id ─▶ body ─▶ door ─▶ dialects/…/convert ─▶ matou_llm::prepare ─▶ engine
+//!            (name, span)  (bytes) (model)  (pure: wire JSON                            │
+//!                                            to a request, or a                         │
+//!                                            typed rejection)                           ▼
 //! response ◀─ sse or JSON ◀─ dialects/…/{stream,answer} ◀──── matou_llm::generation
 //!                            (pure)                           GenerationEvent
 //! ```
@@ -16,11 +16,15 @@
 mod access;
 mod body;
 mod caller;
+mod company;
 mod connections;
+mod current;
 mod dialects;
+mod door;
 mod error;
 mod lifecycle;
 mod limits;
+mod management;
 mod metrics;
 mod openapi;
 mod request_id;
@@ -34,5 +38,6 @@ mod workers;
 pub use access::{Access, ApiKeys};
 pub use dialects::known_fields;
 pub use limits::Limits;
+pub use management::{ModelManagement, PullProgress};
 pub use serve::{app, serve};
-pub use state::AppState;
+pub use state::{AppState, Live, Settings};

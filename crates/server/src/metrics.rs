@@ -1,4 +1,4 @@
-//! `GET /metrics`: the engine's counters as Prometheus text.
+//! `GET /metrics`: the engines' counters as Prometheus text, those of each model under its name.
 //!
 //! Names, suffixes and labels are those of vLLM, with `matou:` for `vllm:`, so that dashboards made
 //! for it work after replacing the prefix.
@@ -6,6 +6,7 @@
 use std::fmt::{Display, Write as _};
 
 use matou_engine::{EngineConfig, EngineStats, FinishReason, Histogram};
+use matou_llm::models::{ModelState, ModelStatus};
 
 /// What the server counts beside the engine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,42 +22,77 @@ pub(crate) struct ServerStats {
     /// Pieces of work done in processes of their own, those stopped because they took too long, and
     /// those that took too much.
     pub(crate) isolated: (u64, u64, u64),
+    /// Memory that models take or were promised, and all that they may, in bytes.
+    pub(crate) memory_used: u64,
+    pub(crate) memory_budget: u64,
 }
 
-/// Renders `stats` in Prometheus' text format, version 0.0.4.
-pub(crate) fn render(
-    stats: &EngineStats,
-    server: &ServerStats,
-    config: &EngineConfig,
-    model_name: &str,
-) -> String {
-    let mut page = Page::new(model_name);
+/// Renders all in Prometheus' text format, version 0.0.4.
+pub(crate) fn render(models: &[ModelStatus], server: &ServerStats) -> String {
+    let mut page = Page::default();
     page.server(server);
     page.isolated(server.isolated);
-    page.gauges(stats);
-    page.cache_config(config);
-    page.counters(stats);
-    page.success(&stats.finished);
-    page.histograms(stats);
-    page.text
+    for model in models {
+        page.labels = model_labels(&model.facts.names[0]);
+        page.model(model);
+        let Some((stats, config)) = &model.engine else {
+            continue;
+        };
+        page.gauges(stats);
+        if let Some(config) = config {
+            page.cache_config(config);
+        }
+        page.counters(stats);
+        page.success(&stats.finished);
+        page.histograms(stats);
+    }
+    let families = page.families.into_iter();
+    families.map(|family| family.text).collect()
 }
 
+/// The labels that every sample of a model carries.
+fn model_labels(name: &str) -> String {
+    let name = name
+        .replace('\\', r"\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
+    format!(r#"model_name="{name}",engine="0""#)
+}
+
+/// The samples of a family stand together, whichever model they are of.
+#[derive(Default)]
 struct Page {
-    text: String,
-    /// The labels that every sample carries.
+    families: Vec<Family>,
+    /// The family that samples go to.
+    current: usize,
     labels: String,
 }
 
+struct Family {
+    name: String,
+    text: String,
+}
+
 impl Page {
-    fn new(model_name: &str) -> Self {
-        let name = model_name
-            .replace('\\', r"\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
-        Self {
-            text: String::new(),
-            labels: format!(r#"model_name="{name}",engine="0""#),
-        }
+    fn model(&mut self, model: &ModelStatus) {
+        let is_loaded = matches!(model.state, ModelState::Loaded { .. });
+        let (_, waiting) = model.requests;
+        self.gauge(
+            "model_loaded",
+            "Whether the model is in memory.",
+            u8::from(is_loaded),
+        );
+        self.gauge(
+            "model_memory_bytes",
+            "Memory it takes when it is.",
+            model.facts.memory,
+        );
+        self.gauge(
+            "model_requests_waiting",
+            "Requests that wait for it to be loaded.",
+            waiting,
+        );
+        self.counter("model_loads", "Times it was loaded.", model.loads);
     }
 
     fn gauges(&mut self, stats: &EngineStats) {
@@ -114,6 +150,12 @@ impl Page {
             "Connections that found no place.",
             server.refused,
         );
+        let help = "Memory that models take or were promised.";
+        self.gauge("models_memory_bytes", help, server.memory_used);
+        if server.memory_budget < u64::MAX {
+            let help = "Memory that all models together may take.";
+            self.gauge("models_memory_budget_bytes", help, server.memory_budget);
+        }
     }
 
     fn isolated(&mut self, (jobs, timed_out, died): (u64, u64, u64)) {
@@ -229,20 +271,26 @@ impl Page {
         }
     }
 
+    /// Begins a family, or goes on with it.
     fn family(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP matou:{name} {help}"));
-        self.line(format_args!("# TYPE matou:{name} {kind}"));
+        let known = self.families.iter().position(|family| family.name == name);
+        self.current = known.unwrap_or_else(|| {
+            self.families.push(Family {
+                name: name.to_owned(),
+                text: format!("# HELP matou:{name} {help}\n# TYPE matou:{name} {kind}\n"),
+            });
+            self.families.len() - 1
+        });
     }
 
     fn sample(&mut self, name: &str, further_labels: &str, value: impl Display) {
-        let labels = self.labels.clone();
-        self.line(format_args!(
-            "matou:{name}{{{labels}{further_labels}}} {value}"
-        ));
-    }
-
-    fn line(&mut self, line: std::fmt::Arguments) {
-        writeln!(self.text, "{line}").expect("a String takes every write");
+        let labels = format!("{}{further_labels}", self.labels);
+        let labels = match labels.trim_start_matches(',') {
+            "" => String::new(),
+            labels => format!("{{{labels}}}"),
+        };
+        let text = &mut self.families[self.current].text;
+        writeln!(text, "matou:{name}{labels} {value}").expect("a String takes every write");
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {

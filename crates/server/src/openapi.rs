@@ -10,7 +10,7 @@ use axum::routing::get;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use crate::dialects::{anthropic, ollama, openai, responses, shared};
+use crate::dialects::{anthropic, management, ollama, openai, responses, shared};
 use crate::state::AppState;
 
 /// The description as text: it is some hundred kilobytes, the same for everybody.
@@ -57,6 +57,11 @@ pub(crate) fn document() -> Document {
         paths::ollama_ps,
         paths::ollama_show,
         paths::ollama_version,
+        paths::ollama_pull,
+        paths::ollama_delete,
+        paths::load_model,
+        paths::unload_model,
+        paths::status,
         paths::tokenize,
         paths::detokenize,
         paths::apply_template,
@@ -232,7 +237,7 @@ mod paths {
         get,
         "/v1/models",
         "OpenAI",
-        "The names of the model"
+        "The names of the models"
     );
     endpoint!(model, get, "/v1/models/{id}", "OpenAI", "One of them", "id");
     endpoint!(
@@ -294,9 +299,9 @@ mod paths {
         get,
         "/api/tags",
         "Ollama",
-        "The names of the model"
+        "The names of the models"
     );
-    endpoint!(ollama_ps, get, "/api/ps", "Ollama", "The model in memory");
+    endpoint!(ollama_ps, get, "/api/ps", "Ollama", "The models in memory");
     endpoint!(
         ollama_show,
         post,
@@ -339,6 +344,49 @@ mod paths {
         "A conversation as the model reads it",
         ChatCompletionBody,
         openai::wire::DetokenizeResponse
+    );
+    endpoint!(
+        ollama_pull,
+        post,
+        "/api/pull",
+        "Ollama",
+        "Fetch a model, where the server lets clients do it",
+        ollama::wire::PullRequest,
+        serde_json::Value
+    );
+    endpoint!(
+        ollama_delete,
+        delete,
+        "/api/delete",
+        "Ollama",
+        "Delete a model, where the server lets clients do it",
+        ollama::wire::DeleteRequest,
+        serde_json::Value
+    );
+    endpoint!(
+        load_model,
+        post,
+        "/models/load",
+        "Operation",
+        "Load a model into memory",
+        management::ModelRequest,
+        serde_json::Value
+    );
+    endpoint!(
+        unload_model,
+        post,
+        "/models/unload",
+        "Operation",
+        "Let a model go from memory",
+        management::ModelRequest,
+        serde_json::Value
+    );
+    endpoint!(
+        status,
+        get,
+        "/status",
+        "Operation",
+        "Models, memory, requests and tokens at a glance"
     );
     endpoint!(
         health,

@@ -14,14 +14,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::access::{self, refuse_other_sites, require_key};
+use crate::company::keep_company;
 use crate::connections::{Patience, attend};
+use crate::current::Current;
 use crate::dialects;
 use crate::error::ApiError;
 use crate::lifecycle::Stage;
@@ -56,6 +58,10 @@ pub fn app(state: AppState) -> Router {
             refuse_other_sites,
         ))
         .layer(access::cors(&state.access))
+        .layer(middleware::from_fn_with_state(
+            state.limits.clone(),
+            keep_company,
+        ))
         .layer(middleware::from_fn(dialects::word_errors))
         .layer(middleware::from_fn(name_request))
         .with_state(state)
@@ -82,11 +88,11 @@ pub async fn serve(
     state.access.is_loopback = address.ip().is_loopback();
     info!(%address, "accepting connections");
     let mut connections = JoinSet::new();
-    let engine = state.llm.engine().clone();
+    let models = state.models.clone();
     let stop = async {
         tokio::select! {
             () = shutdown => {}
-            () = engine.ended() => sleep(LAST_ANSWERS).await,
+            () = models.ended() => sleep(LAST_ANSWERS).await,
         }
     };
     accept(listener, &state, stop, &mut connections).await;
@@ -103,7 +109,7 @@ pub async fn serve(
         let _ = timeout(FAREWELL, all(&mut connections)).await;
     }
     connections.shutdown().await;
-    match engine.has_ended() {
+    match models.have_ended() {
         true => Err(io::Error::other(
             "the engine has stopped; see the log for the reason",
         )),
@@ -118,17 +124,27 @@ async fn accept(
     shutdown: impl Future<Output = ()>,
     connections: &mut JoinSet<()>,
 ) {
-    let service = TowerToHyperService::new(app(state.clone()));
-    let limits = &state.limits;
-    let patience = Patience {
-        head: limits.header_timeout,
-        read: limits.read_timeout,
-    };
-    let max = limits.max_connections;
+    let mut state = state.clone();
+    let (router, current) = watch::channel(app(state.clone()));
+    let service = Current::new(current);
+    let mut news = state.live().follow();
     let mut shutdown = pin!(shutdown);
     loop {
+        let limits = &state.limits;
+        let patience = Patience {
+            head: limits.header_timeout,
+            read: limits.read_timeout,
+        };
+        let max = limits.max_connections;
         tokio::select! {
             () = &mut shutdown => return,
+            Ok(()) = news.changed() => {
+                let settings = news.borrow_and_update().clone();
+                if let Some(settings) = settings {
+                    state = state.with_settings(settings);
+                    drop(router.send_replace(app(state.clone())));
+                }
+            }
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {

@@ -1,16 +1,15 @@
 //! Endpoints for those who run the server, and for routers before it: `/`, `/health`, `/version`,
 //! `/metrics`, and what SGLang's routers ask for.
 
-use std::sync::Arc;
-
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use matou_llm::Llm;
+use matou_llm::models::{ModelStatus, Models};
 use serde_json::{Value, json};
 
+use crate::door::Named;
 use crate::error::ApiError;
 use crate::metrics::{self, ServerStats};
 use crate::state::AppState;
@@ -34,10 +33,10 @@ async fn root() -> &'static str {
      description at /docs.\n"
 }
 
-/// Whoever can connect is served (a server that is stopping has closed its port), unless the engine has
-/// ended, which nothing can mend but another start.
-async fn health(State(llm): State<Arc<Llm>>) -> Result<Json<Value>, ApiError> {
-    match llm.engine().has_ended() {
+/// Whoever can connect is served (a server that is stopping has closed its port), unless an engine has
+/// ended that nothing can mend but another start.
+async fn health(State(models): State<Models>) -> Result<Json<Value>, ApiError> {
+    match models.have_ended() {
         true => Err(ApiError::internal(
             "The engine has stopped; the server ends.",
         )),
@@ -50,7 +49,10 @@ async fn version() -> Json<Value> {
 }
 
 async fn metrics_text(State(state): State<AppState>) -> impl IntoResponse {
-    let isolation = state.llm.isolation();
+    let resident = state.models.all_resident();
+    // All models have the same one.
+    let isolation = resident.iter().find_map(|llm| llm.isolation());
+    let (memory_used, memory_budget) = state.models.memory();
     let server = ServerStats {
         connections: state.connections.open(),
         evicted: state.connections.evicted(),
@@ -60,9 +62,10 @@ async fn metrics_text(State(state): State<AppState>) -> impl IntoResponse {
             let counters = isolation.counters();
             (counters.jobs(), counters.timed_out(), counters.died())
         }),
+        memory_used,
+        memory_budget,
     };
-    let (engine, name) = (state.llm.engine(), state.llm.name());
-    let text = metrics::render(&engine.stats(), &server, engine.config(), name);
+    let text = metrics::render(&state.models.list(), &server);
     (
         [(
             header::CONTENT_TYPE,
@@ -73,29 +76,40 @@ async fn metrics_text(State(state): State<AppState>) -> impl IntoResponse {
 }
 
 /// What is served, as SGLang tells it.
-async fn model_info(State(llm): State<Arc<Llm>>) -> Json<Value> {
-    Json(json!({
-        "model_path": llm.name(),
-        "tokenizer_path": llm.name(),
-        "served_model_name": llm.name(),
+async fn model_info(
+    State(models): State<Models>,
+    Query(named): Query<Named>,
+) -> Result<Json<Value>, ApiError> {
+    let facts = models.status(named.model.as_deref())?.facts;
+    Ok(Json(json!({
+        "model_path": facts.names[0],
+        "tokenizer_path": facts.names[0],
+        "served_model_name": facts.names[0],
         "is_generation": true,
-        "model_type": llm.engine().model_info().architecture,
-        "max_model_len": llm.max_model_len(),
-    }))
+        "model_type": facts.architecture,
+        "max_model_len": facts.max_model_len,
+    })))
 }
 
 /// How it is served, as SGLang tells it.
-async fn server_info(State(llm): State<Arc<Llm>>) -> Json<Value> {
-    let config = llm.engine().config();
-    Json(json!({
+async fn server_info(
+    State(models): State<Models>,
+    Query(named): Query<Named>,
+) -> Result<Json<Value>, ApiError> {
+    let ModelStatus { facts, engine, .. } = models.status(named.model.as_deref())?;
+    let mut info = json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "model_path": llm.name(),
-        "served_model_name": llm.name(),
-        "context_length": llm.max_model_len(),
-        "max_model_len": llm.max_model_len(),
-        "max_running_requests": config.max_num_seqs,
-        "max_queued_requests": config.max_queue_len,
-        "max_prefill_tokens": config.max_num_batched_tokens,
-        "kv_cache_dtype": format!("{:?}", config.kv_cache_dtype),
-    }))
+        "model_path": facts.names[0],
+        "served_model_name": facts.names[0],
+        "context_length": facts.max_model_len,
+        "max_model_len": facts.max_model_len,
+    });
+    // Of an engine that runs.
+    if let Some((_, Some(config))) = engine {
+        info["max_running_requests"] = config.max_num_seqs.into();
+        info["max_queued_requests"] = config.max_queue_len.into();
+        info["max_prefill_tokens"] = config.max_num_batched_tokens.into();
+        info["kv_cache_dtype"] = format!("{:?}", config.kv_cache_dtype).into();
+    }
+    Ok(Json(info))
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use matou_llm::embedding::{self, Embeddings};
 use matou_llm::generation::{EventStream, begin};
+use matou_llm::models::Lease;
 use matou_llm::prepare::{PreparedPrompt, RawPrompts};
 use matou_llm::request::GenerationOptions;
 use matou_llm::{Llm, Wanted};
@@ -18,10 +20,17 @@ use crate::sse::{self, EventEncoder};
 use crate::workers::Workers;
 use matou_engine::ClientId;
 
-/// A model, and what it takes to answer with it.
+/// A model that a request is let in to, and what it takes to answer with it. The model stays in
+/// memory as long as this and the answers that were started live.
 #[derive(Clone)]
 pub(crate) struct Serving {
-    pub(crate) llm: Arc<Llm>,
+    pub(crate) llm: Lease,
+    pub(super) services: Services,
+}
+
+/// What answering takes beside a model.
+#[derive(Clone)]
+pub(crate) struct Services {
     pub(crate) workers: Workers,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) share_prefix_cache: bool,
@@ -29,12 +38,19 @@ pub(crate) struct Serving {
     pub(crate) clock: fn() -> SystemTime,
 }
 
-impl Serving {
+impl Services {
     /// Unix time, in seconds.
     pub(crate) fn now(&self) -> u64 {
         (self.clock)()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs())
+    }
+}
+
+impl Serving {
+    /// Unix time, in seconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.services.now()
     }
 
     /// Runs `work` off the async workers, as many at a time as there are cores; clients take turns.
@@ -48,13 +64,14 @@ impl Serving {
         caller: &Caller,
         work: impl FnOnce(&Llm, &Wanted) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let llm = Arc::clone(&self.llm);
+        let llm = self.llm.clone();
         let run = self
+            .services
             .workers
             .run(caller.client, move |wanted| work(&llm, wanted));
         let done = tokio::select! {
             biased;
-            () = self.lifecycle.cut() => return Err(ApiError::shutting_down()),
+            () = self.services.lifecycle.cut() => return Err(ApiError::shutting_down()),
             done = run => done,
         };
         done.unwrap_or_else(|_full| Err(self.llm.queue_full().into()))
@@ -70,7 +87,7 @@ impl Serving {
     /// others have asked, so prompts of a key, and of a salt if there is one, keep to themselves.
     fn cache_namespace(&self, client: ClientId, salt: Option<Arc<str>>) -> Option<Arc<str>> {
         match (client, salt) {
-            (_, salt) if self.share_prefix_cache => salt,
+            (_, salt) if self.services.share_prefix_cache => salt,
             (ClientId::ANYBODY, salt) => salt,
             (ClientId(key), None) => Some(format!("key {key}").into()),
             (ClientId(key), Some(salt)) => Some(format!("key {key}, salt {salt}").into()),
@@ -90,7 +107,7 @@ impl Serving {
     ) -> Result<EventStream, ApiError> {
         self.own(caller, &mut prompt.options);
         let generation = prompt.start(&self.llm, caller.to_string(), param)?;
-        Ok(self.lifecycle.until_cut(generation.into_stream()))
+        Ok(self.held(generation.into_stream()))
     }
 
     /// Hands several prompts to the engine.
@@ -106,7 +123,16 @@ impl Serving {
     ) -> Result<EventStream, ApiError> {
         self.own(caller, &mut prompts.options);
         let events = prompts.start(&self.llm, &caller.to_string(), param)?;
-        Ok(self.lifecycle.until_cut(events))
+        Ok(self.held(events))
+    }
+
+    /// `events`, until they end or are cut; the model stays in memory for so long.
+    fn held(&self, events: EventStream) -> EventStream {
+        let held = self.llm.clone();
+        let events = events.inspect(move |_| {
+            let _ = &held;
+        });
+        self.services.lifecycle.until_cut(events.boxed())
     }
 
     /// Streams `events` through `encoder`.
@@ -119,8 +145,8 @@ impl Serving {
         events: EventStream,
         encoder: impl EventEncoder,
     ) -> Result<Response, ApiError> {
-        let events = begin(events, self.keep_alive).await?;
-        Ok(sse::response(events, encoder, self.keep_alive))
+        let events = begin(events, self.services.keep_alive).await?;
+        Ok(sse::response(events, encoder, self.services.keep_alive))
     }
 
     /// The embeddings of texts, given as token ids. `param` is the field that they came from.
@@ -137,7 +163,7 @@ impl Serving {
         let (client, name) = (caller.client, caller.to_string());
         tokio::select! {
             biased;
-            () = self.lifecycle.cut() => Err(ApiError::shutting_down()),
+            () = self.services.lifecycle.cut() => Err(ApiError::shutting_down()),
             embeddings = embedding::embed(&self.llm, client, &name, inputs, param) => Ok(embeddings?),
         }
     }

@@ -20,7 +20,7 @@ use serde::Serialize;
 pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A comment: clients skip it.
-const KEEP_ALIVE: &[u8] = b":\n\n";
+pub(crate) const KEEP_ALIVE: &[u8] = b":\n\n";
 
 /// What a stream consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,14 +91,22 @@ pub(crate) fn response<E: EventEncoder>(
     encoder: E,
     keep_alive: Duration,
 ) -> Response {
-    let (content_type, keep_alive) = match E::FRAMING {
-        Framing::Events => ("text/event-stream; charset=utf-8", keep_alive),
+    let keep_alive = match E::FRAMING {
+        Framing::Events => keep_alive,
         // There are no comments in it: clients read each line.
-        Framing::Lines => ("application/x-ndjson", Duration::MAX),
+        Framing::Lines => Duration::MAX,
     };
-    let mut response =
-        Body::from_stream(frames(events, encoder, keep_alive).map(Ok::<_, Infallible>))
-            .into_response();
+    let frames = frames(events, encoder, keep_alive).map(Ok::<_, Infallible>);
+    respond(Body::from_stream(frames), E::FRAMING)
+}
+
+/// The response whose body is a stream of such frames.
+pub(crate) fn respond(body: Body, framing: Framing) -> Response {
+    let content_type = match framing {
+        Framing::Events => "text/event-stream; charset=utf-8",
+        Framing::Lines => "application/x-ndjson",
+    };
+    let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

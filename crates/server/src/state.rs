@@ -5,20 +5,58 @@ use std::time::SystemTime;
 
 use axum::extract::FromRef;
 use matou_llm::Llm;
+use matou_llm::models::Models;
+use tokio::sync::watch;
 
 use crate::access::Access;
 use crate::body::BodyBudget;
 use crate::connections::Connections;
+use crate::dialects::ResponseStore;
+use crate::door::Door;
 use crate::lifecycle::Lifecycle;
 use crate::limits::Limits;
-use crate::serving::Serving;
+use crate::management::ModelManagement;
+use crate::serving::Services;
 use crate::workers::Workers;
 
-/// A model, and how it is served.
+/// How models are served, as far as it can change while the server runs.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Bounds on what a client may ask of the server itself.
+    pub limits: Limits,
+    /// Who may use the server.
+    pub access: Access,
+    /// Whether clients with different keys share what is computed of prompts that begin alike.
+    pub share_prefix_cache: bool,
+}
+
+/// The way to change the [`Settings`] of a server that runs. Requests that have begun are answered as
+/// they were begun.
+#[derive(Clone)]
+pub struct Live(Arc<watch::Sender<Option<Settings>>>);
+
+impl Default for Live {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Live {
+    /// Serves with these settings from now on. A key that was known before stays the same client's.
+    pub fn set(&self, settings: Settings) {
+        self.0.send_replace(Some(settings));
+    }
+
+    pub(crate) fn follow(&self) -> watch::Receiver<Option<Settings>> {
+        self.0.subscribe()
+    }
+}
+
+/// Models, and how they are served.
 #[derive(Clone)]
 pub struct AppState {
-    /// The model.
-    pub llm: Arc<Llm>,
+    /// The models.
+    pub models: Models,
     /// Bounds on what a client may ask of the server itself.
     pub limits: Limits,
     /// Who may use the server.
@@ -31,29 +69,72 @@ pub struct AppState {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) connections: Connections,
     pub(crate) bodies: BodyBudget,
+    pub(crate) responses: Arc<ResponseStore>,
+    pub(crate) management: Option<Arc<dyn ModelManagement>>,
+    live: Live,
 }
 
 impl AppState {
-    /// A server of `llm` with the usual limits.
+    /// A server of `llm`, which stays in memory, with the usual limits.
     pub fn new(llm: Llm) -> Self {
-        let workers = Workers::new(llm.engine().config().max_queue_len);
+        let max_queue_len = llm.engine().config().max_queue_len;
+        Self::of(Models::of(llm), max_queue_len)
+    }
+
+    /// A server of `models` with the usual limits. So many requests of each client may wait to be
+    /// prepared.
+    pub fn of(models: Models, max_queue_len: usize) -> Self {
         Self {
-            llm: Arc::new(llm),
+            models,
             limits: Limits::default(),
             access: Access::default(),
             clock: SystemTime::now,
             share_prefix_cache: false,
-            workers,
+            workers: Workers::new(max_queue_len),
             lifecycle: Lifecycle::default(),
             connections: Connections::default(),
             bodies: BodyBudget::default(),
+            responses: Arc::default(),
+            management: None,
+            live: Live::default(),
         }
+    }
+
+    /// The same server, with these settings.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Self {
+        let Settings {
+            limits,
+            access,
+            share_prefix_cache,
+        } = settings;
+        Self {
+            access: Access {
+                is_loopback: self.access.is_loopback,
+                keys: access.keys.after(&self.access.keys),
+                ..access
+            },
+            limits,
+            share_prefix_cache,
+            ..self
+        }
+    }
+
+    /// The same server, whose clients may fetch and delete models.
+    #[must_use]
+    pub fn with_management(self, management: Option<Arc<dyn ModelManagement>>) -> Self {
+        Self { management, ..self }
+    }
+
+    /// The way to change its settings while it runs.
+    pub fn live(&self) -> Live {
+        self.live.clone()
     }
 }
 
-impl FromRef<AppState> for Arc<Llm> {
+impl FromRef<AppState> for Models {
     fn from_ref(state: &AppState) -> Self {
-        Arc::clone(&state.llm)
+        state.models.clone()
     }
 }
 
@@ -69,15 +150,17 @@ impl FromRef<AppState> for BodyBudget {
     }
 }
 
-impl FromRef<AppState> for Serving {
+impl FromRef<AppState> for Door {
     fn from_ref(state: &AppState) -> Self {
         Self {
-            llm: Arc::clone(&state.llm),
-            workers: state.workers.clone(),
-            lifecycle: state.lifecycle.clone(),
-            share_prefix_cache: state.share_prefix_cache,
-            keep_alive: state.limits.keep_alive,
-            clock: state.clock,
+            models: state.models.clone(),
+            services: Services {
+                workers: state.workers.clone(),
+                lifecycle: state.lifecycle.clone(),
+                share_prefix_cache: state.share_prefix_cache,
+                keep_alive: state.limits.keep_alive,
+                clock: state.clock,
+            },
         }
     }
 }

@@ -95,7 +95,6 @@ pub fn conversing(replies: &[(&str, &str)], template: &str, max_model_len: usize
         ChatTemplate::new(template, tokenizer.template_tokens()).expect("a scripted model starts");
     let model = ModelCard {
         names: vec!["speller".to_owned()],
-        any_name: false,
         created: 1_600_000_000,
         fingerprint: "fp_test".to_owned(),
         default_sampling: SamplingParams::greedy(),

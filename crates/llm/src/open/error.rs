@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::fit::DoesNotFit;
 use super::kv_plan::KvPlanError;
+use super::memory::human_bytes;
 
 /// A model that cannot be opened, in words for people.
 #[derive(Debug, Error)]
@@ -37,6 +38,19 @@ pub enum OpenError {
     /// There is no room for a KV cache.
     #[error(transparent)]
     KvPlan(#[from] KvPlanError),
+    /// The file is another than when memory was planned for it.
+    #[error(
+        "{} has changed since the server looked at it: it takes {} now and not {}. Restart the server, \
+         or send it SIGHUP", path.display(), human_bytes(*needed), human_bytes(*planned)
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that it was to take.
+        planned: u64,
+        /// Bytes that it would take.
+        needed: u64,
+    },
     /// The files are made for measuring only.
     #[error(
         "{name} has no tokenizer, so it can neither chat nor be served: use `matou bench` to measure it"
@@ -51,4 +65,14 @@ pub enum OpenError {
     /// Loading has panicked: a fault of ours.
     #[error("loading the model failed: {0}")]
     Panicked(String),
+}
+
+impl OpenError {
+    /// A context was asked for that the model was not made for.
+    pub(crate) fn beyond_model(requested: usize, model_max_len: usize) -> Self {
+        Self::KvPlan(KvPlanError::BeyondModel {
+            requested,
+            model_max_len,
+        })
+    }
 }

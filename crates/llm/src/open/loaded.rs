@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use matou_chat::TextSide;
-use matou_engine::{Engine, EngineConfig, EngineThread, SamplingParams};
+use matou_engine::{Engine, EngineConfig, EngineStats, EngineThread, SamplingParams, Turns};
 use matou_model::LanguageModel;
 use tracing::warn;
 
@@ -47,17 +47,13 @@ impl LoadedModel {
 
     /// A name for this model in this build: with another, a seed gives other text.
     pub fn fingerprint(&self) -> String {
-        let mut hasher = DefaultHasher::new();
         let info = self.model.info();
-        (
-            env!("CARGO_PKG_VERSION"),
+        fingerprint(
             &self.name,
             &info.quantization,
             info.parameters,
             info.weight_bytes,
         )
-            .hash(&mut hasher);
-        format!("fp_{:010x}", hasher.finish() >> 24)
     }
 
     /// The limits of an engine for this model: `limits`, with the context and the KV cache that the
@@ -107,22 +103,35 @@ impl LoadedModel {
         config: EngineConfig,
         names: Vec<String>,
     ) -> Result<(Llm, EngineThread), OpenError> {
-        let fingerprint = self.fingerprint();
-        let Some(tokenizer) = self.text.tokenizer else {
-            return Err(OpenError::NoTokenizer { name: self.name });
-        };
-        let (engine, thread) = Engine::start(self.model, config)?;
-        let card = ModelCard {
-            names: if names.is_empty() {
-                vec![self.name]
-            } else {
-                names
+        let identity = Identity {
+            names: match names.is_empty() {
+                true => vec![self.name.clone()],
+                false => names,
             },
-            any_name: false,
             created: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
-            fingerprint,
+            fingerprint: self.fingerprint(),
+        };
+        self.start_sharing(config, identity, &Turns::default(), None)
+    }
+
+    /// Starts the engine beside others ([`Engine::start_sharing`]).
+    pub(crate) fn start_sharing(
+        self,
+        config: EngineConfig,
+        identity: Identity,
+        turns: &Turns,
+        counted: Option<EngineStats>,
+    ) -> Result<(Llm, EngineThread), OpenError> {
+        let Some(tokenizer) = self.text.tokenizer else {
+            return Err(OpenError::NoTokenizer { name: self.name });
+        };
+        let (engine, thread) = Engine::start_sharing(self.model, config, turns, counted)?;
+        let card = ModelCard {
+            names: identity.names,
+            created: identity.created,
+            fingerprint: identity.fingerprint,
             default_sampling: self.default_sampling,
             eos_token_ids: self.text.eos_token_ids,
         };
@@ -132,4 +141,32 @@ impl LoadedModel {
             .with_isolation(self.isolation);
         Ok((llm, thread))
     }
+}
+
+/// What clients know a model by.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) names: Vec<String>,
+    /// Unix time, in seconds.
+    pub(crate) created: u64,
+    pub(crate) fingerprint: String,
+}
+
+/// A name for a model in this build.
+pub(crate) fn fingerprint(
+    name: &str,
+    quantization: &str,
+    parameters: u64,
+    weight_bytes: u64,
+) -> String {
+    let mut hasher = DefaultHasher::new();
+    (
+        env!("CARGO_PKG_VERSION"),
+        name,
+        quantization,
+        parameters,
+        weight_bytes,
+    )
+        .hash(&mut hasher);
+    format!("fp_{:010x}", hasher.finish() >> 24)
 }

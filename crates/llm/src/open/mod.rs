@@ -21,6 +21,7 @@ pub use error::OpenError;
 pub use fit::{DoesNotFit, Memory};
 pub use kv_plan::KvPlanError;
 pub use loaded::LoadedModel;
+pub(crate) use loaded::{Identity, fingerprint};
 pub use memory::{free_memory, human_bytes};
 pub use options::OpenOptions;
 pub use text::text_side;
@@ -75,8 +76,17 @@ pub fn weight_files(files: &ModelFiles) -> WeightFiles {
 /// When the files cannot be read, or the model does not fit.
 pub fn load(files: ModelFiles, options: &OpenOptions) -> Result<LoadedModel, OpenError> {
     let checkpoint = Checkpoint::open(&weight_files(&files))?;
-    let text = text_side(&checkpoint, &options.text_options())?;
-    check_fit(&checkpoint, options)?;
+    load_checkpoint(&checkpoint, files, options)
+}
+
+/// Loads a model from files that are open.
+pub(crate) fn load_checkpoint(
+    checkpoint: &Checkpoint,
+    files: ModelFiles,
+    options: &OpenOptions,
+) -> Result<LoadedModel, OpenError> {
+    let text = text_side(checkpoint, &options.text_options())?;
+    check_fit(checkpoint, options)?;
     let model = checkpoint.load(&options.load_options())?;
     let default_sampling = default_sampling(files.defaults.as_ref(), &text.generation);
     Ok(LoadedModel {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::isolation::Isolation;
 use matou_chat::{TemplateCompiler, TextOptions};
-use matou_model::{DeviceChoice, Dtype, KvCacheDtype, LoadOptions, Progress, Quantization};
+use matou_model::{
+    DeviceChoice, Dtype, KvCacheDtype, LoadOptions, Progress, Quantization, ThreadPool,
+};
 
 /// How a model is found, loaded and given memory.
 #[derive(Clone, Default)]
@@ -20,6 +22,8 @@ pub struct OpenOptions {
     pub quantize: Option<Quantization>,
     /// Threads that compute; the physical cores that this process may use if `None`.
     pub threads: Option<usize>,
+    /// Threads that other models use too, in place of some of its own.
+    pub pool: Option<Arc<ThreadPool>>,
     /// Longest context, prompt and answer together, in tokens; the model's own, or what memory has
     /// room for, if `None`.
     pub max_model_len: Option<usize>,
@@ -56,6 +60,7 @@ impl OpenOptions {
             quantize: self.quantize,
             context_length: self.max_model_len,
             threads: self.threads.or_else(super::memory::physical_cores),
+            pool: self.pool.clone(),
             progress: progress
                 .map(|tell| -> Box<Progress> { Box::new(move |done, total| tell(done, total)) }),
             ..LoadOptions::default()

@@ -22,10 +22,9 @@ use crate::wanted::Wanted;
 ///
 /// # Errors
 ///
-/// When the model that is named is another, when the template refuses the conversation, when it cannot
+/// When the template refuses the conversation, when it cannot
 /// fit into the context, when the grammar cannot be enforced, or when all this is no longer wanted.
 pub fn chat(llm: &Llm, call: ChatCall, wanted: &Wanted) -> Result<PreparedPrompt, LlmError> {
-    llm.check_model(call.model.as_deref())?;
     let mut options = call.options;
     let template = template_of(llm)?;
     let tokenizer = llm.tokenizer();

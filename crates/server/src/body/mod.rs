@@ -10,6 +10,7 @@
 //! would lose.
 
 mod known;
+mod peek;
 mod receive;
 mod strict;
 
@@ -23,6 +24,7 @@ use serde_json::error::Category;
 use crate::error::ApiError;
 use crate::limits::Limits;
 pub(crate) use known::{KnownFields, Lookup, Names};
+pub(crate) use peek::Peek;
 pub(crate) use receive::BodyBudget;
 use receive::{Share, receive};
 use strict::{Rules, Strict};
@@ -59,6 +61,25 @@ impl JsonBody {
         Self {
             bytes: text.into(),
             _share: BodyBudget::default().share(matou_engine::ClientId::ANYBODY),
+        }
+    }
+
+    /// How long it is, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Looks at what says which model the request is for. What has the wrong type is passed over here,
+    /// and told by [`read`](Self::read).
+    ///
+    /// # Errors
+    ///
+    /// Line and column, if this is not JSON.
+    pub(crate) fn peek(&self) -> Result<Peek, ApiError> {
+        match serde_json::from_slice(&self.bytes) {
+            Ok(peek) => Ok(peek),
+            Err(error) if error.is_data() => Ok(Peek::default()),
+            Err(error) => Err(explain(".", &error, None)),
         }
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderValue, Request, Response, header};
 use axum::response::IntoResponse;
@@ -15,7 +14,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -24,6 +22,7 @@ use tracing::debug;
 
 use super::heads::{Heads, MAX_HEAD, Watched};
 use super::{Connection, Phase, Place};
+use crate::current::Current;
 use crate::error::ApiError;
 use crate::lifecycle::Stage;
 
@@ -44,7 +43,7 @@ pub(crate) async fn attend(
     stream: TcpStream,
     place: Place,
     max_connections: usize,
-    service: TowerToHyperService<Router>,
+    service: Current,
     patience: Patience,
     mut stage: watch::Receiver<Stage>,
 ) {
@@ -98,7 +97,7 @@ pub(crate) async fn attend(
 
 /// The server's routes, for the requests of one connection.
 struct Attended {
-    service: TowerToHyperService<Router>,
+    service: Current,
     heads: Heads,
     connection: Arc<Connection>,
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::shared::wire::{
     DeliveryFields, FunctionDefinition, GrammarFields, SamplingFields, SharedFields, ToolDefinition,
 };
-use super::{anthropic, ollama, openai, responses};
+use super::{anthropic, management, ollama, openai, responses};
 use crate::body::{Fields, KnownFields, Lookup, Names, Source};
 use crate::error::ApiError;
 
@@ -210,6 +210,9 @@ requests!(
     ollama::wire::EmbedRequest,
     ollama::wire::EmbeddingsRequest,
     ollama::wire::ShowRequest,
+    ollama::wire::PullRequest,
+    ollama::wire::DeleteRequest,
+    management::ModelRequest,
 );
 
 /// Types made of several others that are read from one object.

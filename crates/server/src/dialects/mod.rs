@@ -4,12 +4,14 @@
 
 pub(crate) mod anthropic;
 mod known;
+pub(crate) mod management;
 mod models;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod responses;
 pub(crate) mod shared;
 
+use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::HeaderName;
 use axum::middleware::Next;
@@ -18,8 +20,10 @@ use axum::{Json, Router};
 
 use crate::error::ApiError;
 use crate::request_id::RequestId;
+use crate::sse::Frames;
 use crate::state::AppState;
 pub use known::known_fields;
+pub(crate) use responses::ResponseStore;
 use shared::paths::without_version;
 
 /// Under this name Anthropic's clients look for the request's.
@@ -32,6 +36,7 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
         .merge(anthropic::router())
         .merge(ollama::router())
         .merge(models::router())
+        .merge(management::router())
 }
 
 /// Puts errors, whichever layer they come from, into the words of the dialect that was spoken.
@@ -60,6 +65,30 @@ pub(crate) async fn word_errors(request: Request, next: Next) -> Response {
         }
     }
     response
+}
+
+/// How an error is told in a stream that has begun, by the dialect of a path; `None` where there are
+/// no such streams.
+pub(crate) fn error_frames(path: &str) -> Option<fn(&ApiError) -> Bytes> {
+    match without_version(path) {
+        "/chat/completions" | "/completions" => Some(|error| {
+            let mut frames = Frames::default();
+            frames.data(&error.body());
+            frames.done();
+            frames.into_bytes()
+        }),
+        "/messages" => Some(|error| {
+            let mut frames = Frames::default();
+            frames.event("error", &anthropic::error_body(error, None));
+            frames.into_bytes()
+        }),
+        "/responses" => Some(|error| {
+            let mut frames = Frames::default();
+            frames.event("error", &responses::error_event(error));
+            frames.into_bytes()
+        }),
+        _ => None,
+    }
 }
 
 /// The same response with another body.

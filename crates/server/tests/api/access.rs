@@ -175,7 +175,7 @@ async fn who_takes_nothing_of_what_is_sent_is_hung_up_on() {
         let metrics = server.get("/metrics").await.text;
         let lines = metrics
             .lines()
-            .filter(|line| line.starts_with("matou:http_connections{"));
+            .filter(|line| line.starts_with("matou:http_connections "));
         lines
             .map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
             .collect::<String>()

@@ -171,7 +171,8 @@ async fn a_full_queue_is_a_429_that_says_when_to_try_again() {
     let request = json!({"messages": hello(), "stream": true, "max_tokens": 100});
     // One runs (its first token is there), so that the next is the one that may wait.
     let _running = server.open(CHAT, &request).await;
-    let engine = server.state.llm.engine();
+    let llm = server.llm();
+    let engine = llm.engine();
     let (_waiting, refused) = tokio::join!(
         async {
             let waiting = json!({"messages": hello(), "max_tokens": 1});

@@ -36,10 +36,10 @@ async fn disconnect_from_a_stream_frees_its_blocks_and_stops_the_work() {
     let server = slow_server();
     let mut stream = server.open(CHAT, &endless()).await.into_data_stream();
     assert!(stream.next().await.is_some());
-    assert!(server.state.llm.engine().stats().kv_blocks_used > 0);
+    assert!(server.llm().engine().stats().kv_blocks_used > 0);
     drop(stream);
     server.idle().await;
-    assert!(server.state.llm.engine().stats().generation_tokens < 100);
+    assert!(server.llm().engine().stats().generation_tokens < 100);
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn disconnect_in_the_prompt_stops_the_work_too() {
             .is_err()
     );
     server.idle().await;
-    let stats = server.state.llm.engine().stats();
+    let stats = server.llm().engine().stats();
     assert_eq!((stats.generation_tokens, stats.prompt_tokens), (0, 0));
 }
 
@@ -66,7 +66,7 @@ async fn a_stop_string_stops_the_engine_too() {
     let body = server.open(CHAT, &request).await;
     to_bytes(body, usize::MAX).await.unwrap();
     server.idle().await;
-    let stats = server.state.llm.engine().stats();
+    let stats = server.llm().engine().stats();
     assert!(stats.generation_tokens < 20);
     // It counts as an answer, not as a client that went away.
     assert_eq!(stats.finished[FinishReason::Stop as usize], 1);
@@ -146,7 +146,7 @@ async fn disconnect_of_a_socket_frees_its_blocks() {
     let mut waiting = endless();
     waiting["stream"] = false.into();
     let waiting = connect(&served, &waiting).await;
-    while server.state.llm.engine().stats().running == 0 {
+    while server.llm().engine().stats().running == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     drop(waiting);
@@ -160,7 +160,7 @@ async fn shutdown_lets_running_answers_finish() {
     let mut request = endless();
     request["max_tokens"] = 30.into();
     let connection = connect(&served, &request).await;
-    while server.state.llm.engine().stats().running == 0 {
+    while server.llm().engine().stats().running == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     served.stop.send(()).unwrap();
@@ -175,7 +175,7 @@ async fn shutdown_cuts_what_runs_beyond_its_timeout() {
     let server = slow_server();
     let served = serve(&server, Duration::from_millis(100)).await;
     let connection = connect(&served, &endless()).await;
-    while server.state.llm.engine().stats().running == 0 {
+    while server.llm().engine().stats().running == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let start = Instant::now();
@@ -190,7 +190,7 @@ async fn shutdown_cuts_what_runs_beyond_its_timeout() {
 #[tokio::test]
 async fn shutdown_hangs_up_on_those_who_do_not_listen() {
     let server = slow_server();
-    let holders = Arc::strong_count(&server.state.llm);
+    let holders = Arc::strong_count(&server.llm());
     let served = serve(&server, Duration::from_millis(10)).await;
     // A request that never comes to its end.
     let mut connection = TcpStream::connect(served.address).await.unwrap();
@@ -200,7 +200,7 @@ async fn shutdown_hangs_up_on_those_who_do_not_listen() {
     served.stop.send(()).unwrap();
     served.done.await.unwrap().unwrap();
     // The model is the caller's again.
-    assert_eq!(Arc::strong_count(&server.state.llm), holders);
+    assert_eq!(Arc::strong_count(&server.llm()), holders);
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn a_server_whose_engine_has_ended_says_so_and_ends() {
     assert_eq!(server.get("/health").await.status, 200);
     let chat = json!({"messages": [{"role": "user", "content": " t10"}]});
     assert_eq!(server.post(CHAT, &chat).await.error().0, 500);
-    server.state.llm.engine().ended().await;
+    server.llm().engine().ended().await;
     assert_eq!(server.get("/health").await.error().0, 500);
     assert_eq!(server.post(CHAT, &chat).await.error().0, 500);
     let ended = served.done.await.unwrap();

@@ -12,6 +12,7 @@ mod embeddings;
 mod errors;
 mod fields;
 mod lifecycle;
+mod management;
 mod ollama;
 mod responses;
 mod service;

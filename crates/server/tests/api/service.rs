@@ -19,6 +19,7 @@ async fn models_are_listed_under_all_their_names() {
         "context_length": 4096,
         "context_window": 4096,
         "meta": {"n_vocab": 128, "n_ctx": 4096, "n_embd": 2, "n_params": 0, "size": 0},
+        "status": {"value": "loaded", "bytes": 0},
     });
     assert_eq!(list["object"], "list");
     assert_eq!(list["data"][0]["id"], "counter");

@@ -182,7 +182,6 @@ impl Default for Served {
             template: Some(template),
             card: ModelCard {
                 names: vec!["counter".to_owned(), "org/alias".to_owned()],
-                any_name: false,
                 created: 1_600_000_000,
                 fingerprint: "fp_test".to_owned(),
                 default_sampling: SamplingParams::greedy(),
@@ -218,6 +217,12 @@ fn checkpoint() -> PathBuf {
 }
 
 impl TestServer {
+    /// The model.
+    pub(crate) fn llm(&self) -> Arc<Llm> {
+        let resident = self.state.models.resident(None).unwrap();
+        resident.expect("it was brought along")
+    }
+
     /// Sends a request; returns when its response has ended.
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.app.clone().oneshot(request).await.unwrap();
@@ -259,7 +264,7 @@ impl TestServer {
     /// Waits until the engine has nothing left to do.
     pub(crate) async fn idle(&self) {
         for _ in 0..500 {
-            let stats = self.state.llm.engine().stats();
+            let stats = self.llm().engine().stats();
             if stats.running == 0 && stats.waiting == 0 && stats.kv_blocks_used == 0 {
                 return;
             }
@@ -267,7 +272,7 @@ impl TestServer {
         }
         panic!(
             "the engine is still at work: {:?}",
-            self.state.llm.engine().stats()
+            self.llm().engine().stats()
         );
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn smallest(path: &str) -> Value {
         "/v1/responses" | "/v1/embeddings" | "/api/embed" => json!({"input": " t125"}),
         "/detokenize" => json!({"tokens": [5]}),
         "/api/show" => json!({}),
+        "/api/pull" | "/models/load" | "/models/unload" => json!({"model": "counter"}),
         other => panic!("{other} has no request to sweep yet"),
     }
 }
@@ -104,7 +105,9 @@ async fn no_value_of_any_field_of_any_endpoint_makes_the_server_fail() {
     let mut swept = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         let schema = &methods["post"]["requestBody"]["content"]["application/json"]["schema"];
-        if schema.is_null() {
+        // What changes which models there are is tried in `management`.
+        let is_management = path.starts_with("/models/") || path == "/api/pull";
+        if schema.is_null() || is_management {
             continue;
         }
         let smallest = smallest(path);

@@ -21,8 +21,8 @@ use crate::body::JsonBody;
 use crate::caller::Caller;
 use crate::dialects::shared::paths::VersionedRoutes;
 use crate::dialects::shared::trace::trace_user;
+use crate::door::Door;
 use crate::error::ApiError;
-use crate::serving::Serving;
 use crate::state::AppState;
 use convert::{messages_call, messages_request};
 pub(crate) use errors::error_body;
@@ -38,10 +38,11 @@ pub(super) fn router() -> Router<AppState> {
 
 /// Answers a conversation.
 async fn create(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
+    let (serving, body) = door.enter(&caller, body).await?;
     let prepared = serving
         .compute(&caller, move |llm, wanted| prepare(llm, &body, wanted))
         .await?;
@@ -88,13 +89,13 @@ fn prepare(llm: &Llm, body: &JsonBody, wanted: &Wanted) -> Result<Prepared, ApiE
 
 /// How many tokens a conversation is.
 async fn count_tokens(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Json<TokenCount>, ApiError> {
+    let (serving, body) = door.enter(&caller, body).await?;
     let count = move |llm: &Llm, _: &Wanted| {
         let wire: MessagesRequest = body.read()?;
-        llm.check_model(wire.model.as_deref())?;
         let request = messages_request(wire)?;
         prepare::tokenize_chat(llm, &request)
             .map_err(|error| in_words_of_this_dialect(error.into(), request.reasoning.as_ref()))

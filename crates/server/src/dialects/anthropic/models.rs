@@ -7,7 +7,7 @@ use super::wire::{ModelInfo, ModelPage};
 use crate::dialects::shared::fields::in_range;
 use crate::dialects::shared::time::rfc3339;
 use crate::error::ApiError;
-use matou_llm::Llm;
+use matou_llm::models::{ModelStatus, Models};
 
 /// Models of a page that does not say how many, and the most of one that does.
 const PAGE: (usize, i64) = (20, 1000);
@@ -21,13 +21,17 @@ pub(crate) struct PageQuery {
 }
 
 /// A page of the names under which the model is served.
-pub(crate) fn list(llm: &Llm, query: &PageQuery) -> Result<Json<ModelPage>, ApiError> {
+pub(crate) fn list(models: &Models, query: &PageQuery) -> Result<Json<ModelPage>, ApiError> {
     let (default, most) = PAGE;
     let limit = in_range("limit", query.limit, 1, most)?.map_or(default, |limit| limit as usize);
-    let names = &llm.card().names;
+    let listed = models.list();
+    let named = listed
+        .iter()
+        .flat_map(|status| status.facts.names.iter().map(move |name| (status, name)));
+    let names: Vec<(&ModelStatus, &String)> = named.collect();
     let place = |param: &str, id: &Option<String>| match id {
         None => Ok(None),
-        Some(id) => match names.iter().position(|name| name == id) {
+        Some(id) => match names.iter().position(|(_, name)| *name == id) {
             Some(place) => Ok(Some(place)),
             None => {
                 let message = format!("`{param}` must be the id of a model, got \"{id}\".");
@@ -49,7 +53,7 @@ pub(crate) fn list(llm: &Llm, query: &PageQuery) -> Result<Json<ModelPage>, ApiE
     };
     let data: Vec<ModelInfo> = names[begin..end]
         .iter()
-        .map(|name| model(llm, name))
+        .map(|(status, name)| model(status, name))
         .collect();
     Ok(Json(ModelPage {
         first_id: data.first().map(|model| model.id.clone()),
@@ -60,20 +64,19 @@ pub(crate) fn list(llm: &Llm, query: &PageQuery) -> Result<Json<ModelPage>, ApiE
 }
 
 /// What there is to know of the model under the name `id`.
-pub(crate) fn retrieve(llm: &Llm, id: &str) -> Result<Json<ModelInfo>, ApiError> {
-    llm.check_model(Some(id))?;
-    Ok(Json(model(llm, id)))
+pub(crate) fn retrieve(models: &Models, id: &str) -> Result<Json<ModelInfo>, ApiError> {
+    Ok(Json(model(&models.status(Some(id))?, id)))
 }
 
-fn model(llm: &Llm, name: &str) -> ModelInfo {
-    let max_model_len = llm.max_model_len();
+fn model(status: &ModelStatus, name: &str) -> ModelInfo {
+    let facts = &status.facts;
     ModelInfo {
         kind: "model",
         id: name.to_owned(),
         display_name: name.to_owned(),
-        created_at: rfc3339(llm.card().created),
+        created_at: rfc3339(facts.created),
         lifecycle: "active",
-        max_input_tokens: max_model_len,
-        max_tokens: max_model_len,
+        max_input_tokens: facts.max_model_len,
+        max_tokens: facts.max_model_len,
     }
 }

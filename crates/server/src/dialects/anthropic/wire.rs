@@ -11,6 +11,7 @@ use crate::dialects::shared::union::TextOr;
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct MessagesRequest {
     /// Name of the model; the served one if missing.
+    #[expect(dead_code, reason = "read at the door")]
     pub model: Option<String>,
     /// The conversation so far, of users and assistant.
     pub messages: Option<Vec<Message>>,

@@ -1,39 +1,41 @@
 //! `POST /api/chat` and `POST /api/generate`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use matou_llm::message::MessageFormat;
+use matou_llm::models::KeepAlive;
 use matou_llm::prepare::{self, PreparedPrompt};
 use matou_llm::{Llm, Wanted};
 
-use super::convert::{AskedFor, chat_call, generate_call};
-use super::names::check_model;
+use super::convert::{AskedFor, chat_call, generate_call, read_keep_alive};
 use super::stream::{Kind, LineEncoder};
 use super::wire::{ChatFields, CommonFields, GenerateFields};
 use crate::body::JsonBody;
 use crate::caller::Caller;
 use crate::dialects::shared::time::rfc3339;
+use crate::door::Door;
 use crate::error::ApiError;
-use crate::serving::Serving;
 
 /// Answers a conversation.
 pub(super) async fn chat(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    answer(serving, caller, body, Kind::Chat).await
+    answer(door, caller, body, Kind::Chat).await
 }
 
 /// Answers a prompt, or continues it.
 pub(super) async fn generate(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    answer(serving, caller, body, Kind::Generate).await
+    answer(door, caller, body, Kind::Generate).await
 }
 
 /// A request that is ready for the engine, or one that needs none.
@@ -50,11 +52,22 @@ enum Asked {
 }
 
 async fn answer(
-    serving: Serving,
+    door: Door,
     caller: Caller,
     body: JsonBody,
     kind: Kind,
 ) -> Result<Response, ApiError> {
+    let (peek, body) = door.peek(&caller, body).await?;
+    let keep_alive = read_keep_alive(peek.keep_alive.as_ref())?;
+    // A model is not loaded to be told to go.
+    if keep_alive == Some(KeepAlive::For(Duration::ZERO)) && !peek.has_text {
+        let model = door.models.status(peek.model.as_deref())?;
+        door.models
+            .keep(peek.model.as_deref(), KeepAlive::For(Duration::ZERO))?;
+        let name = peek.model.unwrap_or_else(|| model.facts.names[0].clone());
+        return Ok(nothing(kind, name, &door, "unload"));
+    }
+    let serving = door.let_in(&caller, &peek, keep_alive).await?;
     let Prepared {
         model,
         prompt,
@@ -64,15 +77,11 @@ async fn answer(
             prepare(llm, &body, kind, wanted)
         })
         .await?;
-    let created_at = rfc3339(serving.now());
     let prompt = match prompt {
         Asked::Answer(prompt) => *prompt,
-        Asked::Nothing(reason) => {
-            let format = MessageFormat::default();
-            let encoder = LineEncoder::new(kind, model, created_at, false, &format);
-            return Ok(Json(encoder.nothing(reason)).into_response());
-        }
+        Asked::Nothing(reason) => return Ok(nothing(kind, model, &door, reason)),
     };
+    let created_at = rfc3339(serving.now());
     let logprobs = prompt.options.sampling.logprobs.is_some();
     let encoder = LineEncoder::new(kind, model, created_at, logprobs, &prompt.format);
     let param = match kind {
@@ -86,18 +95,24 @@ async fn answer(
     Ok(Json(encoder.whole(events.collect().await)?).into_response())
 }
 
+/// The answer to a request for nothing.
+fn nothing(kind: Kind, model: String, door: &Door, reason: &'static str) -> Response {
+    let created_at = rfc3339(door.services.now());
+    let format = MessageFormat::default();
+    let encoder = LineEncoder::new(kind, model, created_at, false, &format);
+    Json(encoder.nothing(reason)).into_response()
+}
+
 fn prepare(llm: &Llm, body: &JsonBody, kind: Kind, wanted: &Wanted) -> Result<Prepared, ApiError> {
     let defaults = &llm.card().default_sampling;
     let (model, stream, asked_for) = match kind {
         Kind::Chat => {
             let (mut common, chat): (CommonFields, ChatFields) = body.read()?;
-            check_model(llm, common.model.as_deref())?;
             let (model, stream) = (common.model.take(), common.stream);
             (model, stream, chat_call(common, chat, defaults)?)
         }
         Kind::Generate => {
             let (mut common, generate): (CommonFields, GenerateFields) = body.read()?;
-            check_model(llm, common.model.as_deref())?;
             let (model, stream) = (common.model.take(), common.stream);
             (model, stream, generate_call(common, generate, defaults)?)
         }

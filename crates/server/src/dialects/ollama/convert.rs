@@ -1,5 +1,7 @@
 //! Ollama's wire types to the server's own requests. Pure.
 
+use std::time::Duration;
+
 use matou_engine::SamplingParams;
 use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value, json};
@@ -13,6 +15,7 @@ use crate::dialects::shared::fields::no_more_than;
 use crate::dialects::shared::fields::{logprobs, required};
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
+use matou_llm::models::KeepAlive;
 use matou_llm::request::{
     ChatCall, ChatRequest, GenerationOptions, OutputGrammar, PromptInput, Reasoning,
 };
@@ -23,7 +26,7 @@ use matou_llm::tools::functions::FunctionChoice;
 pub(crate) enum AskedFor {
     /// Nothing but that the model is there.
     Load,
-    /// Nothing but that the model goes, which it does not: it is served as long as the server runs.
+    /// Nothing but that the model goes.
     Unload,
     /// An answer to a conversation.
     Chat(Box<ChatCall>),
@@ -116,18 +119,26 @@ pub(crate) fn generate_call(
 
 /// What a request without anything to answer asks for.
 fn nothing(keep_alive: Option<&Value>) -> AskedFor {
-    let unloads = match keep_alive {
-        Some(Value::Number(time)) => time.as_f64() == Some(0.0),
-        // A duration such as `0s`.
-        Some(Value::String(time)) => {
-            let number = time.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-            number.parse() == Ok(0.0)
-        }
-        _ => false,
-    };
-    match unloads {
-        true => AskedFor::Unload,
-        false => AskedFor::Load,
+    match read_keep_alive(keep_alive) {
+        Ok(Some(KeepAlive::For(Duration::ZERO))) => AskedFor::Unload,
+        _ => AskedFor::Load,
+    }
+}
+
+/// How long the model is to stay after the request: seconds, or a duration such as `5m`; for ever if it is
+/// negative.
+pub(super) fn read_keep_alive(value: Option<&Value>) -> Result<Option<KeepAlive>, ApiError> {
+    let wrong = |message: String| ApiError::invalid("keep_alive", message);
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Number(seconds)) => Ok(seconds.as_f64().map(KeepAlive::from_seconds)),
+        Some(Value::String(time)) => match time.parse() {
+            Ok(keep) => Ok(Some(keep)),
+            Err(error) => Err(wrong(format!("`keep_alive` {error}."))),
+        },
+        Some(_) => Err(wrong(
+            "`keep_alive` must be a number of seconds or a duration such as \"5m\".".to_owned(),
+        )),
     }
 }
 
@@ -153,7 +164,6 @@ fn call(common: CommonFields, defaults: &SamplingParams) -> Result<ChatCall, Api
     let mut options = options(given, defaults).map_err(|error| error.renamed_inside("options"))?;
     options.sampling.logprobs = logprobs(common.logprobs, common.top_logprobs)?;
     Ok(ChatCall {
-        model: common.model,
         request: ChatRequest {
             messages: Vec::new(),
             add_generation_prompt: true,

@@ -1,18 +1,18 @@
 //! `POST /api/embed`, and the older `POST /api/embeddings`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value, json};
 
-use super::convert::check_embed_options;
-use super::names::check_model;
+use super::convert::{check_embed_options, read_keep_alive};
 use super::wire::{EmbedRequest, EmbeddingsRequest};
 use crate::body::JsonBody;
 use crate::caller::Caller;
 use crate::dialects::shared::models::check_dimensions;
 use crate::dialects::shared::union::TextOr;
+use crate::door::Door;
 use crate::error::ApiError;
 use crate::serving::Serving;
 use matou_llm::embedding::MAX_INPUTS;
@@ -22,14 +22,15 @@ use matou_llm::{Llm, Wanted};
 
 /// Embeds one text or several.
 pub(super) async fn embed(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let begin = Instant::now();
+    let (serving, body) = enter(&door, &caller, body).await?;
+    let loaded = begin.elapsed();
     let read = move |llm: &Llm, wanted: &Wanted| {
         let request: EmbedRequest = body.read()?;
-        check_model(llm, request.model.as_deref())?;
         check_dimensions(llm, request.dimensions)?;
         let texts = request.input.map(TextOr::into_list);
         let inputs = inputs(llm, ("input", wanted), texts, request.options)?;
@@ -41,27 +42,42 @@ pub(super) async fn embed(
     Ok(Json(json!({
         "model": model,
         "embeddings": embeddings.vectors,
-        "total_duration": u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        "load_duration": 0,
+        "total_duration": nanoseconds(begin.elapsed()),
+        "load_duration": nanoseconds(loaded),
         "prompt_eval_count": embeddings.prompt_tokens,
     })))
 }
 
 /// Embeds one text.
 pub(super) async fn embeddings(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
+    let (serving, body) = enter(&door, &caller, body).await?;
     let read = move |llm: &Llm, wanted: &Wanted| {
         let request: EmbeddingsRequest = body.read()?;
-        check_model(llm, request.model.as_deref())?;
         let texts = request.prompt.map(|text| vec![text]);
         inputs(llm, ("prompt", wanted), texts, request.options)
     };
     let inputs = serving.compute(&caller, read).await?;
     let embeddings = serving.embed(&caller, inputs, "prompt").await?;
     Ok(Json(json!({"embedding": embeddings.vectors.first()})))
+}
+
+/// Lets a request in, and keeps the model for as long as it says.
+async fn enter(
+    door: &Door,
+    caller: &Caller,
+    body: JsonBody,
+) -> Result<(Serving, JsonBody), ApiError> {
+    let (peek, body) = door.peek(caller, body).await?;
+    let keep_alive = read_keep_alive(peek.keep_alive.as_ref())?;
+    Ok((door.let_in(caller, &peek, keep_alive).await?, body))
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The token ids of each text. `param` is the field that they came from.

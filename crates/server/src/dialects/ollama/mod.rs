@@ -1,15 +1,15 @@
-//! Ollama's API, as far as it is about models that are there: nothing is pulled, created or deleted.
+//! Ollama's API. Models are fetched and deleted where the server's owner allows it; none is created.
 
 mod answer;
 pub(crate) mod convert;
 mod embed;
+mod management;
 mod models;
-mod names;
 mod stream;
 pub(crate) mod wire;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde_json::Value;
 
 use crate::error::ApiError;
@@ -26,6 +26,8 @@ pub(super) fn router() -> Router<AppState> {
         .route("/api/ps", get(models::ps))
         .route("/api/show", post(models::show))
         .route("/api/version", get(models::version))
+        .route("/api/pull", post(management::pull))
+        .route("/api/delete", delete(management::delete))
 }
 
 /// An error in Ollama's shape.

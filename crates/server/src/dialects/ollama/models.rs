@@ -1,52 +1,78 @@
 //! What is served, as Ollama's clients want to know it: `/api/tags`, `/api/show`, `/api/ps`,
 //! `/api/version`.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use matou_chat::reasoning::ReasoningFormat;
 use serde_json::{Map, Value, json};
 
-use super::names::check_model;
 use super::wire::ShowRequest;
 use crate::body::JsonBody;
+use crate::caller::Caller;
 use crate::dialects::shared::time::rfc3339;
+use crate::door::Door;
 use crate::error::ApiError;
-use matou_llm::Llm;
-use matou_llm::gap::fills_gaps;
+use matou_llm::Wanted;
+use matou_llm::models::{ModelFacts, ModelState, ModelStatus, Models};
 
 /// The version of Ollama whose requests and answers these are.
 const OLLAMA_VERSION: &str = "0.13.0";
 
-/// All names under which the model is served.
-pub(super) async fn tags(State(llm): State<Arc<Llm>>) -> Json<Value> {
-    let models = llm.card().names.iter().map(|name| entry(&llm, name));
-    Json(json!({"models": models.collect::<Vec<_>>()}))
+/// All names under which models are served.
+pub(super) async fn tags(State(models): State<Models>) -> Json<Value> {
+    let listed = models.list();
+    Json(json!({"models": entries(&listed, |_| true, entry)}))
 }
 
-/// The same: what is served is in memory.
-pub(super) async fn ps(State(llm): State<Arc<Llm>>) -> Json<Value> {
-    let running = |name: &String| {
-        let mut entry = entry(&llm, name);
-        // Far away: the model stays while the server runs.
-        entry["expires_at"] = "2318-01-01T00:00:00Z".into();
+/// Those in memory.
+pub(super) async fn ps(State(door): State<Door>) -> Json<Value> {
+    let now = door.services.now();
+    let listed = door.models.list();
+    let running = |model: &ModelStatus, name: &str| {
+        let expires_in = match model.state {
+            ModelState::Loaded { expires_in } => expires_in,
+            _ => None,
+        };
+        let mut entry = entry(model, name);
+        entry["size"] = model.facts.memory.into();
         entry["size_vram"] = 0.into();
-        entry["context_length"] = llm.max_model_len().into();
+        entry["context_length"] = model.facts.max_model_len.into();
+        entry["expires_at"] = match expires_in {
+            Some(time) => rfc3339(now + time.as_secs()).into(),
+            // Far away: it stays until its memory is needed.
+            None => "2318-01-01T00:00:00Z".into(),
+        };
         entry
     };
-    let models: Vec<Value> = llm.card().names.iter().map(running).collect();
-    Json(json!({"models": models}))
+    let is_there = |model: &ModelStatus| matches!(model.state, ModelState::Loaded { .. });
+    Json(json!({"models": entries(&listed, is_there, running)}))
+}
+
+/// An entry for each name of some models.
+fn entries(
+    listed: &[ModelStatus],
+    which: impl Fn(&ModelStatus) -> bool,
+    entry: impl Fn(&ModelStatus, &str) -> Value,
+) -> Vec<Value> {
+    let chosen = listed.iter().filter(|model| which(model));
+    let named = chosen.flat_map(|model| model.facts.names.iter().map(move |name| (model, name)));
+    named.map(|(model, name)| entry(model, name)).collect()
 }
 
 /// What the model is and can do.
 pub(super) async fn show(
-    State(llm): State<Arc<Llm>>,
+    State(door): State<Door>,
+    caller: Caller,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let request: ShowRequest = body.read()?;
-    check_model(&llm, request.model.or(request.name).as_deref())?;
-    let info = llm.engine().model_info();
+    let name = request.model.or(request.name);
+    let model = door.models.status(name.as_deref())?;
+    let info = &model.facts;
+    // Of a model that is not in memory it is read from its files.
+    let models = door.models.clone();
+    let read = move |_: &Wanted| Ok(models.text(name.as_deref())?);
+    let text = door.compute(&caller, read).await?;
     let architecture = info.architecture.as_str();
     let mut model_info = Map::new();
     let general: [(String, Value); 5] = [
@@ -54,7 +80,7 @@ pub(super) async fn show(
         ("general.parameter_count".to_owned(), info.parameters.into()),
         (
             format!("{architecture}.context_length"),
-            llm.max_model_len().into(),
+            info.max_model_len.into(),
         ),
         (
             format!("{architecture}.embedding_length"),
@@ -66,9 +92,9 @@ pub(super) async fn show(
         ),
     ];
     model_info.extend(general);
-    let source = llm.template().map(|template| template.source());
+    let source = text.template.as_deref();
     let mut capabilities = vec!["completion", "embedding"];
-    if fills_gaps(llm.tokenizer()) {
+    if text.fills_gaps {
         capabilities.push("insert");
     }
     if let Some(source) = source {
@@ -78,13 +104,13 @@ pub(super) async fn show(
         }
     }
     Ok(Json(json!({
-        "modelfile": format!("FROM {}\n", llm.name()),
+        "modelfile": format!("FROM {}\n", info.names[0]),
         "parameters": "",
         "template": source.unwrap_or_default(),
-        "details": details(&llm),
+        "details": details(info),
         "model_info": model_info,
         "capabilities": capabilities,
-        "modified_at": rfc3339(llm.card().created),
+        "modified_at": rfc3339(info.created),
     })))
 }
 
@@ -97,19 +123,19 @@ pub(super) async fn version() -> Json<Value> {
     }))
 }
 
-fn entry(llm: &Llm, name: &str) -> Value {
+fn entry(model: &ModelStatus, name: &str) -> Value {
+    let facts = &model.facts;
     json!({
         "name": name,
         "model": name,
-        "modified_at": rfc3339(llm.card().created),
-        "size": llm.engine().model_info().weight_bytes,
-        "digest": llm.card().fingerprint,
-        "details": details(llm),
+        "modified_at": rfc3339(facts.created),
+        "size": facts.weight_bytes,
+        "digest": facts.fingerprint,
+        "details": details(facts),
     })
 }
 
-fn details(llm: &Llm) -> Value {
-    let info = llm.engine().model_info();
+fn details(info: &ModelFacts) -> Value {
     let millions = info.parameters as f64 / 1e6;
     let size = match millions < 1000.0 {
         true => format!("{millions:.1}M"),

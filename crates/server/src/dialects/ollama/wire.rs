@@ -22,7 +22,8 @@ pub(crate) struct CommonFields {
     pub options: Option<Map<String, Value>>,
     /// Whether the model thinks before it answers: a truth value, or `low`, `medium`, `high`.
     pub think: Option<Value>,
-    /// How long to keep the model; this server keeps it while it runs.
+    /// How long to keep the model after this request: seconds, or a duration such as `5m`; 0 lets it go, a
+    /// negative one keeps it until its memory is needed.
     pub keep_alive: Option<Value>,
     /// Whether to return the log-probability of each token.
     pub logprobs: Option<bool>,
@@ -135,8 +136,9 @@ pub(crate) struct EmbedRequest {
     /// As for answers; how tokens are chosen means nothing here.
     #[schema(value_type = Option<Options>)]
     pub options: Option<Map<String, Value>>,
-    /// How long to keep the model; this server keeps it while it runs.
-    #[expect(dead_code, reason = "accepted from every client, and changes nothing")]
+    /// How long to keep the model after this request: seconds, or a duration such as `5m`; 0 lets it go, a
+    /// negative one keeps it until its memory is needed.
+    #[expect(dead_code, reason = "read at the door")]
     pub keep_alive: Option<Value>,
 }
 
@@ -145,20 +147,45 @@ pub(crate) struct EmbedRequest {
 #[schema(as = OllamaEmbeddingsRequest)]
 pub(crate) struct EmbeddingsRequest {
     /// Name of the model; the served one if missing.
+    #[expect(dead_code, reason = "read at the door")]
     pub model: Option<String>,
     /// A text.
     pub prompt: Option<String>,
     /// As for answers; how tokens are chosen means nothing here.
     #[schema(value_type = Option<Options>)]
     pub options: Option<Map<String, Value>>,
-    /// How long to keep the model; this server keeps it while it runs.
-    #[expect(dead_code, reason = "accepted from every client, and changes nothing")]
+    /// How long to keep the model after this request: seconds, or a duration such as `5m`; 0 lets it go, a
+    /// negative one keeps it until its memory is needed.
+    #[expect(dead_code, reason = "read at the door")]
     pub keep_alive: Option<Value>,
 }
 
 /// `POST /api/show`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct ShowRequest {
+    /// Name of the model.
+    pub model: Option<String>,
+    /// The same, as older clients call it.
+    pub name: Option<String>,
+}
+
+/// `POST /api/pull`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub(crate) struct PullRequest {
+    /// A name of the catalogue, or hf:owner/repo[/file][:QUANT].
+    pub model: Option<String>,
+    /// The same, as older clients call it.
+    pub name: Option<String>,
+    /// Whether progress is streamed; true if missing.
+    pub stream: Option<bool>,
+    /// Whether to fetch without TLS, which this server does not.
+    #[expect(dead_code, reason = "accepted: it permits what is never done")]
+    pub insecure: Option<bool>,
+}
+
+/// `DELETE /api/delete`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub(crate) struct DeleteRequest {
     /// Name of the model.
     pub model: Option<String>,
     /// The same, as older clients call it.

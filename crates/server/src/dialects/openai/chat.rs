@@ -17,15 +17,17 @@ use crate::caller::Caller;
 use crate::dialects::shared::convert::custom_names;
 use crate::dialects::shared::trace::trace_labels;
 use crate::dialects::shared::wire::SharedFields;
+use crate::door::Door;
 use crate::error::ApiError;
-use crate::serving::{Serving, tell};
+use crate::serving::tell;
 
 /// Answers a conversation.
 pub(super) async fn create(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
+    let (serving, body) = door.enter(&caller, body).await?;
     let (prompt, format) = serving
         .compute(&caller, move |llm, wanted| prepare(llm, &body, wanted))
         .await?;

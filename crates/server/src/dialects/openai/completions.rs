@@ -17,15 +17,17 @@ use crate::caller::Caller;
 use crate::dialects::shared::convert::ResponseOptions;
 use crate::dialects::shared::trace::trace_labels;
 use crate::dialects::shared::wire::SharedFields;
+use crate::door::Door;
 use crate::error::ApiError;
-use crate::serving::{Serving, tell};
+use crate::serving::tell;
 
 /// Continues one text or several.
 pub(super) async fn create(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
+    let (serving, body) = door.enter(&caller, body).await?;
     let Prepared {
         mut prompts,
         best_of,
@@ -64,7 +66,6 @@ fn prepare(llm: &Llm, body: &JsonBody, wanted: &Wanted) -> Result<Prepared, ApiE
     let (wire, shared): (_, SharedFields) = body.read()?;
     let call = completion_call(wire, &shared, &llm.card().default_sampling)?;
     trace_labels(&shared.delivery);
-    llm.check_model(call.model.as_deref())?;
     let most = llm.engine().config().max_queue_len;
     if call.prompts.len() > most {
         let message = format!(

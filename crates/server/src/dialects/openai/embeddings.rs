@@ -12,17 +12,18 @@ use crate::caller::Caller;
 use crate::dialects::shared::models::check_dimensions;
 use crate::dialects::shared::trace::trace_labels;
 use crate::dialects::shared::wire::DeliveryFields;
+use crate::door::Door;
 use crate::error::ApiError;
-use crate::serving::Serving;
 use matou_llm::embedding::MAX_INPUTS;
 use matou_llm::{Llm, Wanted, tokenize_fitting};
 
 /// Embeds one text or several.
 pub(super) async fn create(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Json<EmbeddingList>, ApiError> {
+    let (serving, body) = door.enter(&caller, body).await?;
     let (inputs, base64) = serving
         .compute(&caller, move |llm, wanted| {
             let wire = body.read()?;
@@ -60,7 +61,6 @@ fn prepare(
         user: wire.user,
         ..DeliveryFields::default()
     });
-    llm.check_model(wire.model.as_deref())?;
     check_dimensions(llm, wire.dimensions)?;
     let base64 = match wire.encoding_format.as_deref() {
         None | Some("float") => false,

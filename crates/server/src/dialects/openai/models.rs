@@ -3,46 +3,46 @@
 use axum::Json;
 
 use super::wire::{Model, ModelList, ModelMeta};
+use crate::dialects::management::StatusObject;
 use crate::error::ApiError;
-use matou_llm::Llm;
+use matou_llm::models::{ModelStatus, Models};
 
-/// All names under which the model is served.
-pub(crate) fn list(llm: &Llm) -> Json<ModelList> {
-    let data = llm
-        .card()
-        .names
-        .iter()
-        .map(|name| model(llm, name))
-        .collect();
+/// All names under which models are served.
+pub(crate) fn list(models: &Models) -> Json<ModelList> {
+    let listed = models.list();
+    let named = listed.iter().flat_map(|status| {
+        let names = status.facts.names.iter();
+        names.map(move |name| model(status, name))
+    });
     Json(ModelList {
         object: "list",
-        data,
+        data: named.collect(),
     })
 }
 
 /// One of them.
-pub(crate) fn retrieve(llm: &Llm, id: &str) -> Result<Json<Model>, ApiError> {
-    llm.check_model(Some(id))?;
-    Ok(Json(model(llm, id)))
+pub(crate) fn retrieve(models: &Models, id: &str) -> Result<Json<Model>, ApiError> {
+    Ok(Json(model(&models.status(Some(id))?, id)))
 }
 
-fn model(llm: &Llm, name: &str) -> Model {
-    let info = llm.engine().model_info();
-    let context = llm.max_model_len();
+fn model(status: &ModelStatus, name: &str) -> Model {
+    let facts = &status.facts;
+    let context = facts.max_model_len;
     Model {
         id: name.to_owned(),
         object: "model",
-        created: llm.card().created,
+        created: facts.created,
         owned_by: "matou",
         max_model_len: context,
         context_length: context,
         context_window: context,
         meta: ModelMeta {
-            n_vocab: info.vocab_size,
+            n_vocab: facts.vocab_size,
             n_ctx: context,
-            n_embd: info.hidden_size,
-            n_params: info.parameters,
-            size: info.weight_bytes,
+            n_embd: facts.hidden_size,
+            n_params: facts.parameters,
+            size: facts.weight_bytes,
         },
+        status: StatusObject::of(status),
     }
 }

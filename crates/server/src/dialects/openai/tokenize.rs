@@ -1,9 +1,7 @@
 //! `POST /tokenize` and `POST /detokenize`, as vLLM has them, and `GET /tokenizer_info`.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use serde_json::{Value, json};
 
 use super::convert::chat_request;
@@ -14,19 +12,24 @@ use crate::body::JsonBody;
 use crate::caller::Caller;
 use crate::dialects::shared::fields::{no_more_than, token_ids};
 use crate::dialects::shared::wire::SharedFields;
+use crate::door::{Door, Named};
 use crate::error::ApiError;
-use crate::serving::Serving;
 use matou_llm::prepare::{render_chat, tokenize_chat};
 use matou_llm::request::PromptInput;
 use matou_llm::{Llm, Wanted, check_countable, tokenize_input};
 
 /// What evaluation harnesses have to know to write prompts themselves.
-pub(super) async fn tokenizer_info(State(llm): State<Arc<Llm>>) -> Json<Value> {
+pub(super) async fn tokenizer_info(
+    State(door): State<Door>,
+    caller: Caller,
+    named: Query<Named>,
+) -> Result<Json<Value>, ApiError> {
+    let llm = door.by_name(&caller, named.0).await?.llm;
     let tokens = llm.tokenizer().template_tokens();
     // Nothing is padded here; those who do it use the token that ends a text.
     let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let eos_token = named(&tokens.eos_token);
-    Json(json!({
+    Ok(Json(json!({
         // Whoever fetches text from here needs none of the classes of transformers.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": named(&tokens.bos_token),
@@ -36,15 +39,16 @@ pub(super) async fn tokenizer_info(State(llm): State<Arc<Llm>>) -> Json<Value> {
         "chat_template": llm.template().map(|template| template.source()),
         "model_max_length": llm.max_model_len(),
         "vocab_size": llm.tokenizer().vocab_size(),
-    }))
+    })))
 }
 
 /// The tokens of a text, or of a conversation as the model would read it.
 pub(super) async fn tokenize(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
+    let (serving, body) = door.enter(&caller, body).await?;
     serving
         .compute(&caller, move |llm, _| tokens(llm, &body))
         .await
@@ -54,7 +58,6 @@ pub(super) async fn tokenize(
 fn tokens(llm: &Llm, body: &JsonBody) -> Result<TokenizeResponse, ApiError> {
     // How a conversation is answered does not change how it is read.
     let (request, chat, _): (TokenizeRequest, ChatCompletionRequest, SharedFields) = body.read()?;
-    llm.check_model(chat.model.as_deref())?;
     let tokens = match (request.prompt, &chat.messages) {
         (Some(text), None) => {
             check_countable(llm, &text, "prompt")?;
@@ -94,13 +97,13 @@ fn tokens(llm: &Llm, body: &JsonBody) -> Result<TokenizeResponse, ApiError> {
 
 /// A conversation as the model would read it, in text.
 pub(super) async fn apply_template(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
+    let (serving, body) = door.enter(&caller, body).await?;
     let render = move |llm: &Llm, _: &Wanted| {
         let (chat, _): (ChatCompletionRequest, SharedFields) = body.read()?;
-        llm.check_model(chat.model.as_deref())?;
         let prompt = render_chat(llm, &chat_request(chat)?)?.text();
         Ok(DetokenizeResponse { prompt })
     };
@@ -109,10 +112,11 @@ pub(super) async fn apply_template(
 
 /// The text of tokens.
 pub(super) async fn detokenize(
-    State(serving): State<Serving>,
+    State(door): State<Door>,
     caller: Caller,
     body: JsonBody,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
+    let (serving, body) = door.enter(&caller, body).await?;
     serving
         .compute(&caller, move |llm, _| text(llm, &body))
         .await
@@ -121,7 +125,6 @@ pub(super) async fn detokenize(
 
 fn text(llm: &Llm, body: &JsonBody) -> Result<DetokenizeResponse, ApiError> {
     let request: DetokenizeRequest = body.read()?;
-    llm.check_model(request.model.as_deref())?;
     let Some(tokens) = token_ids("tokens", request.tokens.as_deref())? else {
         return Err(ApiError::invalid("tokens", "`tokens` is missing."));
     };

@@ -25,21 +25,22 @@ use crate::body::{BodyBudget, JsonBody};
 use crate::caller::Caller;
 use crate::dialects::shared::trace::trace_labels;
 use crate::dialects::shared::wire::SharedFields;
+use crate::door::Door;
 use crate::error::ApiError;
 use crate::limits::Limits;
-use crate::serving::Serving;
 use crate::state::AppState;
 use answer::ResponseBuilder;
 use convert::{ResponseFormat, ResponsesCall, ToolForms, answer_message, responses_call};
 use matou_engine::ClientId;
-use store::{ResponseStore, StoredResponse, unknown};
+pub(crate) use store::ResponseStore;
+use store::{StoredResponse, unknown};
 use stream::ResponseEncoder;
 use wire::{EchoedFields, ResponseObject, ResponsesRequest};
 
 /// What this dialect has beside the server's own state: the responses that are kept.
 #[derive(Clone)]
 struct ResponsesState {
-    serving: Serving,
+    door: Door,
     limits: Limits,
     bodies: BodyBudget,
     store: Arc<ResponseStore>,
@@ -63,7 +64,7 @@ impl FromRef<ResponsesState> for Arc<ResponseStore> {
     }
 }
 
-/// The routes of this dialect, with a store of their own.
+/// The routes of this dialect.
 pub(super) fn router(state: &AppState) -> Router<AppState> {
     let router = Router::new()
         .route("/", post(create))
@@ -71,10 +72,10 @@ pub(super) fn router(state: &AppState) -> Router<AppState> {
         .route("/{id}", get(retrieve).delete(delete))
         .route("/{id}/input_items", get(input::items))
         .with_state(ResponsesState {
-            serving: Serving::from_ref(state),
+            door: Door::from_ref(state),
             limits: state.limits.clone(),
             bodies: state.bodies.clone(),
-            store: Arc::default(),
+            store: Arc::clone(&state.responses),
         });
     Router::new()
         .nest("/v1/responses", router.clone())
@@ -87,7 +88,8 @@ async fn create(
     caller: Caller,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let ResponsesState { serving, store, .. } = state;
+    let ResponsesState { door, store, .. } = state;
+    let (serving, body) = door.enter(&caller, body).await?;
     let created_at = serving.now();
     let (previous, client) = (Arc::clone(&store), caller.client);
     let Prepared {
@@ -237,11 +239,11 @@ async fn count_tokens(
     caller: Caller,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let ResponsesState { serving, store, .. } = state;
+    let ResponsesState { door, store, .. } = state;
+    let (serving, body) = door.enter(&caller, body).await?;
     let client = caller.client;
     let count = move |llm: &Llm, _: &Wanted| {
         let (wire, shared): (ResponsesRequest, SharedFields) = body.read()?;
-        llm.check_model(wire.model.as_deref())?;
         let previous = previous((&store, client), &wire)?;
         let call = responses_call(wire, shared, &previous, &llm.card().default_sampling)?;
         let tokens = prepare::tokenize_chat(llm, &call.chat.request);
@@ -287,6 +289,17 @@ async fn delete(
         )),
         false => Err(unknown(&id)),
     }
+}
+
+/// An error as an event of a stream of which nothing else was sent.
+pub(super) fn error_event(error: &ApiError) -> Value {
+    json!({
+        "type": "error",
+        "sequence_number": 0,
+        "code": error.code(),
+        "message": error.to_string(),
+        "param": error.param(),
+    })
 }
 
 /// Fields that are called differently here.

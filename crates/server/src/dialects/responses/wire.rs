@@ -12,6 +12,7 @@ use crate::dialects::shared::wire::ChatTokenLogprob;
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct ResponsesRequest {
     /// Name of the model; the served one if missing.
+    #[expect(dead_code, reason = "read at the door")]
     pub model: Option<String>,
     /// What to answer: text, or a list of items.
     pub input: Option<TextOr<InputItem>>,

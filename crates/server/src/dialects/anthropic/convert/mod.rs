@@ -60,10 +60,8 @@ pub(crate) fn messages_call(
         .as_ref()
         .map(output_grammar)
         .transpose()?;
-    let model = wire.model.clone();
     let request = messages_request(wire)?;
     Ok(ChatCall {
-        model,
         options: GenerationOptions {
             sampling,
             text: TextOptions {

@@ -37,11 +37,9 @@ pub(crate) fn chat_call(
     options.sampling.prompt_logprobs = prompt_logprobs(wire.prompt_logprobs, response.stream)?;
     let output = output_grammar(&shared.grammar)?;
     let budget = count("thinking_token_budget", wire.thinking_token_budget)?;
-    let model = wire.model.clone();
     let request = chat_request(wire)?;
     options.text.continues_prompt = request.continue_final_message;
     let call = ChatCall {
-        model,
         request,
         options,
         output,

@@ -17,8 +17,6 @@ const DEFAULT_MAX_TOKENS: usize = 16;
 /// A text completion that is asked for, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CompletionCall {
-    /// The model that was named.
-    pub model: Option<String>,
     /// What to continue.
     pub prompts: Vec<PromptInput>,
     /// How to continue it.
@@ -79,7 +77,6 @@ pub(crate) fn completion_call(
     Ok(CompletionCall {
         best_of,
         suffix: wire.suffix.filter(|suffix| !suffix.is_empty()),
-        model: wire.model,
         prompts: prompts(wire.prompt, wire.add_special_tokens.unwrap_or(true))?,
         options,
         output: output_grammar(&shared.grammar)?,

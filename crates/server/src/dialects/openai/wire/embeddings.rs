@@ -10,6 +10,7 @@ use crate::dialects::shared::union::TextOr;
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct EmbeddingsRequest {
     /// Name of the model; the served one if missing.
+    #[expect(dead_code, reason = "read at the door")]
     pub model: Option<String>,
     /// One text or several, as text or as token ids.
     pub input: Option<TextOr<PromptElement>>,

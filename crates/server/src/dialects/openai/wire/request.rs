@@ -11,6 +11,7 @@ use crate::dialects::shared::wire::ToolDefinition;
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct ChatCompletionRequest {
     /// Name of the model; the served one if missing.
+    #[expect(dead_code, reason = "read at the door")]
     pub model: Option<String>,
     /// The conversation so far.
     pub messages: Option<Vec<ChatMessage>>,
@@ -49,6 +50,7 @@ pub(crate) struct ChatCompletionRequest {
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct CompletionRequest {
     /// Name of the model; the served one if missing.
+    #[expect(dead_code, reason = "read at the door")]
     pub model: Option<String>,
     /// One prompt or several, as text or as token ids.
     pub prompt: Option<TextOr<PromptElement>>,
@@ -162,6 +164,7 @@ pub(crate) struct TokenizeRequest {
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct DetokenizeRequest {
     /// Name of the model; the served one if missing.
+    #[expect(dead_code, reason = "read at the door")]
     pub model: Option<String>,
     /// The tokens to turn into text.
     pub tokens: Option<Vec<i64>>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::dialects::management::StatusObject;
 use crate::dialects::shared::wire::ChatLogprobs;
 
 /// The fields that open every completion and every chunk of one.
@@ -322,6 +323,8 @@ pub(crate) struct Model {
     pub context_window: usize,
     /// What llama.cpp tells of a model.
     pub meta: ModelMeta,
+    /// Whether it is in memory, as llama.cpp's router tells it.
+    pub status: StatusObject,
 }
 
 /// What llama.cpp tells of a model.

@@ -103,7 +103,6 @@ pub(crate) fn responses_call(
     messages.extend(history.iter().cloned());
     Ok(ResponsesCall {
         chat: ChatCall {
-            model: wire.model,
             request: ChatRequest {
                 messages,
                 add_generation_prompt: true,

@@ -1,34 +1,74 @@
-//! `matou serve`: a model behind the OpenAI-compatible API.
+//! The options of `matou serve`, and what of them can change while it runs.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use clap::Args;
-use matou_engine::EngineConfig;
-use matou_llm::open::human_bytes;
-use matou_llm::open::{self, LoadedModel};
-use matou_server::{Access, AppState, Limits};
-use tokio::net::TcpListener;
+use anyhow::{Result, ensure};
+use clap::{Args, FromArgMatches};
+use matou_llm::models::KeepAlive;
+use matou_server::{Access, Limits, Settings};
 
-use super::descriptors;
-use super::hint::better_model;
-use super::options::{ModelArgs, positive};
+use crate::cli::config::Invocation;
+use crate::cli::descriptors;
+use crate::cli::options::{ModelOptions, byte_size, positive};
 
 /// Options of `matou serve`, in vLLM's vocabulary.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
+    /// The models: catalogue names, paths, or `hf:owner/repo[/file][:QUANT][@revision]`; requests that
+    /// name none get the first. One alone is loaded at start, several when they are first asked for.
+    #[arg(value_name = "MODEL", env = "MATOU_MODEL", value_delimiter = ',')]
+    pub(super) model: Vec<String>,
+
+    /// How they run.
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) options: ModelOptions,
+
+    /// Serve every model of the catalogue that is on this machine, too.
+    #[arg(long, help_heading = "Models")]
+    pub(super) all_models: bool,
+
+    /// Load all models at start, as far as memory allows.
+    #[arg(long, help_heading = "Models")]
+    pub(super) preload: bool,
+
+    /// Name of a model that is loaded at start and never leaves memory; may be given several times, or
+    /// with commas between.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        help_heading = "Models"
+    )]
+    pub(super) pin: Vec<String>,
+
+    /// Memory that all models together may take, their KV caches included, such as 12GiB [default: what is
+    /// free at start, less a margin].
+    #[arg(long, value_name = "SIZE", value_parser = byte_size, help_heading = "Models")]
+    pub(super) memory: Option<u64>,
+
+    /// How long a model stays in memory that nobody uses, such as 10m; -1 until its memory is needed.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value_t = KeepAlive::Forever,
+        allow_hyphen_values = true,
+        help_heading = "Models"
+    )]
+    pub(super) keep_alive: KeepAlive,
+
+    /// Let clients fetch models to this machine and delete them from it, as Ollama's API has it.
+    #[arg(long, help_heading = "Models")]
+    pub(super) allow_model_management: bool,
 
     /// Address to listen on. Anything but a loopback address is reachable by others, and needs a
     /// key.
     #[arg(long, default_value = "127.0.0.1", help_heading = "Server")]
-    host: IpAddr,
+    pub(super) host: IpAddr,
 
     /// Port to listen on; 0 takes a free one.
     #[arg(long, default_value_t = 8080, help_heading = "Server")]
-    port: u16,
+    pub(super) port: u16,
 
     /// Name of the model in the API; may be given several times, or with commas between, and answers
     /// carry the first [default: MODEL's].
@@ -39,11 +79,11 @@ pub struct ServeArgs {
         value_parser = served_name,
         help_heading = "Server"
     )]
-    served_model_name: Vec<String>,
+    pub(super) served_model_name: Vec<String>,
 
     /// Answer requests that name another model too, such as the side model of a coding agent.
     #[arg(long, help_heading = "Server")]
-    any_model_name: bool,
+    pub(super) any_model_name: bool,
 
     /// Key that clients must show, as `Authorization: Bearer KEY` or `x-api-key: KEY`; may be given
     /// several times, or with commas between. Other users of this machine can see a command line:
@@ -55,11 +95,11 @@ pub struct ServeArgs {
         hide_env_values = true,
         help_heading = "Server"
     )]
-    api_key: Vec<String>,
+    pub(super) api_key: Vec<String>,
 
     /// Serve whoever can connect, without a key, on an address that others can reach.
     #[arg(long, help_heading = "Server")]
-    allow_unauthenticated: bool,
+    pub(super) allow_unauthenticated: bool,
 
     /// Web origin whose pages may use the API from a browser, such as http://localhost:3000; `*` for
     /// all; may be given several times, or with commas between [default: none].
@@ -70,7 +110,7 @@ pub struct ServeArgs {
         value_parser = origin,
         help_heading = "Server"
     )]
-    allowed_origins: Vec<String>,
+    pub(super) allowed_origins: Vec<String>,
 
     /// Further name by which clients ask for this machine, such as that of a proxy; `*` for any; may be
     /// given several times, or with commas between. Without a key, a loopback server answers to
@@ -82,28 +122,28 @@ pub struct ServeArgs {
         value_parser = host_name,
         help_heading = "Server"
     )]
-    allowed_hosts: Vec<String>,
+    pub(super) allowed_hosts: Vec<String>,
 
     /// Let clients with different keys share what is computed of prompts that begin alike. It is
     /// faster, and by the time a prompt takes one can find out what another has asked.
     #[arg(long, help_heading = "Server")]
-    share_prefix_cache: bool,
+    pub(super) share_prefix_cache: bool,
 
     /// Largest request body, in bytes.
     #[arg(long, default_value_t = 16 << 20, value_parser = positive, value_name = "BYTES", help_heading = "Server")]
-    max_body_size: usize,
+    pub(super) max_body_size: usize,
 
     /// Most connections at a time; for one more, that which has been idle the longest is closed.
     #[arg(long, default_value_t = 512, value_parser = positive, value_name = "N", help_heading = "Server")]
-    max_connections: usize,
+    pub(super) max_connections: usize,
 
     /// Seconds that the body of a request may take to come.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..), value_name = "SECONDS", help_heading = "Server")]
-    body_timeout: u64,
+    pub(super) body_timeout: u64,
 
     /// Seconds that a connection may be idle, or take to send the head of a request.
     #[arg(long, default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..), value_name = "SECONDS", help_heading = "Server")]
-    idle_timeout: u64,
+    pub(super) idle_timeout: u64,
 
     /// Seconds that running answers may take to finish after Ctrl-C or SIGTERM.
     #[arg(
@@ -112,87 +152,37 @@ pub struct ServeArgs {
         value_name = "SECONDS",
         help_heading = "Server"
     )]
-    shutdown_timeout: u64,
+    pub(super) shutdown_timeout: u64,
 
     /// Most sequences that run at the same time.
     #[arg(long, default_value_t = 64, value_parser = positive, value_name = "N", help_heading = "Engine")]
-    max_num_seqs: usize,
+    pub(super) max_num_seqs: usize,
 
     /// Most tokens in one step, over all sequences; long prompts are taken in chunks.
     #[arg(long, default_value_t = 512, value_parser = positive, value_name = "N", help_heading = "Engine")]
-    max_num_batched_tokens: usize,
+    pub(super) max_num_batched_tokens: usize,
 
     /// Most requests that wait; what comes on top gets 429.
     #[arg(long, default_value_t = 256, value_parser = positive, value_name = "N", help_heading = "Engine")]
-    max_queue_len: usize,
+    pub(super) max_queue_len: usize,
 
     /// Compute every prompt anew, even if its beginning is known.
     #[arg(long, help_heading = "Engine")]
-    no_enable_prefix_caching: bool,
+    pub(super) no_enable_prefix_caching: bool,
 }
 
-/// What the start-up message offers to paste.
-const EXAMPLE_REQUEST: &str = r#"{"temperature": 0, "max_tokens": 64, "messages": [
-      {"role": "system", "content": "You are a helpful assistant."},
-      {"role": "user", "content": "What is the capital of France?"}]}"#;
+/// What can change while the server runs.
+pub(super) fn settings(args: &ServeArgs) -> Result<Settings> {
+    Ok(Settings {
+        access: access(args)?,
+        limits: limits_of(args),
+        share_prefix_cache: args.share_prefix_cache,
+    })
+}
 
-/// How long the engine's thread may take to end once nobody waits for an answer: a step, at most.
-const LAST_STEP: Duration = Duration::from_secs(1);
-
-/// Runs the command until the process is told to stop.
-pub(super) async fn run(args: ServeArgs) -> Result<()> {
-    let access = access(&args)?;
-    let address = (args.host, args.port);
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "cannot listen on {}:{}; try another --port",
-            args.host, args.port
-        )
-    })?;
-    let options = args.model.options.to_open()?;
-    let hint = better_model("matou serve", args.model.model.as_deref(), &options);
-    let loaded = open::open(args.model.model.as_deref(), &options).await?;
-    let described = loaded.describe();
-    let limits = EngineConfig {
-        max_num_seqs: args.max_num_seqs,
-        // A step must have room for a token of every running sequence.
-        max_num_batched_tokens: args.max_num_batched_tokens.max(args.max_num_seqs),
-        max_queue_len: args.max_queue_len,
-        enable_prefix_caching: !args.no_enable_prefix_caching,
-        ..EngineConfig::default()
-    };
-    let config = loaded.engine_config(&options, limits)?;
-    let memory = memory_line(&loaded, &config);
-    let has_keys = !access.keys.is_empty();
-    let server_limits = limits_of(&args);
-    let (mut llm, thread) = loaded.start(config, args.served_model_name)?;
-    let engine = llm.engine().clone();
-    if args.any_model_name {
-        llm = llm.with_any_name();
-    }
-    let mut state = AppState::new(llm);
-    (state.access, state.limits) = (access, server_limits);
-    state.share_prefix_cache = args.share_prefix_cache;
-
-    let url = format!("http://{}", listener.local_addr()?);
-    println!("matou {} · {described}", env!("CARGO_PKG_VERSION"));
-    println!("{memory}");
-    println!("listening on {url} (Ctrl-C to stop)\n");
-    println!("  curl {url}/v1/chat/completions -H 'content-type: application/json' \\");
-    if has_keys {
-        println!("    -H \"authorization: Bearer $MATOU_API_KEY\" \\");
-    }
-    println!("    -d '{EXAMPLE_REQUEST}'\n");
-    hint.iter().for_each(|hint| eprintln!("{hint}"));
-    let timeout = Duration::from_secs(args.shutdown_timeout);
-    matou_server::serve(listener, state, stop_signal()?, timeout).await?;
-    engine.shutdown();
-    let join = tokio::task::spawn_blocking(move || thread.join());
-    // What still computes for requests that were cut is not waited for.
-    if let Ok(ended) = tokio::time::timeout(LAST_STEP, join).await {
-        ensure!(ended?.is_ok(), "the engine thread panicked");
-    }
-    Ok(())
+/// The options of `matou serve` in what was asked for.
+pub(super) fn args_of(invocation: &Invocation) -> Result<ServeArgs> {
+    Ok(ServeArgs::from_arg_matches(invocation.own_matches())?)
 }
 
 /// The bounds that the command line sets, and that the system does.
@@ -264,31 +254,4 @@ fn host_name(text: &str) -> Result<String, String> {
         true => Ok(name.to_owned()),
         false => Err("a name has no port and no scheme, as in llm.example.org (or `*`)".to_owned()),
     }
-}
-
-fn memory_line(loaded: &LoadedModel, config: &EngineConfig) -> String {
-    let block_bytes = loaded.model.kv_block_bytes(config.kv_cache_dtype) as u64;
-    format!(
-        "memory: {} of weights, {} of KV cache (room for {} tokens; one context takes up to {})",
-        human_bytes(loaded.model.info().weight_bytes),
-        human_bytes(block_bytes * config.num_kv_blocks as u64),
-        config.num_kv_blocks * matou_model::BLOCK_SIZE,
-        config.max_model_len,
-    )
-}
-
-/// Resolves when the process is asked to stop: Ctrl-C, or SIGTERM.
-fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    Ok(async move {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
-        #[cfg(not(unix))]
-        // Without a handler there is nothing to wait for: Ctrl-C then kills as usual.
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

@@ -1,0 +1,268 @@
+use std::path::{Path, PathBuf};
+
+use matou_engine::{EngineConfig, SamplingParams};
+use matou_hub::ModelFiles;
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::open::OpenOptions;
+
+const ANYBODY: ClientId = ClientId::ANYBODY;
+
+fn folder(name: &str) -> PathBuf {
+    matou_testkit::fixtures_dir().join("checkpoints").join(name)
+}
+
+fn config(path: &Path, name: &str) -> ModelConfig {
+    let spec = ModelSpec {
+        files: ModelFiles {
+            name: name.to_owned(),
+            weights: path.to_owned(),
+            is_gguf: false,
+            defaults: None,
+            context_length: None,
+        },
+        names: Vec::new(),
+        options: OpenOptions {
+            threads: Some(1),
+            ..OpenOptions::default()
+        },
+        limits: EngineConfig::default(),
+    };
+    ModelConfig {
+        inspected: Inspected::new(spec).unwrap(),
+        pinned: false,
+        keep_alive: KeepAlive::Forever,
+    }
+}
+
+fn options(memory: u64) -> ModelsOptions {
+    ModelsOptions {
+        memory,
+        kv_cache_part: 1.0,
+        any_name: false,
+        max_queue_len: 4,
+    }
+}
+
+/// Two models, of which one has room.
+fn two() -> (Models, u64) {
+    let configs = || {
+        vec![
+            config(&folder("llama2"), "a"),
+            config(&folder("llama3"), "b"),
+        ]
+    };
+    let needs = plan(&configs(), &options(1 << 40));
+    let largest = needs
+        .into_iter()
+        .map(|share| share.unwrap().0)
+        .max()
+        .unwrap();
+    (Models::new(configs(), &options(largest)), largest)
+}
+
+fn states(models: &Models) -> Vec<ModelState> {
+    models.list().into_iter().map(|model| model.state).collect()
+}
+
+const LOADED: ModelState = ModelState::Loaded { expires_in: None };
+
+async fn answer(lease: &Lease) -> Vec<u32> {
+    use matou_engine::{EngineEvent, GenerationRequest};
+    let mut generation = lease
+        .engine()
+        .submit(GenerationRequest {
+            request_id: "test".to_owned(),
+            prompt_token_ids: vec![1, 20, 30].into(),
+            params: SamplingParams {
+                max_tokens: Some(8),
+                ignore_eos: true,
+                ..SamplingParams::greedy()
+            },
+            n: 1,
+            client: ANYBODY,
+            priority: 0,
+            cache_salt: None,
+        })
+        .unwrap();
+    let mut tokens = Vec::new();
+    while let Some(event) = generation.next().await {
+        if let EngineEvent::Token { token_id, .. } = event {
+            tokens.push(token_id);
+        }
+    }
+    tokens
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_come_and_go_under_a_budget_and_answer_the_same() {
+    let (models, budget) = two();
+    assert_eq!(
+        states(&models),
+        [ModelState::Unloaded, ModelState::Unloaded]
+    );
+    let mut answers = Vec::new();
+    for round in 0..3 {
+        for name in ["a", "b"] {
+            let lease = models.acquire(Some(name), ANYBODY, None).await.unwrap();
+            assert_eq!(lease.name(), name);
+            let tokens = answer(&lease).await;
+            assert_eq!(tokens.len(), 8);
+            answers.push(tokens);
+            let (used, all) = models.memory();
+            assert!(used <= all && all == budget, "{used} of {all}");
+            let there = states(&models)
+                .iter()
+                .filter(|state| **state == LOADED)
+                .count();
+            assert_eq!(there, 1, "round {round}");
+        }
+    }
+    assert_eq!(answers[..2], answers[4..]);
+    let counted = models.status(Some("b")).unwrap();
+    assert_eq!(counted.loads, 3);
+    let (stats, _) = counted.engine.unwrap();
+    assert_eq!(
+        stats.generation_tokens, 24,
+        "what was counted before is counted on"
+    );
+    models.shut_down(Duration::from_secs(10)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_for_one_model_load_it_once_and_what_runs_is_not_cut() {
+    let (models, _) = two();
+    let all = (0..4).map(|_| models.acquire(Some("a"), ANYBODY, None));
+    let leases = futures_util::future::join_all(all).await;
+    assert!(leases.iter().all(Result::is_ok));
+    assert_eq!(models.status(Some("a")).unwrap().loads, 1);
+    let other = models.clone();
+    let waiting =
+        tokio::spawn(async move { other.acquire(Some("b"), ANYBODY, None).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!waiting.is_finished(), "the other is in use");
+    let lease = leases[0].as_ref().unwrap();
+    assert_eq!(answer(lease).await.len(), 8);
+    drop(leases);
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_had_is_told_with_its_reason() {
+    let (models, budget) = two();
+    let kind = |result: Result<Lease, LlmError>| result.map(drop).unwrap_err().kind;
+    let unknown = models.acquire(Some("c"), ANYBODY, None).await;
+    assert_eq!(kind(unknown), ErrorKind::ModelNotFound);
+    assert!(
+        models
+            .acquire(Some("a:latest"), ANYBODY, None)
+            .await
+            .is_ok()
+    );
+    assert!(models.acquire(None, ANYBODY, None).await.is_ok());
+
+    models.replace(
+        vec![config(&folder("llama2"), "a")],
+        &options(budget / 1000),
+    );
+    models.unload(Some("a")).unwrap();
+    while models.status(Some("a")).unwrap().state == ModelState::Unloading {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let error = models
+        .acquire(Some("a"), ANYBODY, None)
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable { retry_after: None });
+    assert!(error.message.contains("the budget is"), "{error}");
+    let gone = models.acquire(Some("b"), ANYBODY, None).await;
+    assert_eq!(kind(gone), ErrorKind::ModelNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_vanishes_fails_its_own_requests_alone_and_is_tried_again() {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in folder("llama2").read_dir().unwrap().flatten() {
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let configs = vec![
+        config(copy.path(), "gone"),
+        config(&folder("llama3"), "there"),
+    ];
+    let models = Models::new(configs, &options(1 << 33));
+    let weights = copy.path().join("model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::remove_file(&weights).unwrap();
+    let error = models
+        .acquire(Some("gone"), ANYBODY, None)
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert!(matches!(
+        error.kind,
+        ErrorKind::Unavailable {
+            retry_after: Some(_)
+        }
+    ));
+    assert!(error.message.contains("`gone` cannot be loaded"), "{error}");
+    assert!(matches!(states(&models)[0], ModelState::Failed { .. }));
+    assert!(models.acquire(Some("there"), ANYBODY, None).await.is_ok());
+    std::fs::write(&weights, bytes).unwrap();
+    let failed = models.acquire(Some("gone"), ANYBODY, None).await;
+    assert!(failed.is_err(), "it is left alone for a while");
+    // As if the pause were over.
+    models.0.lock().models[0].failure.as_mut().unwrap().until = Duration::ZERO;
+    let lease = models.acquire(Some("gone"), ANYBODY, None).await.unwrap();
+    // What is in memory needs its file no more.
+    std::fs::remove_file(&weights).unwrap();
+    assert_eq!(answer(&lease).await.len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_goes_when_it_is_told_to_or_when_its_time_is_over() {
+    let (models, _) = two();
+    drop(
+        models
+            .acquire(Some("a"), ANYBODY, Some(KeepAlive::For(Duration::ZERO)))
+            .await
+            .unwrap(),
+    );
+    let gone = |name: &'static str| {
+        let models = models.clone();
+        async move {
+            while models.status(Some(name)).unwrap().state != ModelState::Unloaded {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    };
+    gone("a").await;
+    let lease = models.acquire(Some("b"), ANYBODY, None).await.unwrap();
+    assert!(models.unload(Some("b")).unwrap());
+    assert_eq!(answer(&lease).await.len(), 8, "what runs is finished");
+    drop(lease);
+    gone("b").await;
+    assert!(
+        !models.unload(Some("b")).unwrap(),
+        "it is not there any more"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_served_in_the_same_way_stays_in_memory_when_the_rest_changes() {
+    let models = Models::new(vec![config(&folder("llama2"), "a")], &options(1 << 33));
+    models.load(Some("a")).await.unwrap();
+    let before = models.resident(Some("a")).unwrap().unwrap();
+    let both = vec![
+        config(&folder("llama3"), "b"),
+        config(&folder("llama2"), "a"),
+    ];
+    models.replace(both, &options(1 << 32));
+    let after = models.resident(Some("a")).unwrap().unwrap();
+    assert!(std::sync::Arc::ptr_eq(&before, &after));
+    assert_eq!(
+        models.acquire(None, ANYBODY, None).await.unwrap().name(),
+        "b"
+    );
+}

@@ -1,0 +1,50 @@
+//! The response of a stream whose model is long in coming: comments keep its client from giving up.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures_util::{StreamExt, stream};
+
+use crate::caller::Waiting;
+use crate::dialects;
+use crate::error::ApiError;
+use crate::limits::Limits;
+use crate::sse;
+
+/// Begins the response of a stream whose model is long in coming, and sends comments until it is there.
+/// What fails after that is told by an event.
+pub(crate) async fn keep_company(
+    State(limits): State<Limits>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(error_frames) = dialects::error_frames(request.uri().path()) else {
+        return next.run(request).await;
+    };
+    let waiting = Waiting::default();
+    request.extensions_mut().insert(waiting.clone());
+    let mut answer = Box::pin(next.run(request));
+    loop {
+        match tokio::time::timeout(limits.keep_alive, &mut answer).await {
+            Ok(response) => return response,
+            Err(_long) if waiting.is_on() => break,
+            Err(_long) => {}
+        }
+    }
+    let comments = stream::unfold(Some(answer), move |answer| async move {
+        let mut answer = answer?;
+        Some(
+            match tokio::time::timeout(limits.keep_alive, &mut answer).await {
+                Err(_long) => (Body::from(sse::KEEP_ALIVE), Some(answer)),
+                Ok(mut response) => match response.extensions_mut().remove::<ApiError>() {
+                    Some(error) => (Body::from(error_frames(&error)), None),
+                    None => (response.into_body(), None),
+                },
+            },
+        )
+    });
+    let first = stream::once(async { Ok(Bytes::from_static(sse::KEEP_ALIVE)) });
+    let rest = comments.flat_map(Body::into_data_stream);
+    sse::respond(Body::from_stream(first.chain(rest)), sse::Framing::Events)
+}
