@@ -37,11 +37,6 @@ impl Lease {
             }),
         }
     }
-
-    /// The model.
-    pub fn llm(&self) -> &Llm {
-        &self.llm
-    }
 }
 
 impl Deref for Lease {

@@ -215,7 +215,7 @@ impl Inner {
         self.changed.send_replace(());
     }
 
-    pub(super) fn wake_at(self: &Arc<Self>, at: Duration) {
+    fn wake_at(self: &Arc<Self>, at: Duration) {
         let inner = Arc::downgrade(self);
         let pause = at.saturating_sub(self.now());
         self.spawn(async move {
@@ -230,14 +230,14 @@ impl Inner {
         });
     }
 
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // Whoever asks for a model does so on a runtime.
         if let Some(runtime) = self.runtime.get() {
             runtime.spawn(task);
         }
     }
 
-    pub(super) fn load(self: &Arc<Self>, id: ModelId, state: &mut State) {
+    fn load(self: &Arc<Self>, id: ModelId, state: &mut State) {
         let model = &mut state.models[id];
         let Some(source) = model.source.clone() else {
             return;
@@ -277,7 +277,7 @@ impl Inner {
         });
     }
 
-    pub(super) fn loaded(self: &Arc<Self>, id: ModelId, (llm, thread): (Llm, EngineThread)) {
+    fn loaded(self: &Arc<Self>, id: ModelId, (llm, thread): (Llm, EngineThread)) {
         let mut state = self.lock();
         let now = self.now();
         state.residency.loaded(id, now);
@@ -308,7 +308,7 @@ impl Inner {
     }
 
     /// A model was not loaded: it is left alone for a while, each time for longer.
-    pub(super) fn failed(self: &Arc<Self>, id: ModelId, reason: &str) {
+    fn failed(self: &Arc<Self>, id: ModelId, reason: &str) {
         let mut state = self.lock();
         let now = self.now();
         state.models[id].fail(reason, now);
@@ -319,7 +319,7 @@ impl Inner {
     }
 
     /// An engine has ended. If nobody told it to, its model is loaded again after a pause.
-    pub(super) fn died(self: &Arc<Self>, id: ModelId) {
+    fn died(self: &Arc<Self>, id: ModelId) {
         let mut state = self.lock();
         let is_this = |running: &Running| running.llm.engine().has_ended();
         let is_ours = state.models[id].running.as_ref().is_some_and(is_this);
@@ -342,7 +342,7 @@ impl Inner {
     }
 
     /// Gives a model's memory back.
-    pub(super) fn unload(self: &Arc<Self>, id: ModelId, state: &mut State) {
+    fn unload(self: &Arc<Self>, id: ModelId, state: &mut State) {
         let model = &mut state.models[id];
         let Some(Running { llm, thread }) = model.running.take() else {
             return;

@@ -252,7 +252,7 @@ impl Models {
         Ok(state.status(id, self.0.now()))
     }
 
-    /// The default model, if it is in memory.
+    /// The model of this name, or the default, if it is in memory.
     pub fn resident(&self, name: Option<&str>) -> Result<Option<Arc<Llm>>, LlmError> {
         let state = self.0.lock();
         let id = state.find(name)?;

@@ -189,7 +189,7 @@ impl Residency {
     }
 
     /// Requests that are in, and those that wait.
-    pub(super) fn load(&self, id: ModelId) -> (usize, usize) {
+    pub(super) fn requests(&self, id: ModelId) -> (usize, usize) {
         (self.models[id].running, self.models[id].waiting.len())
     }
 
@@ -207,7 +207,7 @@ impl Residency {
         self.budget
     }
 
-    /// Changes the budget. What is in memory goes as it is no longer used.
+    /// Changes the budget. Where it is less than what is in memory, models go as they are no longer used.
     pub(super) fn set_budget(&mut self, budget: u64) {
         self.budget = budget;
     }
@@ -226,9 +226,8 @@ impl Residency {
     /// When the model goes if nobody uses it.
     pub(super) fn expires(&self, id: ModelId) -> Option<Duration> {
         let model = &self.models[id];
-        model
-            .expires
-            .filter(|_| model.running == 0 && !model.is_pinned)
+        let is_unused = model.running == 0 && model.waiting.is_empty();
+        model.expires.filter(|_| is_unused && !model.is_pinned)
     }
 
     /// Memory that a model could have at most: the budget less what never goes.
@@ -328,10 +327,29 @@ impl Residency {
                 decision.unload.push(id);
             }
         }
+        self.shrink(now, &mut decision);
         self.load_next(now, &mut decision);
         let expiry = (0..self.models.len()).filter_map(|id| self.expires(id));
         decision.again = decision.again.into_iter().chain(expiry).min();
         decision
+    }
+
+    /// Lets idle models go until the rest is within the budget, which may have become smaller.
+    fn shrink(&mut self, now: Duration, decision: &mut Decision) {
+        let staying = |model: &&Model| matches!(model.phase, Phase::Loading | Phase::Resident);
+        let mut taken: u64 = self.models.iter().filter(staying).map(|m| m.bytes).sum();
+        while taken > self.budget {
+            let idle = (0..self.models.len()).filter(|id| {
+                let model = &self.models[*id];
+                model.is_idle(now) && !model.is_pinned
+            });
+            let Some(id) = idle.min_by_key(|id| self.models[*id].last_used) else {
+                return;
+            };
+            taken -= self.models[id].bytes;
+            self.models[id].enter(Phase::Leaving, now);
+            decision.unload.push(id);
+        }
     }
 
     /// Loads the model that has been waited for the longest, or makes room for it.
@@ -454,9 +472,10 @@ impl Model {
     }
 
     fn keep(&mut self, keep: KeepAlive, now: Duration) {
+        // The last request of one that has ended by itself may be told of after it has gone.
         self.expires = match keep {
-            KeepAlive::Forever => None,
-            KeepAlive::For(time) => now.checked_add(time),
+            KeepAlive::For(time) if self.phase == Phase::Resident => now.checked_add(time),
+            _ => None,
         };
     }
 

@@ -84,7 +84,7 @@ fn a_model_is_loaded_when_it_is_asked_for_and_once() {
     let decision = house.residency.next(house.now);
     assert_eq!(decision.load, Some(0));
     assert_eq!(house.residency.next(house.now), Decision::default());
-    assert_eq!(house.residency.load(0), (0, 2));
+    assert_eq!(house.residency.requests(0), (0, 2));
     house.residency.loaded(0, house.now);
     for entry in [first, second] {
         let Entry::Waits(ticket) = entry else {
@@ -92,7 +92,7 @@ fn a_model_is_loaded_when_it_is_asked_for_and_once() {
         };
         assert_eq!(house.again(0, ticket), Entry::In);
     }
-    assert_eq!(house.residency.load(0), (2, 0));
+    assert_eq!(house.residency.requests(0), (2, 0));
 }
 
 #[test]
@@ -252,6 +252,39 @@ fn a_model_stays_for_as_long_as_it_was_told() {
 }
 
 #[test]
+fn a_request_of_a_model_that_is_gone_is_not_waited_for_again_and_again() {
+    let mut house = House::new(10, &[5]);
+    house.use_once(0);
+    assert_eq!(house.enter(0), Entry::In);
+    house.residency.died(0, house.now);
+    house.residency.gone(0, house.now);
+    let second = KeepAlive::For(Duration::from_secs(1));
+    house.residency.release(0, second, house.now);
+    house.pass(10.0);
+    assert_eq!(house.settle(), Decision::default());
+}
+
+#[test]
+fn models_go_until_the_rest_is_within_a_smaller_budget() {
+    let mut house = House::new(12, &[4, 4, 4]);
+    for id in 0..3 {
+        house.use_once(id);
+        house.pass(1.0);
+    }
+    assert_eq!(house.enter(0), Entry::In);
+    house.residency.set_budget(7);
+    let decision = house.residency.next(house.now);
+    assert_eq!(decision.unload, [1, 2], "the first is in use");
+    for id in decision.unload {
+        house.residency.gone(id, house.now);
+    }
+    house.residency.set_budget(3);
+    assert!(house.residency.next(house.now).unload.is_empty());
+    house.release(0);
+    assert_eq!(house.residency.next(house.now).unload, [0]);
+}
+
+#[test]
 fn a_model_that_is_told_to_go_finishes_and_takes_in_no_more() {
     let mut house = House::new(10, &[5]);
     house.use_once(0);
@@ -261,7 +294,7 @@ fn a_model_that_is_told_to_go_finishes_and_takes_in_no_more() {
         panic!("it is to go");
     };
     house.settle();
-    assert_eq!(house.residency.load(0), (1, 1));
+    assert_eq!(house.residency.requests(0), (1, 1));
     house.release(0);
     house.settle();
     assert_eq!(house.loads, [0, 0], "it is loaded again for who waits");

@@ -6,12 +6,7 @@
 
 use matou_model::BLOCK_SIZE;
 
-use crate::open::human_bytes;
-
-/// Contexts of full length that a model gets room for, where memory allows and nobody says otherwise.
-const CONTEXTS: u64 = 8;
-/// Tokens that there must be room for, where nobody says how long contexts are to be.
-const SHORTEST_CONTEXT: usize = 512;
+use crate::open::{CONTEXTS_BY_DEFAULT, SHORTEST_CONTEXT, human_bytes};
 
 /// What a model needs, from its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +73,9 @@ impl Needs {
     }
 
     fn most(&self) -> u64 {
-        self.kv_cache
-            .unwrap_or_else(|| CONTEXTS.saturating_mul(self.bytes_of(self.context)))
+        self.kv_cache.unwrap_or_else(|| {
+            (CONTEXTS_BY_DEFAULT as u64).saturating_mul(self.bytes_of(self.context))
+        })
     }
 
     fn check(&self, budget: u64) -> Result<(), TooLarge> {

@@ -119,7 +119,8 @@ impl State {
             return Some(LlmError::shutting_down());
         }
         let model = &self.models[id];
-        if self.residency.phase(id) != Phase::Absent {
+        // One on its way out because it failed is left alone like one that is out.
+        if matches!(self.residency.phase(id), Phase::Loading | Phase::Resident) {
             return None;
         }
         let name = &model.facts.names[0];

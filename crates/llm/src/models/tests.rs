@@ -266,3 +266,22 @@ async fn what_is_served_in_the_same_way_stays_in_memory_when_the_rest_changes() 
         "b"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_whose_engine_has_ended_is_loaded_again_after_a_pause() {
+    let (models, _) = two();
+    let lease = models.acquire(Some("a"), ANYBODY, None).await.unwrap();
+    // Nobody has told the models.
+    lease.engine().shutdown();
+    lease.engine().ended().await;
+    let error = models.acquire(Some("a"), ANYBODY, None).await;
+    let error = error.map(drop).unwrap_err();
+    assert!(error.message.contains("engine has stopped"), "{error}");
+    drop(lease);
+    assert!(models.acquire(Some("b"), ANYBODY, None).await.is_ok());
+    // As if the pause were over.
+    models.0.lock().models[0].failure.as_mut().unwrap().until = Duration::ZERO;
+    let lease = models.acquire(Some("a"), ANYBODY, None).await.unwrap();
+    assert_eq!(answer(&lease).await.len(), 8);
+    assert_eq!(models.status(Some("a")).unwrap().loads, 2);
+}

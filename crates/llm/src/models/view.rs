@@ -85,7 +85,7 @@ impl State {
         ModelStatus {
             facts: Arc::clone(&model.facts),
             state,
-            requests: self.residency.load(id),
+            requests: self.residency.requests(id),
             is_pinned: self.residency.is_pinned(id),
             loads: model.loads,
             engine: running.or(counted),

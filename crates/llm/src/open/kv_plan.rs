@@ -9,7 +9,7 @@ use super::memory::human_bytes;
 
 /// Contexts of full length that the pool has room for, when nobody says how large it is to be
 /// and memory allows: enough for a handful of long conversations, or many short ones.
-const CONTEXTS_BY_DEFAULT: usize = 8;
+pub(crate) const CONTEXTS_BY_DEFAULT: usize = 8;
 
 /// Part of the free memory that the pool takes at most when its size is left to us. The rest is
 /// for activations, prompts in flight and whatever else the machine does.

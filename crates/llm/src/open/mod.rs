@@ -19,6 +19,7 @@ use tracing::info;
 
 pub use error::OpenError;
 pub use fit::{DoesNotFit, Memory};
+pub(crate) use kv_plan::CONTEXTS_BY_DEFAULT;
 pub use kv_plan::KvPlanError;
 pub use loaded::LoadedModel;
 pub(crate) use loaded::{Identity, fingerprint};
@@ -27,7 +28,7 @@ pub use options::OpenOptions;
 pub use text::text_side;
 
 /// Tokens that there must be room for, where nobody says how long contexts are to be.
-const SHORTEST_CONTEXT: usize = 512;
+pub(crate) const SHORTEST_CONTEXT: usize = 512;
 
 /// Finds, fetches, verifies and loads the model that `name` stands for: a name of the catalogue, a
 /// path, or `hf:owner/repo[/file][:QUANT][@revision]`; the catalogue's default if `None`.
