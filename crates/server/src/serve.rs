@@ -72,7 +72,7 @@ pub fn app(state: AppState) -> Router {
 /// so. When this returns, nothing holds the model any more but work that cannot be interrupted, unless
 /// the caller kept a clone of `state`.
 ///
-/// If the engine ends by itself, requests are told so, and for as long as it takes a supervisor to ask
+/// If the engine of a model ends by itself that cannot be loaded again, requests are told so, and for as long as it takes a supervisor to ask
 /// for the server's health so is that; then this returns.
 ///
 /// # Errors

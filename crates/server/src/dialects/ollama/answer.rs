@@ -119,7 +119,6 @@ fn prepare(llm: &Llm, body: &JsonBody, kind: Kind, wanted: &Wanted) -> Result<Pr
     };
     let prompt = match asked_for {
         AskedFor::Load => Asked::Nothing("load"),
-        AskedFor::Unload => Asked::Nothing("unload"),
         AskedFor::Chat(call) => {
             let prompt = prepare::chat(llm, *call, wanted)
                 .map_err(|error| ApiError::from(error).renamed("reasoning_effort", "think"))?;

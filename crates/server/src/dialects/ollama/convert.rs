@@ -1,7 +1,5 @@
 //! Ollama's wire types to the server's own requests. Pure.
 
-use std::time::Duration;
-
 use matou_engine::SamplingParams;
 use matou_grammar::GrammarSpec;
 use serde_json::{Map, Value, json};
@@ -26,8 +24,6 @@ use matou_llm::tools::functions::FunctionChoice;
 pub(crate) enum AskedFor {
     /// Nothing but that the model is there.
     Load,
-    /// Nothing but that the model goes.
-    Unload,
     /// An answer to a conversation.
     Chat(Box<ChatCall>),
     /// The continuation of a text, or what lies between it and the text that is to follow.
@@ -51,11 +47,10 @@ pub(crate) fn chat_call(
     chat: ChatFields,
     defaults: &SamplingParams,
 ) -> Result<AskedFor, ApiError> {
-    let nothing = nothing(common.keep_alive.as_ref());
     let mut call = call(common, defaults)?;
     let messages = chat.messages.unwrap_or_default();
     if messages.is_empty() {
-        return Ok(nothing);
+        return Ok(AskedFor::Load);
     }
     no_more_than("messages", &messages, MAX_MESSAGES)?;
     let messages = messages.into_iter().enumerate();
@@ -92,10 +87,9 @@ pub(crate) fn generate_call(
     let suffix = generate.suffix.filter(|suffix| !suffix.is_empty());
     let system = generate.system.filter(|system| !system.is_empty());
     let is_raw = generate.raw.unwrap_or(false) || suffix.is_some();
-    let nothing = nothing(common.keep_alive.as_ref());
     let mut call = call(common, defaults)?;
     let Some(prompt) = generate.prompt.filter(|prompt| !prompt.is_empty()) else {
-        return Ok(nothing);
+        return Ok(AskedFor::Load);
     };
     if is_raw {
         refuse_with_raw(system.is_some(), call.request.reasoning.as_ref())?;
@@ -115,14 +109,6 @@ pub(crate) fn generate_call(
     messages.extend(system.map(|system| json!({"role": "system", "content": system})));
     messages.push(json!({"role": "user", "content": prompt}));
     Ok(AskedFor::Chat(Box::new(call)))
-}
-
-/// What a request without anything to answer asks for.
-fn nothing(keep_alive: Option<&Value>) -> AskedFor {
-    match read_keep_alive(keep_alive) {
-        Ok(Some(KeepAlive::For(Duration::ZERO))) => AskedFor::Unload,
-        _ => AskedFor::Load,
-    }
 }
 
 /// How long the model is to stay after the request: seconds, or a duration such as `5m`; for ever if it is

@@ -24,6 +24,7 @@ pub(crate) struct CommonFields {
     pub think: Option<Value>,
     /// How long to keep the model after this request: seconds, or a duration such as `5m`; 0 lets it go, a
     /// negative one keeps it until its memory is needed.
+    #[expect(dead_code, reason = "read at the door")]
     pub keep_alive: Option<Value>,
     /// Whether to return the log-probability of each token.
     pub logprobs: Option<bool>,
