@@ -1,6 +1,5 @@
 //! `matou list`: the models that have a name, and which are on this machine.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -9,6 +8,7 @@ use matou_hub::{Catalogue, CatalogueEntry, HubOptions, on_disk};
 use matou_llm::open::human_bytes;
 
 use super::pull::size;
+use super::terminal::print_all;
 
 /// Options of `matou list`.
 #[derive(Debug, Args)]
@@ -32,11 +32,7 @@ pub(super) async fn run(args: ListArgs) -> Result<()> {
         .map(|entry| row(entry, sized(entry), default == Some(entry.name.as_str())));
     let heading = ["NAME", "SHORT", "SIZE", "ON DISK", "LICENCE", "DESCRIPTION"].map(str::to_owned);
     let table = table(std::iter::once(heading).chain(rows).collect());
-    // `matou list | head` has seen enough when it closes the pipe.
-    match std::io::stdout().write_all(table.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    print_all(&table)
 }
 
 fn row(entry: &CatalogueEntry, on_disk: Option<u64>, is_default: bool) -> [String; 6] {

@@ -1,7 +1,6 @@
 //! `matou show`: what a model is and what it takes, without loading it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use anyhow::Result;
 use clap::Args;
@@ -13,6 +12,7 @@ use matou_llm::open::{self, Memory, human_bytes};
 use matou_model::{Checkpoint, KvCacheDtype, ModelSummary};
 
 use super::options::ModelArgs;
+use super::terminal::print_all;
 
 /// Contexts whose memory is shown, as far as the model reaches.
 const CONTEXTS: [usize; 5] = [2_048, 8_192, 32_768, 131_072, 524_288];
@@ -51,11 +51,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<()> {
     let limit = files.context_length.unwrap_or(usize::MAX);
     let longest = summary.max_position_embeddings.min(limit);
     describe_memory(&mut text, &summary, options.kv_cache_dtype.into(), longest);
-    // `matou show | head` has seen enough when it closes the pipe.
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    print_all(&text)
 }
 
 fn line(text: &mut String, label: &str, value: &str) {

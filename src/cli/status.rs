@@ -9,6 +9,8 @@ use clap::Args;
 use matou_llm::open::human_bytes;
 use serde_json::Value;
 
+use super::terminal::print_all;
+
 /// How often a live view is drawn.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a server may take to answer.
@@ -39,12 +41,10 @@ pub(super) async fn run(args: StatusArgs) -> Result<()> {
     let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
     let first = fetch(&client, &args).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&first)?);
-        return Ok(());
+        return print_all(&format!("{}\n", serde_json::to_string_pretty(&first)?));
     }
     if args.once || !std::io::stdout().is_terminal() {
-        print!("{}", draw(&first, None));
-        return Ok(());
+        return print_all(&draw(&first, None));
     }
     let (mut before, mut at) = (first, Instant::now());
     loop {

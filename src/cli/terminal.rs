@@ -6,6 +6,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// Prints a whole text; whoever closes the pipe, as `head` does, has seen enough.
+pub(super) fn print_all(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Shows an answer as it comes.
 pub(super) trait Display {
     /// More of the answer.

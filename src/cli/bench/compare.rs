@@ -7,7 +7,8 @@ use clap::Args;
 use matou_bench::compare::Differences;
 use matou_bench::render::table;
 
-use super::output::{print as write, read};
+use super::output::read;
+use crate::cli::terminal::print_all;
 
 /// Options of `matou bench compare`.
 #[derive(Debug, Args)]
@@ -30,5 +31,5 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
 /// Prints differences.
 pub(super) fn print(differences: &Differences) {
     // Whoever closes the pipe has seen enough.
-    let _ = write(&table::differences_text(differences));
+    let _ = print_all(&table::differences_text(differences));
 }

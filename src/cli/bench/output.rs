@@ -1,7 +1,7 @@
 //! What becomes of a report.
 
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,6 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use matou_bench::compare::Differences;
 use matou_bench::render::{html, table};
 use matou_bench::report::Report;
+
+use crate::cli::terminal::print_all;
 
 /// Where results go.
 #[derive(Debug, Clone, Args)]
@@ -97,7 +99,7 @@ impl OutputArgs {
             let tables = tables.map(|table| format!("\n{}\n{}", table.title, table.text()));
             tables.collect()
         };
-        print(&text)?;
+        print_all(&text)?;
         for note in report.notes() {
             eprintln!("note: {note}");
         }
@@ -138,14 +140,6 @@ pub(super) fn read(path: &Path) -> Result<Report> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Prints; whoever closes the pipe has seen enough.
-pub(super) fn print(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 /// A part of one, written in percent.

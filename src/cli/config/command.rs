@@ -1,17 +1,16 @@
 //! `matou config`: what is set, where, and what could be.
 
-use std::io::Write;
-
 use anyhow::Result;
 use clap::parser::ValueSource;
 use clap::{Args, Command, Subcommand};
 use matou_hub::Catalogue;
 
 use super::entry::entries;
-use super::file::Config;
+use super::file::{CONFIG, Config};
 use super::invocation::Invocation;
 use super::keys;
 use super::layers::layered;
+use crate::cli::terminal::print_all;
 use crate::cli::variables;
 
 /// Options of `matou config`.
@@ -38,11 +37,7 @@ pub(in crate::cli) fn run(args: &ConfigArgs, invocation: &Invocation) -> Result<
         What::Show => show(invocation)?,
         What::Keys => keys::table((invocation.command)()),
     };
-    // `matou config keys | head` has seen enough when it closes the pipe.
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    print_all(&text)
 }
 
 /// The file has been read by now; what is left are the names in it.
@@ -110,6 +105,10 @@ fn show(invocation: &Invocation) -> Result<String> {
         let (Some(long), Some(variable)) = (arg.get_long(), variables::variable(arg)) else {
             continue;
         };
+        // The file itself is what the other lines name.
+        if long == CONFIG {
+            continue;
+        }
         let id = arg.get_id().as_str();
         let values = matches.try_get_raw(id).ok().flatten();
         let values: Vec<String> = values

@@ -17,12 +17,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgAction, Command};
-use etcetera::BaseStrategy;
+use matou_hub::Catalogue;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::cli::variables;
 
+/// The flag that names the file.
+pub(super) const CONFIG: &str = "config";
 /// The key of the tables that are models.
 const MODELS: &str = "model";
 
@@ -53,8 +55,7 @@ impl Config {
     /// Where the file is looked for that nobody names: `~/.config/matou/matou.toml`, or in
     /// `XDG_CONFIG_HOME`.
     pub(crate) fn usual_path() -> Option<PathBuf> {
-        let folders = etcetera::choose_base_strategy().ok()?;
-        Some(folders.config_dir().join("matou").join("matou.toml"))
+        Some(Catalogue::user_file()?.with_file_name("matou.toml"))
     }
 
     /// Reads the file that is named, or the usual one if there is one.
@@ -200,8 +201,10 @@ impl Reader<'_> {
         // As in TOML files of others: `max_model_len`.
         let name = key.get_ref().as_ref().replace('_', "-");
         let flags = commands.iter().flat_map(|command| command.get_arguments());
-        let flags = flags.filter(|arg| variables::variable(arg).is_some());
-        let flags: Vec<&Arg> = flags.collect();
+        // A file cannot say which file is read.
+        let can_be_set =
+            |arg: &&Arg| variables::variable(arg).is_some() && arg.get_long() != Some(CONFIG);
+        let flags: Vec<&Arg> = flags.filter(can_be_set).collect();
         let Some(arg) = flags.iter().find(|arg| arg.get_long() == Some(&name)) else {
             let known = flags.iter().filter_map(|arg| arg.get_long());
             let known: Vec<String> = known.map(str::to_owned).collect();

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use clap::{Arg, ArgAction, Command};
 
 use super::entry;
+use super::file::CONFIG;
 use crate::cli::variables;
 
 /// A flag, and the commands that have it.
@@ -25,9 +26,14 @@ pub(super) fn table(mut command: Command) -> String {
     for Row { arg, commands } in rows.values() {
         let Some(long) = arg.get_long() else { continue };
         let variable = variables::variable(arg).unwrap_or_default();
+        let key = match long {
+            // A file cannot say which file is read.
+            CONFIG => String::new(),
+            long => format!("`{long}`"),
+        };
         let _ = writeln!(
             text,
-            "| `--{long}{}` | `{variable}` | `{long}` | {} | {} | {} |",
+            "| `--{long}{}` | `{variable}` | {key} | {} | {} | {} |",
             value_of(arg),
             commands.join(", "),
             default_of(arg),

@@ -5,20 +5,20 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Command};
 
-use super::file::{Config, Settings};
+use super::file::{CONFIG, Config, Settings};
 
 /// The file that a command line or the environment names. It is looked for before the line is read,
 /// because it decides what the line leaves out.
 pub(super) fn named_file(line: &[OsString]) -> Option<PathBuf> {
-    const FLAG: &str = "--config";
+    let flag = format!("--{CONFIG}");
     let mut words = line.iter();
     while let Some(word) = words.next() {
         match word.to_str() {
             Some("--") => break,
-            Some(FLAG) => return words.next().map(PathBuf::from),
+            Some(word) if word == flag => return words.next().map(PathBuf::from),
             Some(word) => {
                 let value = word
-                    .strip_prefix(FLAG)
+                    .strip_prefix(&flag)
                     .and_then(|rest| rest.strip_prefix('='));
                 if let Some(value) = value {
                     return Some(value.into());

@@ -75,6 +75,10 @@ fn what_is_wrong_is_told_with_its_line_and_what_was_meant() {
             &["matou.toml:3", "soon"],
         ),
         ("port = { a = 1 }", &["matou.toml:1"]),
+        (
+            "config = \"other.toml\"",
+            &["matou.toml:1", "no setting `config`"],
+        ),
         ("host = 1979-05-27", &["matou.toml:1", "must be a text"]),
     ] {
         let error = format!("{:#}", parse(text).unwrap_err());
