@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor, bail};
+use matou_kernels::rows::for_row_part;
 use matou_kernels::{Context, Isa};
 
 use crate::error::Result;
@@ -96,6 +97,20 @@ impl Cpu {
         }
         free.push(buffer);
         Ok(())
+    }
+
+    /// Some rows of `[tokens, columns]`, in their order.
+    pub(crate) fn gather(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+        let columns = x.dim(1)?;
+        self.produce((rows.len(), columns), |out| {
+            read(x, |x| {
+                for_row_part(&self.context, rows.len(), (out, columns), |part, out| {
+                    for (&row, out) in rows[part].iter().zip(out.chunks_exact_mut(columns)) {
+                        out.copy_from_slice(&x[row as usize * columns..][..columns]);
+                    }
+                });
+            })
+        })
     }
 
     fn buffer(&self, len: usize) -> Vec<f32> {

@@ -12,7 +12,11 @@
 //! seq_lens         [  5             |   201      | 18 ]           R, after this step
 //! ```
 
+use std::sync::Arc;
+
 pub use matou_kernels::BLOCK_SIZE;
+
+use crate::adapter::Adapter;
 
 /// The flat arrays of one step, `T` tokens of `R` requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct ForwardBatch {
     pub logits_indices: Vec<u32>,
     /// Rows of the batch (`< T`, ascending) whose final hidden states are wanted.
     pub hidden_indices: Vec<u32>,
+    /// The adapter of each request, as far as there are any: requests beyond the end have none.
+    pub adapters: Vec<Option<Arc<Adapter>>>,
 }
 
 impl ForwardBatch {
@@ -81,6 +87,13 @@ impl ForwardBatch {
         let first_row = self.query_start_loc.iter().rev().nth(1);
         let rows = first_row.copied().unwrap_or(0)..self.num_tokens() as u32;
         self.hidden_indices.extend(rows);
+    }
+
+    /// Gives the request that was appended last an adapter.
+    pub fn set_adapter(&mut self, adapter: Arc<Adapter>) {
+        let last = self.num_requests().saturating_sub(1);
+        self.adapters.resize(last, None);
+        self.adapters.push(Some(adapter));
     }
 
     /// Number of requests in the batch.

@@ -1,7 +1,10 @@
 //! The one trait between the engine and whatever computes logits.
 
+use std::sync::Arc;
+
 use matou_kernels::{Isa, ThreadPool};
 
+use crate::adapter::AdapterTargets;
 use crate::cost::{Roofs, TokenCost};
 use crate::error::ModelError;
 use crate::forward_batch::{ForwardBatch, Logits};
@@ -72,6 +75,11 @@ pub trait LanguageModel: Send {
     /// Measures what the machine can do at most, with this model's threads; `None` where only the
     /// device itself could tell.
     fn measure_roofs(&self) -> Option<Roofs> {
+        None
+    }
+
+    /// What adapters can be loaded for; `None` where there can be none.
+    fn adapter_targets(&self) -> Option<Arc<AdapterTargets>> {
         None
     }
 

@@ -12,6 +12,7 @@
 //! out. Every family is the same decoder with particulars of its own, so all of them run ragged
 //! batches over the paged cache.
 
+mod adapter;
 mod attention;
 mod checkpoint;
 mod compute;
@@ -32,6 +33,7 @@ mod summary;
 mod validate;
 mod weights;
 
+pub use adapter::{Adapter, AdapterFiles, AdapterTargets};
 pub use checkpoint::{Checkpoint, TextFiles, WeightFiles};
 pub use cost::{Roofs, TokenCost, WeightCost};
 pub use error::ModelError;

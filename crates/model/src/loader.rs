@@ -7,6 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use matou_kernels::{PackedMatrix, dequantize};
 
+use crate::adapter::{TargetLinear, TargetsBuilder};
 use crate::compute::Compute;
 use crate::error::{ModelError, Result};
 use crate::quantize::{TargetFormats, convert};
@@ -25,6 +26,8 @@ pub(crate) struct Loader<'a> {
     /// Bytes of all tensors in the files.
     total_bytes: u64,
     tally: RefCell<Tally>,
+    /// The linear layers that there are so far.
+    linears: RefCell<TargetsBuilder>,
 }
 
 /// What has been loaded.
@@ -64,6 +67,7 @@ impl<'a> Loader<'a> {
             progress,
             total_bytes: source.total_bytes(),
             tally: RefCell::default(),
+            linears: RefCell::default(),
         }
     }
 
@@ -73,6 +77,16 @@ impl<'a> Loader<'a> {
 
     pub(crate) fn tally(&self) -> Tally {
         self.tally.borrow().clone()
+    }
+
+    /// Numbers a linear layer, by which adapters find it.
+    pub(crate) fn add_linear(&self, linear: TargetLinear) -> usize {
+        self.linears.borrow_mut().add(linear)
+    }
+
+    /// The linear layers that were loaded.
+    pub(crate) fn take_linears(&self) -> TargetsBuilder {
+        self.linears.take()
     }
 
     /// A vector (norm weight, bias) in f32.

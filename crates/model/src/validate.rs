@@ -35,6 +35,13 @@ impl ForwardBatch {
             self.num_requests(),
             self.block_tables.len(),
         )?;
+        if self.adapters.len() > self.num_requests() {
+            return Err(invalid(format!(
+                "{} requests have {} adapters",
+                self.num_requests(),
+                self.adapters.len()
+            )));
+        }
         (0..self.num_requests())
             .try_for_each(|request| self.validate_request(request, num_blocks))?;
         self.validate_slots_are_distinct()?;

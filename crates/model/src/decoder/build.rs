@@ -1,5 +1,7 @@
 //! Builds a decoder: which tensors make which layer.
 
+use std::sync::Arc;
+
 use matou_kernels::attention::AttentionParams;
 
 use super::{Decoder, DecoderLayer};
@@ -44,7 +46,7 @@ impl Decoder {
             layers.push(builder.layer(layer, rope)?);
         }
         let head = if config.tie_word_embeddings {
-            embedding.tied_head()?
+            embedding.tied_head(loader, "lm_head")?
         } else {
             let module = ("lm_head".to_owned(), config.vocab_size);
             Linear::load(loader, &[module], config.hidden_size, false)?
@@ -70,6 +72,10 @@ impl Decoder {
                 head_dim: config.head_dim,
             },
             backend: None,
+            targets: Arc::new(loader.take_linears().build(
+                loader.compute().clone(),
+                (config.num_attention_heads, config.num_key_value_heads),
+            )),
             embedding_scale: architecture.embedding_scale,
             logit_scale: architecture.logit_scale,
             logit_softcap: architecture.logit_softcap,

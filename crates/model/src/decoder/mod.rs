@@ -13,12 +13,14 @@
 mod build;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use matou_kernels::activation::{scale, softcap};
 use matou_kernels::attention::{KvDtype, KvPool};
 use matou_kernels::{Isa, ThreadPool};
 
+use crate::adapter::{AdapterRows, AdapterTargets};
 use crate::attention::{AttentionBackend, CacheShape, CpuBackend, TensorBackend};
 use crate::compute::{Compute, into_vec, read, write};
 use crate::cost::{Roofs, TokenCost};
@@ -39,6 +41,7 @@ pub(crate) struct Decoder {
     ropes: Vec<Rope>,
     cache: CacheShape,
     backend: Option<Box<dyn AttentionBackend>>,
+    targets: Arc<AdapterTargets>,
     embedding_scale: f32,
     logit_scale: f32,
     logit_softcap: Option<f32>,
@@ -67,11 +70,11 @@ impl Decoder {
         residual: Tensor,
         delta: Tensor,
         batch: &ForwardBatch,
-        rows: &[u32],
+        (rows, adapters): (&[u32], &AdapterRows),
     ) -> Result<Logits> {
         let (_, hidden) = self.norm.add_forward(residual, delta)?;
         if batch.hidden_indices.is_empty() {
-            return self.logits(&hidden);
+            return self.logits(&hidden, adapters);
         }
         let states = self.states(&hidden, &places(rows, &batch.hidden_indices))?;
         if batch.logits_indices.is_empty() {
@@ -80,7 +83,8 @@ impl Decoder {
         }
         let with_logits = places(rows, &batch.logits_indices);
         let hidden = select_rows(&self.compute, hidden, &with_logits)?;
-        Ok(self.logits(&hidden)?.with_hidden_states(states))
+        let logits = self.logits(&hidden, &adapters.select(&with_logits))?;
+        Ok(logits.with_hidden_states(states))
     }
 
     /// Some rows of the final hidden states.
@@ -100,8 +104,8 @@ impl Decoder {
     }
 
     /// The head.
-    fn logits(&self, hidden: &Tensor) -> Result<Logits> {
-        let logits = self.head.forward(hidden)?;
+    fn logits(&self, hidden: &Tensor, adapters: &AdapterRows) -> Result<Logits> {
+        let logits = self.head.forward(hidden, adapters)?;
         let (factor, cap) = (self.logit_scale, self.logit_softcap);
         let mut values = match &self.compute {
             Compute::Kernels(_) => into_vec(&logits)?,
@@ -169,6 +173,10 @@ impl LanguageModel for Decoder {
         })
     }
 
+    fn adapter_targets(&self) -> Option<Arc<AdapterTargets>> {
+        Some(Arc::clone(&self.targets))
+    }
+
     fn measure_roofs(&self) -> Option<Roofs> {
         Roofs::measure(&self.compute)
     }
@@ -201,20 +209,27 @@ impl LanguageModel for Decoder {
             return Err(ModelError::KvCache("there is none yet".to_owned()));
         };
         batch.validate(self.info.vocab_size, backend.num_blocks())?;
+        let mut foreign = batch.adapters.iter().flatten();
+        if foreign.any(|adapter| !self.targets.fit(adapter)) {
+            let message = "an adapter was loaded for another model".to_owned();
+            return Err(ModelError::InvalidBatch(message));
+        }
+        let mut adapters = AdapterRows::of(batch);
         backend.begin_step(batch)?;
         for rope in &mut self.ropes {
             rope.begin_step(&batch.positions)?;
         }
-        let mut step = Step {
-            batch,
-            ropes: &self.ropes,
-            backend: backend.as_mut(),
-        };
         let embeddings = self.embedding.forward(&batch.input_ids)?;
         let mut residual = scaled(&self.compute, embeddings, self.embedding_scale)?;
         let mut delta = None;
         let rows = wanted_rows(batch);
         for (layer, index) in self.layers.iter().zip(1..) {
+            let mut step = Step {
+                batch,
+                adapters: &adapters,
+                ropes: &self.ropes,
+                backend: backend.as_mut(),
+            };
             let (stream, mut attended) = layer.attend(residual, delta, &mut step)?;
             residual = stream;
             if index == self.layers.len() {
@@ -225,13 +240,14 @@ impl LanguageModel for Decoder {
                 }
                 residual = select_rows(&self.compute, residual, &rows)?;
                 attended = select_rows(&self.compute, attended, &rows)?;
+                adapters = adapters.select(&rows);
             }
-            let (stream, to_add) = layer.feed_forward(residual, attended)?;
+            let (stream, to_add) = layer.feed_forward(residual, attended, &adapters)?;
             residual = stream;
             delta = Some(to_add);
         }
         match delta {
-            Some(delta) => self.output(residual, delta, batch, &rows),
+            Some(delta) => self.output(residual, delta, batch, (&rows, &adapters)),
             None => Err(ModelError::Forward("the model has no layers".to_owned())),
         }
     }
@@ -258,11 +274,16 @@ impl DecoderLayer {
 
     /// The second half: projects the attended values, adds them to the stream, and computes what
     /// the feed-forward part adds to that. Both tensors are used up.
-    fn feed_forward(&self, residual: Tensor, attended: Tensor) -> Result<(Tensor, Tensor)> {
-        let x = self.attention.project(attended)?;
+    fn feed_forward(
+        &self,
+        residual: Tensor,
+        attended: Tensor,
+        adapters: &AdapterRows,
+    ) -> Result<(Tensor, Tensor)> {
+        let x = self.attention.project(attended, adapters)?;
         let x = self.output(x, self.attention_output_norm.as_ref())?;
         let (residual, x) = self.feed_forward_norm.add_forward(residual, x)?;
-        let x = self.feed_forward.forward(x)?;
+        let x = self.feed_forward.forward(x, adapters)?;
         let x = self.output(x, self.feed_forward_output_norm.as_ref())?;
         Ok((residual, x))
     }
@@ -332,14 +353,7 @@ fn select_rows(compute: &Compute, x: Tensor, rows: &[u32]) -> Result<Tensor> {
     let Compute::Kernels(cpu) = compute else {
         return Ok(x.index_select(&Tensor::new(rows, x.device())?, 0)?);
     };
-    let columns = x.dim(1)?;
-    let selected = cpu.produce((rows.len(), columns), |out| {
-        read(&x, |x| {
-            for (&row, out) in rows.iter().zip(out.chunks_exact_mut(columns)) {
-                out.copy_from_slice(&x[row as usize * columns..][..columns]);
-            }
-        })
-    })?;
+    let selected = cpu.gather(&x, rows)?;
     cpu.recycle(x)?;
     Ok(selected)
 }

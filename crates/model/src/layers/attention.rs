@@ -5,6 +5,7 @@ use matou_kernels::attention::AttentionParams;
 
 use super::rope::HeadLayout;
 use super::{Linear, RmsNorm, Rope};
+use crate::adapter::AdapterRows;
 use crate::attention::AttentionBackend;
 use crate::compute::Compute;
 use crate::error::Result;
@@ -13,6 +14,7 @@ use crate::forward_batch::ForwardBatch;
 /// What all layers of a step share.
 pub(crate) struct Step<'a> {
     pub(crate) batch: &'a ForwardBatch,
+    pub(crate) adapters: &'a AdapterRows,
     pub(crate) ropes: &'a [Rope],
     pub(crate) backend: &'a mut dyn AttentionBackend,
 }
@@ -42,7 +44,7 @@ impl Attention {
             head_dim,
             ..
         } = self.params;
-        let mut qkv = self.qkv.forward(&x)?;
+        let mut qkv = self.qkv.forward(&x, step.adapters)?;
         if let Some((query_norm, key_norm)) = &self.head_norms {
             qkv = query_norm.forward_heads(qkv, 0, heads)?;
             qkv = key_norm.forward_heads(qkv, heads * head_dim, kv_heads)?;
@@ -67,8 +69,8 @@ impl Attention {
 
     /// Projects attended values: `[tokens, heads · head_dim]` to `[tokens, hidden]`. The input is
     /// used up.
-    pub(crate) fn project(&self, attended: Tensor) -> Result<Tensor> {
-        let y = self.output.forward(&attended)?;
+    pub(crate) fn project(&self, attended: Tensor, adapters: &AdapterRows) -> Result<Tensor> {
+        let y = self.output.forward(&attended, adapters)?;
         if let Compute::Kernels(cpu) = &self.compute {
             cpu.recycle(attended)?;
         }

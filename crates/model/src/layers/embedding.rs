@@ -40,11 +40,14 @@ impl Embedding {
         }
     }
 
-    /// The output layer that uses this table.
-    pub(crate) fn tied_head(&self) -> Result<Linear> {
+    /// The output layer `module` that uses this table.
+    pub(crate) fn tied_head(&self, loader: &Loader<'_>, module: &str) -> Result<Linear> {
         match self {
-            Self::Packed { cpu, table } => Ok(Linear::from_packed(cpu.clone(), table.clone())),
-            Self::Dense(table) => Linear::from_dense(table),
+            Self::Packed { cpu, table } => {
+                let (cpu, table) = (cpu.clone(), table.clone());
+                Ok(Linear::from_packed(loader, module, cpu, table))
+            }
+            Self::Dense(table) => Linear::from_dense(loader, module, table),
         }
     }
 

@@ -7,6 +7,7 @@ use matou_kernels::rows::for_row_part;
 use matou_kernels::vector::softmax;
 
 use super::Linear;
+use crate::adapter::AdapterRows;
 use crate::compute::{Compute, Cpu, read, write};
 use crate::cost::WeightCost;
 use crate::error::Result;
@@ -40,10 +41,10 @@ impl FeedForward {
     }
 
     /// `[tokens, hidden]` to the same; the input is used up.
-    pub(crate) fn forward(&self, x: Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: Tensor, adapters: &AdapterRows) -> Result<Tensor> {
         match self {
-            Self::Dense(mlp) => mlp.forward(x),
-            Self::Sparse(moe) => moe.forward(x),
+            Self::Dense(mlp) => mlp.forward(x, adapters),
+            Self::Sparse(moe) => moe.forward(x, adapters),
         }
     }
 }
@@ -79,10 +80,10 @@ impl Mlp {
         Some(self.gate_up.cost()? + self.down.cost()?)
     }
 
-    fn forward(&self, x: Tensor) -> Result<Tensor> {
-        let gate_up = self.gate_up.forward(&x)?;
+    fn forward(&self, x: Tensor, adapters: &AdapterRows) -> Result<Tensor> {
+        let gate_up = self.gate_up.forward(&x, adapters)?;
         let gated = self.activate(&gate_up)?;
-        let y = self.down.forward(&gated)?;
+        let y = self.down.forward(&gated, adapters)?;
         if let Compute::Kernels(cpu) = &self.compute {
             [x, gate_up, gated]
                 .into_iter()
@@ -145,18 +146,18 @@ impl SparseMoe {
         }
     }
 
-    fn forward(&self, x: Tensor) -> Result<Tensor> {
-        let chosen = self.route(&x)?;
+    fn forward(&self, x: Tensor, adapters: &AdapterRows) -> Result<Tensor> {
+        let chosen = self.route(&x, adapters)?;
         match &self.compute {
-            Compute::Kernels(cpu) => self.run_experts(cpu, x, &chosen),
-            Compute::Candle { .. } => self.run_experts_on_device(&x, &chosen),
+            Compute::Kernels(cpu) => self.run_experts(cpu, x, &chosen, adapters),
+            Compute::Candle { .. } => self.run_experts_on_device(&x, &chosen, adapters),
         }
     }
 
     /// Which tokens chose each of the experts.
-    fn route(&self, x: &Tensor) -> Result<Vec<Chosen>> {
-        let router_logits: Vec<Vec<f32>> =
-            self.router.forward(x)?.to_dtype(DType::F32)?.to_vec2()?;
+    fn route(&self, x: &Tensor, adapters: &AdapterRows) -> Result<Vec<Chosen>> {
+        let router_logits = self.router.forward(x, adapters)?;
+        let router_logits: Vec<Vec<f32>> = router_logits.to_dtype(DType::F32)?.to_vec2()?;
         let mut chosen = vec![Chosen::default(); self.experts.len()];
         for (row, mut weights) in router_logits.into_iter().enumerate() {
             softmax(self.compute.isa(), &mut weights);
@@ -170,7 +171,13 @@ impl SparseMoe {
 
     /// Adds up the outputs of the chosen experts, a token's in the order of their numbers, whoever
     /// else chose them. The input is used up.
-    fn run_experts(&self, cpu: &Cpu, x: Tensor, chosen: &[Chosen]) -> Result<Tensor> {
+    fn run_experts(
+        &self,
+        cpu: &Cpu,
+        x: Tensor,
+        chosen: &[Chosen],
+        adapters: &AdapterRows,
+    ) -> Result<Tensor> {
         let (tokens, columns) = x.dims2()?;
         let y = cpu.produce((tokens, columns), |y| {
             y.fill(0.0);
@@ -180,12 +187,8 @@ impl SparseMoe {
             if chosen.rows.is_empty() {
                 continue;
             }
-            let input = cpu.produce((chosen.rows.len(), columns), |input| {
-                read(&x, |x| {
-                    gather_rows(&cpu.context, x, &chosen.rows, columns, input)
-                })
-            })?;
-            let output = expert.forward(input)?;
+            let input = cpu.gather(&x, &chosen.rows)?;
+            let output = expert.forward(input, &adapters.select(&chosen.rows))?;
             write(&y, |y| {
                 read(&output, |output| {
                     add_weighted_rows(&cpu.context, y, columns, chosen, output);
@@ -197,15 +200,21 @@ impl SparseMoe {
         Ok(y)
     }
 
-    fn run_experts_on_device(&self, x: &Tensor, chosen: &[Chosen]) -> Result<Tensor> {
+    fn run_experts_on_device(
+        &self,
+        x: &Tensor,
+        chosen: &[Chosen],
+        adapters: &AdapterRows,
+    ) -> Result<Tensor> {
         let mut y = x.zeros_like()?;
         for (expert, Chosen { rows, weights }) in self.experts.iter().zip(chosen) {
             if rows.is_empty() {
                 continue;
             }
             let weights = Tensor::new(weights.as_slice(), x.device())?.unsqueeze(1)?;
+            let adapters = adapters.select(rows);
             let rows = Tensor::new(rows.as_slice(), x.device())?;
-            let output = expert.forward(x.index_select(&rows, 0)?)?;
+            let output = expert.forward(x.index_select(&rows, 0)?, &adapters)?;
             y = y.index_add(
                 &rows,
                 &output.broadcast_mul(&weights.to_dtype(x.dtype())?)?,
@@ -226,15 +235,6 @@ impl SparseMoe {
             .map(|expert| (expert, probabilities[expert] / total))
             .collect()
     }
-}
-
-/// Copies some rows of `x`.
-fn gather_rows(context: &Context, x: &[f32], rows: &[u32], columns: usize, out: &mut [f32]) {
-    for_row_part(context, rows.len(), (out, columns), |part, out| {
-        for (&row, out) in rows[part].iter().zip(out.chunks_exact_mut(columns)) {
-            out.copy_from_slice(&x[row as usize * columns..][..columns]);
-        }
-    });
 }
 
 /// Adds to each of the chosen rows of `y` its row of `output` times its weight.
@@ -260,6 +260,7 @@ fn add_weighted_rows(
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
     use matou_kernels::Isa;
 
     use super::*;
@@ -274,11 +275,14 @@ mod tests {
         let weights = rows.iter().map(|row| 1.0 / (1.0 + *row as f32)).collect();
         let chosen = Chosen { rows, weights };
         let added = |threads| {
-            let context = Context::new(Isa::Scalar, threads);
-            let mut gathered = vec![f32::NAN; chosen.rows.len() * columns];
-            gather_rows(&context, &x, &chosen.rows, columns, &mut gathered);
+            let cpu = Cpu::new(Context::new(Isa::Scalar, threads));
+            let input = Tensor::from_slice(&x, (tokens, columns), &Device::Cpu).unwrap();
+            let gathered = cpu.gather(&input, &chosen.rows).unwrap();
             let mut y = vec![1.0; x.len()];
-            add_weighted_rows(&context, &mut y, columns, &chosen, &gathered);
+            read(&gathered, |gathered| {
+                add_weighted_rows(&cpu.context, &mut y, columns, &chosen, gathered);
+            })
+            .unwrap();
             y
         };
         let expected = added(1);

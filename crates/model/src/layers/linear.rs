@@ -8,6 +8,7 @@ use matou_kernels::activation::{add, add_bias};
 use matou_kernels::rows::for_row_parts;
 use matou_kernels::{Context, PackedMatrix, matmul};
 
+use crate::adapter::{AdapterRows, TargetLinear, TargetPart, TargetWeight};
 use crate::compute::{Compute, Cpu, read, write};
 use crate::cost::WeightCost;
 use crate::error::Result;
@@ -17,6 +18,9 @@ use crate::quantize::candle_type;
 /// `y = x Wᵀ + b`, where `W` may be several matrices on top of each other: the queries', keys' and
 /// values' projections, or gate and up. Their outputs come side by side, `[tokens, Σ rows]`.
 pub(crate) struct Linear {
+    compute: Compute,
+    /// By which adapters find the layer.
+    number: usize,
     weight: Weight,
     bias: Option<Tensor>,
     /// Whether quantised kernels get the input in two parts, see [`split_rows`].
@@ -66,11 +70,36 @@ impl Linear {
         } else {
             None
         };
-        Ok(Self {
+        Ok(Self::new(loader, modules, columns, weight, bias))
+    }
+
+    fn new(
+        loader: &Loader<'_>,
+        modules: &[(String, usize)],
+        columns: usize,
+        weight: Weight,
+        bias: Option<Tensor>,
+    ) -> Self {
+        let part = |(index, (module, rows)): (usize, &(String, usize))| TargetPart {
+            module: module.clone(),
+            rows: *rows,
+            weight: match &weight {
+                Weight::Packed { matrices, .. } => TargetWeight::Packed(matrices[index].clone()),
+                Weight::Dense(_) | Weight::Quantized(_) => TargetWeight::OnDevice,
+            },
+        };
+        let number = loader.add_linear(TargetLinear {
+            columns,
+            parts: modules.iter().enumerate().map(part).collect(),
+            bias: bias.clone(),
+        });
+        Self {
+            compute: loader.compute().clone(),
+            number,
             weight,
             bias,
             split_input: false,
-        })
+        }
     }
 
     /// The same layer, with the rounding of its input to 8 bits all but undone.
@@ -89,24 +118,29 @@ impl Linear {
     }
 
     /// A layer of one matrix that is packed already: a head tied to the embedding.
-    pub(crate) fn from_packed(cpu: Cpu, matrix: Arc<PackedMatrix>) -> Self {
-        Self {
-            weight: Weight::Packed {
-                cpu,
-                matrices: vec![matrix],
-            },
-            bias: None,
-            split_input: false,
-        }
+    pub(crate) fn from_packed(
+        loader: &Loader<'_>,
+        module: &str,
+        cpu: Cpu,
+        matrix: Arc<PackedMatrix>,
+    ) -> Self {
+        let (rows, columns) = (matrix.rows(), matrix.cols());
+        let matrices = vec![matrix];
+        let weight = Weight::Packed { cpu, matrices };
+        Self::new(loader, &[(module.to_owned(), rows)], columns, weight, None)
     }
 
     /// The same for a dense tensor `[rows, columns]`.
-    pub(crate) fn from_dense(matrix: &Tensor) -> Result<Self> {
-        Ok(Self {
-            weight: Weight::Dense(matrix.t()?),
-            bias: None,
-            split_input: false,
-        })
+    pub(crate) fn from_dense(loader: &Loader<'_>, module: &str, matrix: &Tensor) -> Result<Self> {
+        let (rows, columns) = matrix.dims2()?;
+        let weight = Weight::Dense(matrix.t()?);
+        Ok(Self::new(
+            loader,
+            &[(module.to_owned(), rows)],
+            columns,
+            weight,
+            None,
+        ))
     }
 
     /// What a token costs, where the kernels compute it.
@@ -121,8 +155,13 @@ impl Linear {
         Some(matrices.iter().map(cost).sum())
     }
 
-    /// `[tokens, columns]` to `[tokens, Σ rows]`.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// `[tokens, columns]` to `[tokens, Σ rows]`, where some rows have an adapter.
+    pub(crate) fn forward(&self, x: &Tensor, adapters: &AdapterRows) -> Result<Tensor> {
+        let y = self.forward_base(x)?;
+        adapters.apply(self.number, &self.compute, x, y)
+    }
+
+    fn forward_base(&self, x: &Tensor) -> Result<Tensor> {
         match &self.weight {
             Weight::Packed { cpu, matrices } => self.forward_packed(cpu, matrices, x),
             Weight::Dense(weight) => self.with_bias(x.matmul(weight)?),

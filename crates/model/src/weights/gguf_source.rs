@@ -80,6 +80,21 @@ impl GgufSource {
         Some(format!("{gguf_module}.{parameter}"))
     }
 
+    /// Puts the rows of a tensor called `gguf_name` here, and `name` on Hugging Face, into the order
+    /// that they have there.
+    pub(crate) fn reorder(
+        &self,
+        name: &str,
+        gguf_name: &str,
+        view: &mut TensorView<'_>,
+    ) -> Result<()> {
+        if !self.interleaved {
+            return Ok(());
+        }
+        deinterleave_attention(name, self.heads, self.kv_heads, view)
+            .map_err(|error| self.invalid(format!("tensor {gguf_name} {error}")))
+    }
+
     fn view(&self, gguf_name: &str) -> Result<Option<TensorView<'_>>> {
         let Some(tensor) = self.file.tensor(gguf_name) else {
             return Ok(None);
@@ -139,11 +154,8 @@ impl TensorSource for GgufSource {
             return Ok(None);
         };
         let mut view = self.view(&gguf_name)?;
-        if self.interleaved
-            && let Some(view) = &mut view
-        {
-            deinterleave_attention(name, self.heads, self.kv_heads, view)
-                .map_err(|error| self.invalid(format!("tensor {gguf_name} {error}")))?;
+        if let Some(view) = &mut view {
+            self.reorder(name, &gguf_name, view)?;
         }
         Ok(view)
     }

@@ -26,7 +26,7 @@ pub(crate) use self::gguf_source::GgufSource;
 pub use self::gguf_value::{GgufArray, GgufMetadata, GgufValue};
 pub(crate) use self::mistral::MistralSource;
 pub(crate) use self::prequantized::{Method, PrequantizedSource};
-pub(crate) use self::safetensors::{CONSOLIDATED, HUGGING_FACE, SafetensorsSource};
+pub(crate) use self::safetensors::{CONSOLIDATED, FileNames, HUGGING_FACE, SafetensorsSource};
 pub use self::synthetic::Shape;
 pub(crate) use self::synthetic::SyntheticSource;
 use crate::error::Result;

@@ -19,8 +19,8 @@ use crate::error::{ModelError, Result};
 /// How the files of a folder are called.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FileNames {
-    single: &'static str,
-    index: &'static str,
+    pub(crate) single: &'static str,
+    pub(crate) index: &'static str,
 }
 
 /// Hugging Face's.

@@ -1,10 +1,11 @@
 //! Reference data, and models run over it in different ways.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use matou_model::{
-    BLOCK_SIZE, Checkpoint, DeviceChoice, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions,
-    WeightFiles,
+    Adapter, AdapterFiles, BLOCK_SIZE, Checkpoint, DeviceChoice, ForwardBatch, KvCacheDtype,
+    LanguageModel, LoadOptions, ModelError, WeightFiles,
 };
 use matou_testkit::fixtures_dir;
 use safetensors::SafeTensors;
@@ -31,7 +32,12 @@ pub(crate) fn gguf_fixture(file: &str) -> PathBuf {
 
 /// The goldens of a checkpoint.
 pub(crate) fn goldens(name: &str) -> Vec<Golden> {
-    let bytes = std::fs::read(checkpoint(name).join("golden.safetensors")).unwrap();
+    goldens_in(&checkpoint(name))
+}
+
+/// The goldens in a folder.
+pub(crate) fn goldens_in(folder: &Path) -> Vec<Golden> {
+    let bytes = std::fs::read(folder.join("golden.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let ids = |name: &str| -> Vec<u32> {
         let data = tensors.tensor(name).unwrap().data();
@@ -66,6 +72,8 @@ pub(crate) fn options(device: DeviceChoice) -> LoadOptions {
 /// A model with an f32 cache.
 pub(crate) struct Harness {
     pub(crate) model: Box<dyn LanguageModel>,
+    /// What all requests have.
+    pub(crate) adapter: Option<Arc<Adapter>>,
 }
 
 impl Harness {
@@ -76,7 +84,8 @@ impl Harness {
         model
             .allocate_kv_cache(NUM_BLOCKS, KvCacheDtype::F32)
             .unwrap();
-        Self { model }
+        let adapter = None;
+        Self { model, adapter }
     }
 
     pub(crate) fn huggingface(folder: &Path, options: &LoadOptions) -> Self {
@@ -85,6 +94,14 @@ impl Harness {
 
     pub(crate) fn gguf(file: &Path, options: &LoadOptions) -> Self {
         Self::new(&WeightFiles::Gguf(file.to_owned()), options)
+    }
+
+    /// Loads an adapter, and gives it to all requests from now on.
+    pub(crate) fn adapt(&mut self, path: &Path) -> Result<(), ModelError> {
+        let targets = self.model.adapter_targets().unwrap();
+        let adapter = targets.load(&AdapterFiles::open(path)?)?;
+        self.adapter = Some(Arc::new(adapter));
+        Ok(())
     }
 
     /// Logits of every position, the prompt run in chunks.
@@ -163,7 +180,11 @@ impl Harness {
     }
 
     fn run(&mut self, batch: &ForwardBatch) -> Vec<f32> {
-        let logits = self.model.forward(batch).unwrap();
+        let adapted = ForwardBatch {
+            adapters: vec![self.adapter.clone(); batch.num_requests()],
+            ..batch.clone()
+        };
+        let logits = self.model.forward(&adapted).unwrap();
         (0..logits.rows())
             .flat_map(|row| logits.row(row).to_vec())
             .collect()
@@ -171,7 +192,7 @@ impl Harness {
 }
 
 /// Blocks of one of three requests, in an order that is neither ascending nor contiguous.
-fn block_table(request: usize) -> Vec<u32> {
+pub(crate) fn block_table(request: usize) -> Vec<u32> {
     (0..NUM_BLOCKS / 3)
         .map(|i| ((i * 3 + request) * 7 % NUM_BLOCKS) as u32)
         .collect()

@@ -1,6 +1,7 @@
 //! The crate's behaviour: logits against reference data, files of every kind, and hostile ones.
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by panicking
 
+mod adapters;
 mod formats;
 mod gguf;
 mod harness;

@@ -9,7 +9,7 @@ use super::harness::{
 };
 
 /// Largest error of a logit, as a share of the largest logit.
-const TOLERANCE: f32 = 1e-4;
+pub(crate) const TOLERANCE: f32 = 1e-4;
 
 fn assert_close(actual: &[f32], golden: &Golden, how: &str) {
     let error = relative_error(actual, &golden.logits);
