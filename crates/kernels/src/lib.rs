@@ -53,6 +53,6 @@ pub use dispatch::{Isa, IsaError};
 pub use format::{Format, FormatError};
 pub use memory::{AllocError, HugeBuffer, SharedMut, give_back_freed};
 pub use norm::{add_rms_norm, rms_norm, rms_norm_heads};
-pub use packed::{PackError, PackedMatrix, dequantize, matmul};
+pub use packed::{PackError, PackedMatrix, Product, dequantize, matmul, matmul_each};
 pub use pool::ThreadPool;
 pub use rope::{RopeTable, rope_neox};

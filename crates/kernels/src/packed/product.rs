@@ -15,12 +15,12 @@ use crate::simd::dots::GROUP;
 
 /// Weights that a task reads at most: enough to hide the cost of taking a task, little enough that
 /// a thread which lost its core for a while does not keep the others waiting.
-const TASK_BYTES: usize = 192 << 10;
+pub(super) const TASK_BYTES: usize = 192 << 10;
 /// Weights below which another task does not pay.
-const MIN_TASK_BYTES: usize = 16 << 10;
+pub(super) const MIN_TASK_BYTES: usize = 16 << 10;
 /// Most rows of inputs of a task. At 2048 columns their codes take 590 KB: they stay in an L2 of 1
 /// MB while strips pass by.
-const TASK_TOKENS: usize = 192;
+pub(super) const TASK_TOKENS: usize = 192;
 /// Inputs from which quantising them is worth another thread.
 const PARALLEL_INPUTS: usize = 32 << 10;
 
@@ -135,16 +135,16 @@ fn run(ctx: &Context, ws: &[&PackedMatrix], inputs: Inputs<'_>, tokens: usize, o
 }
 
 /// The `i`-th range of `size` in `0..total`.
-fn part(i: usize, size: usize, total: usize) -> Range<usize> {
+pub(super) fn part(i: usize, size: usize, total: usize) -> Range<usize> {
     i * size..((i + 1) * size).min(total)
 }
 
 impl PackedMatrix {
-    fn strips(&self) -> usize {
+    pub(super) fn strips(&self) -> usize {
         self.rows().div_ceil(STRIP_ROWS)
     }
 
-    fn multiply(
+    pub(super) fn multiply(
         &self,
         isa: crate::Isa,
         strip_range: Range<usize>,

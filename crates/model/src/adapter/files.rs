@@ -20,9 +20,6 @@ enum Kind {
     Gguf(Box<GgufAdapter>),
 }
 
-/// Ranks that are accepted: as many as vLLM takes.
-pub(super) const MAX_RANK: usize = 256;
-
 impl AdapterFiles {
     /// Opens a folder as PEFT saves it (`adapter_config.json`, `adapter_model.safetensors`), or a GGUF
     /// file of the type `adapter`.
@@ -85,13 +82,5 @@ impl AdapterFiles {
             Kind::Peft(adapter) => adapter.modules(),
             Kind::Gguf(adapter) => adapter.modules(modules, heads),
         }
-    }
-}
-
-/// Bytes that a tensor of this shape takes at most once packed: strips have sixteen rows.
-pub(super) fn packed_bytes(shape: &[usize], bytes: u64) -> u64 {
-    match *shape {
-        [rows, _] if rows > 0 => bytes / rows as u64 * rows.next_multiple_of(16) as u64,
-        _ => bytes,
     }
 }

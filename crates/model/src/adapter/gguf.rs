@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::files::packed_bytes;
-use super::modules::{ModuleTensors, Modules};
+use super::modules::{ModuleTensors, Modules, packed_bytes};
 use crate::error::{ModelError, Result};
 use crate::weights::{GgufFile, GgufSource, GgufValue, TensorSource, TensorView};
 

@@ -11,6 +11,7 @@
 //! ```
 
 mod apply;
+mod device;
 mod files;
 mod gguf;
 mod linear;

@@ -25,3 +25,11 @@ pub(super) struct ModuleTensors<'a> {
     /// What B A x is multiplied with.
     pub(super) scale: f32,
 }
+
+/// Bytes that a tensor of this shape takes at most once packed: strips have sixteen rows.
+pub(super) fn packed_bytes(shape: &[usize], bytes: u64) -> u64 {
+    match *shape {
+        [rows, _] if rows > 0 => bytes / rows as u64 * rows.next_multiple_of(16) as u64,
+        _ => bytes,
+    }
+}

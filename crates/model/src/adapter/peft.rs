@@ -7,8 +7,7 @@ use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::files::packed_bytes;
-use super::modules::Modules;
+use super::modules::{Modules, packed_bytes};
 use crate::error::{ModelError, Result, invalid_config};
 use crate::weights::{FileNames, SafetensorsSource, TensorSource};
 

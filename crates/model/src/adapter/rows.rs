@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::Adapter;
+use super::apply::{Adapted, apply};
+use super::loaded::Adapter;
 use crate::compute::Compute;
 use crate::error::Result;
 use crate::forward_batch::ForwardBatch;
@@ -57,16 +58,22 @@ impl AdapterRows {
     }
 
     /// What the adapters make of the output `y` that linear layer `number` has for `x`.
-    pub(crate) fn apply(
-        &self,
+    pub(crate) fn apply<'a>(
+        &'a self,
         number: usize,
         compute: &Compute,
         x: &Tensor,
         mut y: Tensor,
     ) -> Result<Tensor> {
-        for Group { adapter, rows } in &self.groups {
-            if let Some(linear) = adapter.linear(number) {
-                y = linear.apply(compute, x, rows, y)?;
+        let of = |group: &'a Group| Some((group.adapter.linear(number)?, group.rows.as_slice()));
+        let adapted: Vec<Adapted<'_>> = self.groups.iter().filter_map(of).collect();
+        match compute {
+            _ if adapted.is_empty() => {}
+            Compute::Kernels(cpu) => apply(cpu, &adapted, x, &y)?,
+            Compute::Candle { .. } => {
+                for (linear, rows) in adapted {
+                    y = linear.apply_on_device(x, rows, &y)?;
+                }
             }
         }
         Ok(y)

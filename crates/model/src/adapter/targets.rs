@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use matou_kernels::{Format, PackedMatrix};
 
-use super::files::{AdapterFiles, MAX_RANK};
+use super::files::AdapterFiles;
 use super::linear::{LinearAdapter, LowRank, Part, Stretch};
 use super::loaded::{Adapter, next_id};
 use super::magnitude::row_lengths;
@@ -14,6 +14,9 @@ use super::modules::ModuleTensors;
 use crate::compute::Compute;
 use crate::error::{ModelError, Result};
 use crate::weights::TensorView;
+
+/// Ranks that are accepted: as many as vLLM takes.
+const MAX_RANK: usize = 256;
 
 /// What adapters of a model can change: its linear layers, by name.
 pub struct AdapterTargets {
@@ -79,11 +82,7 @@ impl AdapterTargets {
     /// When it changes what this model does not have, when shapes do not fit, and when there is
     /// anything in it that could not be applied: it is applied whole, or not at all.
     pub fn load(&self, files: &AdapterFiles) -> Result<Adapter> {
-        let names: Vec<&str> = self
-            .linears
-            .iter()
-            .flat_map(|linear| linear.parts.iter().map(|part| part.module.as_str()))
-            .collect();
+        let names: Vec<&str> = self.modules().map(|(module, _)| module).collect();
         let mut modules = files.modules(&names, self.heads)?;
         if modules.is_empty() {
             return Err(invalid(
@@ -124,6 +123,15 @@ impl AdapterTargets {
             ));
         }
         Ok(Adapter::new(self.model, linears, rank))
+    }
+
+    /// The modules that can be adapted, by their names on Hugging Face, and the rows and columns of their
+    /// weights.
+    pub fn modules(&self) -> impl Iterator<Item = (&str, [usize; 2])> {
+        self.linears.iter().flat_map(|linear| {
+            let parts = linear.parts.iter();
+            parts.map(|part| (part.module.as_str(), [part.rows, linear.columns]))
+        })
     }
 
     /// Whether `adapter` was loaded for this model.
