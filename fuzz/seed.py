@@ -106,3 +106,6 @@ put("http", "all-completion", bytes([1, 16]) + json.dumps({"prompt": ["a", "b"],
 put("http", "all-tokenize", bytes([12, 16]) + json.dumps({"prompt": "abc", "return_token_strs": True}).encode())
 put("http", "all-detokenize", bytes([13, 16]) + json.dumps({"tokens": [5, 6]}).encode())
 put("http", "all-embed", bytes([4, 16]) + json.dumps({"input": ["a", "b"], "encoding_format": "base64"}).encode())
+# Character cards: the first byte says whether they are TOML.
+for path in sorted((HERE.parent / "crates/persona/tests/cards").iterdir()):
+    put("persona", path.name, bytes([path.suffix == ".toml"]) + path.read_bytes())
