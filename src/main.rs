@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     // Work that cannot be interrupted and that nobody waits for any more does not keep the process.
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // The whole chain on one line: what failed, and why.
             eprintln!("error: {error:#}");

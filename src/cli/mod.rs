@@ -1,6 +1,7 @@
 //! The command line: one file a command, the options they share here.
 
 mod bench;
+mod cards;
 mod chat;
 mod chat_template;
 mod config;
@@ -9,6 +10,7 @@ mod hint;
 pub mod isolation;
 mod list;
 mod options;
+mod persona;
 mod progress;
 mod pull;
 mod run;
@@ -18,9 +20,11 @@ mod show;
 mod status;
 mod terminal;
 mod variables;
+mod verify;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -80,6 +84,10 @@ pub enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Watch a running server: models, memory, requests, tokens per second.
     Status(status::StatusArgs),
+    /// Look at character cards, check them, and hand them on.
+    Persona(persona::PersonaArgs),
+    /// Say whether a server has produced a text, whole or a passage of it.
+    Verify(verify::VerifyArgs),
     /// Check the configuration, or show what holds and where it comes from.
     Config(config::ConfigArgs),
 }
@@ -109,9 +117,16 @@ impl Asked {
         })
     }
 
-    /// Runs the command to its end.
-    pub async fn run(self) -> anyhow::Result<()> {
+    /// Runs the command to its end, and says how the program is to end.
+    ///
+    /// # Errors
+    ///
+    /// When the command fails.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.cli.command {
+            // Their outcome is what is asked for.
+            Command::Persona(args) => return persona::run(args),
+            Command::Verify(args) => return verify::run(&args),
             Command::Serve(args) => serve::run(*args, self.invocation).await,
             Command::Chat(args) => chat::run(args).await,
             Command::Run(args) => run::run(args).await,
@@ -122,6 +137,7 @@ impl Asked {
             Command::Status(args) => status::run(args).await,
             Command::Config(args) => config::run(&args, &self.invocation),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -60,7 +60,8 @@ impl Engine {
         config.validate()?;
         model.allocate_kv_cache(config.num_kv_blocks, config.kv_cache_dtype)?;
         let (sender, commands) = mpsc::channel();
-        let shared = Arc::new(Shared::new(config, model.info().clone(), counted));
+        let described = (model.info().clone(), model.adapter_targets());
+        let shared = Arc::new(Shared::new(config, described, counted));
         let engine = EngineLoop::new(model, shared.clone(), commands, turns.seat());
         let thread = std::thread::Builder::new()
             .name("matou-engine".to_owned())

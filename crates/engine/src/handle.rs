@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
-use matou_model::ModelInfo;
+use matou_model::{AdapterTargets, ModelInfo};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -117,6 +117,7 @@ impl From<InvalidParam> for SubmitError {
 pub(crate) struct Shared {
     config: EngineConfig,
     model_info: ModelInfo,
+    adapter_targets: Option<Arc<AdapterTargets>>,
     queue: Queue,
     accepting: AtomicBool,
     /// Whether the thread has ended.
@@ -127,7 +128,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         config: EngineConfig,
-        model_info: ModelInfo,
+        (model_info, adapter_targets): (ModelInfo, Option<Arc<AdapterTargets>>),
         counted: Option<EngineStats>,
     ) -> Self {
         let stats = EngineStats::new(config.num_kv_blocks);
@@ -138,6 +139,7 @@ impl Shared {
         Self {
             config,
             model_info,
+            adapter_targets,
             queue: Queue::default(),
             accepting: AtomicBool::new(true),
             ended: watch::Sender::new(false),
@@ -256,6 +258,11 @@ impl EngineHandle {
         &self.shared.model_info
     }
 
+    /// What adapters can be loaded for, where the model can have any.
+    pub fn adapter_targets(&self) -> Option<&Arc<AdapterTargets>> {
+        self.shared.adapter_targets.as_ref()
+    }
+
     /// A snapshot of what the engine has counted and timed.
     pub fn stats(&self) -> EngineStats {
         self.shared.stats().clone()
@@ -300,6 +307,16 @@ impl EngineHandle {
             .find(|&&token| token as usize >= vocab_size)
         {
             return Err(SubmitError::TokenOutOfRange { token, vocab_size });
+        }
+        let targets = self.shared.adapter_targets.as_ref();
+        if let Some(adapter) = &request.adapter
+            && !targets.is_some_and(|targets| targets.fit(adapter))
+        {
+            let message = "the adapter was loaded for another model".to_owned();
+            return Err(SubmitError::InvalidParam {
+                param: "model",
+                message,
+            });
         }
         request.params.validate(vocab_size)?;
         if !(1..=MAX_N).contains(&request.n) {

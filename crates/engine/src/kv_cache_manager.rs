@@ -109,9 +109,13 @@ impl KvCacheManager {
         &self.pool
     }
 
-    /// Where the hashes of sequences with this salt begin: they share blocks with each other only.
-    pub(crate) fn root(&self, salt: Option<&str>) -> RootHash {
-        RootHash(salt.map_or(0, |salt| self.hash_key.hash_one(salt)))
+    /// Where the hashes of sequences with this salt and adapter begin: they share blocks with each
+    /// other only.
+    pub(crate) fn root(&self, salt: Option<&str>, adapter: Option<u64>) -> RootHash {
+        RootHash(match (salt, adapter) {
+            (None, None) => 0,
+            of => self.hash_key.hash_one(of),
+        })
     }
 
     /// The longest computed prefix of `tokens`, in whole blocks. At least one token is always left

@@ -14,6 +14,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use matou_model::Adapter;
+
 use crate::embedding::EmbeddingSum;
 use crate::error::GenerationError;
 
@@ -41,6 +43,7 @@ struct ActiveRequest {
     events: EventSender,
     stopped: StopFlags,
     plan: SamplingPlan,
+    adapter: Option<Arc<Adapter>>,
     num_prompt_tokens: usize,
     max_output_tokens: usize,
     /// Answers that have not ended.
@@ -125,6 +128,11 @@ impl Samplers for Requests {
         };
         found.into_iter().map(sampler).collect()
     }
+
+    fn adapter(&self, id: SequenceId) -> Option<&Arc<Adapter>> {
+        let answer = self.answers.get(&id)?;
+        self.requests.get(&answer.request)?.adapter.as_ref()
+    }
 }
 
 impl Requests {
@@ -158,6 +166,7 @@ impl Requests {
                 client: request.client,
                 priority: request.priority.clamp(-max_priority, max_priority),
                 cache_salt: request.cache_salt.clone(),
+                adapter: request.adapter.as_ref().map(|adapter| adapter.id()),
                 leader,
                 prompt_logits: leader.is_none() && params.prompt_logprobs.is_some(),
                 prompt_hidden: leader.is_none() && params.prompt_embedding,
@@ -184,6 +193,7 @@ impl Requests {
             request_id: request.request_id,
             events,
             stopped,
+            adapter: request.adapter,
             num_prompt_tokens,
             max_output_tokens: params
                 .max_tokens

@@ -1,10 +1,10 @@
 //! Carries out a step: flat arrays, one forward pass, the tokens sampled from its logits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use matou_kernels::rows::for_each;
-use matou_model::{ForwardBatch, LanguageModel, Logits, ModelError};
+use matou_model::{Adapter, ForwardBatch, LanguageModel, Logits, ModelError};
 
 use crate::error::GenerationError;
 use crate::sampling::{Sampled, Sampler, SequenceTokens, TokenLogprobs, Workspace};
@@ -29,6 +29,9 @@ pub(crate) struct SequenceOutput {
 pub(crate) trait Samplers {
     /// The samplers of the sequences of a step, in its order.
     fn samplers<'a>(&'a mut self, step: &Step) -> Vec<&'a mut Sampler>;
+
+    /// What a sequence is computed with beside the weights.
+    fn adapter(&self, id: SequenceId) -> Option<&Arc<Adapter>>;
 }
 
 /// The model, and the scratch space of its samplers.
@@ -109,7 +112,7 @@ impl ModelRunner {
         samplers: &mut impl Samplers,
     ) -> Result<Vec<SequenceOutput>, GenerationError> {
         let computed = catch_unwind(AssertUnwindSafe(|| {
-            let mut logits = self.forward(&prepare_batch(step, scheduler))?;
+            let mut logits = self.forward(&prepare_batch(step, scheduler, samplers))?;
             Ok(self.sample(step, scheduler, samplers, &mut logits))
         }));
         let failed = |message: String| GenerationError::Forward(message);
@@ -234,7 +237,7 @@ impl ModelRunner {
     }
 }
 
-fn prepare_batch(step: &Step, scheduler: &Scheduler) -> ForwardBatch {
+fn prepare_batch(step: &Step, scheduler: &Scheduler, requests: &impl Samplers) -> ForwardBatch {
     let mut batch = ForwardBatch::default();
     for scheduled in &step.sequences {
         let sequence = scheduler.sequence(scheduled.id);
@@ -249,6 +252,9 @@ fn prepare_batch(step: &Step, scheduler: &Scheduler) -> ForwardBatch {
         );
         if sequence.needs_prompt_hidden() {
             batch.want_hidden_states();
+        }
+        if let Some(adapter) = requests.adapter(scheduled.id) {
+            batch.set_adapter(Arc::clone(adapter));
         }
     }
     batch

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use matou_model::Adapter;
+
 use crate::error::GenerationError;
 use crate::sampling::{SamplingParams, TokenLogprobs};
 
@@ -33,6 +35,9 @@ pub struct GenerationRequest {
     /// Requests share computed blocks only with those that have the same: who does not know it cannot
     /// find out by the time that a prompt takes what others have asked.
     pub cache_salt: Option<Arc<str>>,
+    /// What its tokens are computed with beside the model's weights. Requests share computed blocks only
+    /// with those that have the same.
+    pub adapter: Option<Arc<Adapter>>,
 }
 
 /// What happens to a request, in order.

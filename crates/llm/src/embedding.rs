@@ -1,6 +1,10 @@
 //! Embeddings: the mean of the final hidden states of a text's tokens, scaled to length 1.
 
+use std::sync::Arc;
+
 use matou_engine::{ClientId, EngineEvent, Generation, GenerationRequest, SamplingParams};
+
+use matou_model::Adapter;
 
 use crate::error::LlmError;
 use crate::llm::Llm;
@@ -18,13 +22,13 @@ pub struct Embeddings {
 }
 
 /// The embeddings of texts, given as token ids. `param` is the field of the request that they came from,
-/// `client` whose it is.
+/// `client` whose it is, `adapter` what is computed with beside the weights.
 ///
 /// # Errors
 ///
 /// When the engine does not accept a text, or fails.
 pub async fn embed(
-    llm: &Llm,
+    (llm, adapter): (&Llm, Option<&Arc<Adapter>>),
     client: ClientId,
     request_id: &str,
     inputs: Vec<Vec<u32>>,
@@ -43,6 +47,7 @@ pub async fn embed(
         client,
         priority: 0,
         cache_salt: None,
+        adapter: adapter.cloned(),
     };
     let requests = inputs.into_iter().enumerate().map(request).collect();
     let submitted = llm.engine().submit_all(requests);

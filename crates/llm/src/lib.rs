@@ -24,6 +24,7 @@ mod llm;
 pub mod message;
 pub mod models;
 pub mod open;
+mod persona;
 pub mod prepare;
 mod prompt;
 pub mod request;

@@ -174,6 +174,7 @@ impl Llm {
             client: options.client,
             priority: options.priority,
             cache_salt: options.cache_salt.clone(),
+            adapter: options.adapter.clone(),
         };
         let requests: Vec<_> = prompts.into_iter().map(request).collect();
         let prompts: Vec<_> = requests

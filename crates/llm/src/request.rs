@@ -8,6 +8,7 @@ use std::sync::Arc;
 use matou_chat::tools::Tool;
 use matou_engine::{ClientId, SamplingParams};
 use matou_grammar::GrammarSpec;
+use matou_model::Adapter;
 use serde_json::{Map, Value};
 
 /// A conversation to be answered.
@@ -25,6 +26,17 @@ pub struct ChatRequest {
     pub tools: Option<ToolUse>,
     /// Whether and how long a reasoning model is to think.
     pub reasoning: Option<Reasoning>,
+    /// What a persona that answers is to know.
+    pub scene: SceneChoice,
+}
+
+/// What a client says of itself to a persona.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SceneChoice {
+    /// Which of its greetings the conversation begins with, from 0.
+    pub greeting: usize,
+    /// What it calls the user.
+    pub user: Option<String>,
 }
 
 /// Whether and how long a reasoning model is to think.
@@ -65,6 +77,7 @@ impl ChatCall {
                 template_kwargs: Map::new(),
                 tools: None,
                 reasoning: None,
+                scene: SceneChoice::default(),
             },
             options: GenerationOptions {
                 sampling,
@@ -123,6 +136,8 @@ pub struct GenerationOptions {
     pub priority: i32,
     /// Only requests with the same share what the prefix cache holds.
     pub cache_salt: Option<Arc<str>>,
+    /// What is computed with beside the model's weights.
+    pub adapter: Option<Arc<Adapter>>,
     /// What becomes of the tokens.
     pub text: TextOptions,
 }
@@ -138,6 +153,7 @@ impl Default for GenerationOptions {
             client: ClientId::default(),
             priority: 0,
             cache_salt: None,
+            adapter: None,
             text: TextOptions::default(),
         }
     }

@@ -3,6 +3,8 @@
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::error::ApiError;
+
 /// How far a model has been fetched, in bytes; both are zero as long as nothing is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PullProgress {
@@ -27,4 +29,12 @@ pub trait ModelManagement: Send + Sync + 'static {
     ///
     /// The error is a sentence for people.
     fn delete(&self, model: String) -> BoxFuture<'static, Result<(), String>>;
+}
+
+/// What a client is told that may not do it.
+pub(crate) fn forbidden() -> ApiError {
+    ApiError::forbidden(
+        "Models and adapters of this machine are its owner's affair: `matou pull` fetches models, and \
+         `--lora` serves adapters. Start the server with `--allow-model-management` to let clients do it.",
+    )
 }

@@ -10,7 +10,7 @@ use axum::routing::get;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use crate::dialects::{anthropic, management, ollama, openai, responses, shared};
+use crate::dialects::{adapters, anthropic, management, ollama, openai, responses, shared};
 use crate::state::AppState;
 
 /// The description as text: it is some hundred kilobytes, the same for everybody.
@@ -61,6 +61,12 @@ pub(crate) fn document() -> Document {
         paths::ollama_delete,
         paths::load_model,
         paths::unload_model,
+        paths::load_lora_adapter,
+        paths::unload_lora_adapter,
+        paths::personas,
+        paths::persona,
+        paths::persona_picture,
+        paths::persona_greetings,
         paths::status,
         paths::tokenize,
         paths::detokenize,
@@ -380,6 +386,55 @@ mod paths {
         "Let a model go from memory",
         management::ModelRequest,
         serde_json::Value
+    );
+    endpoint!(
+        load_lora_adapter,
+        post,
+        "/v1/load_lora_adapter",
+        "Adapters",
+        "Serve an adapter, where the server lets clients do it",
+        adapters::LoadAdapterRequest,
+        String
+    );
+    endpoint!(
+        unload_lora_adapter,
+        post,
+        "/v1/unload_lora_adapter",
+        "Adapters",
+        "Serve an adapter no longer, where the server lets clients do it",
+        adapters::UnloadAdapterRequest,
+        String
+    );
+    endpoint!(
+        personas,
+        get,
+        "/v1/personas",
+        "Personas",
+        "Who there is to talk to"
+    );
+    endpoint!(
+        persona,
+        get,
+        "/v1/personas/{name}",
+        "Personas",
+        "What anybody may see of a persona",
+        "name"
+    );
+    endpoint!(
+        persona_picture,
+        get,
+        "/v1/personas/{name}/picture",
+        "Personas",
+        "A persona's picture",
+        "name"
+    );
+    endpoint!(
+        persona_greetings,
+        get,
+        "/v1/personas/{name}/greetings",
+        "Personas",
+        "What a persona begins conversations with",
+        "name"
     );
     endpoint!(
         status,

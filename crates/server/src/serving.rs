@@ -2,23 +2,27 @@
 //! off the async workers, started, then streamed through the dialect's encoder or told as a whole.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use matou_llm::Wanted;
 use matou_llm::embedding::{self, Embeddings};
 use matou_llm::generation::{EventStream, begin};
 use matou_llm::models::Lease;
 use matou_llm::prepare::{PreparedPrompt, RawPrompts};
 use matou_llm::request::GenerationOptions;
-use matou_llm::{Llm, Wanted};
 
 use crate::caller::Caller;
+use crate::clock::unix_time;
 use crate::error::ApiError;
+use crate::label::Label;
 use crate::lifecycle::Lifecycle;
+use crate::provenance::Recorder;
 use crate::sse::{self, EventEncoder};
 use crate::workers::Workers;
 use matou_engine::ClientId;
+use matou_provenance::ProvenanceLog;
 
 /// A model that a request is let in to, and what it takes to answer with it. The model stays in
 /// memory as long as this and the answers that were started live.
@@ -36,14 +40,15 @@ pub(crate) struct Services {
     pub(crate) share_prefix_cache: bool,
     pub(crate) keep_alive: Duration,
     pub(crate) clock: fn() -> SystemTime,
+    /// Whether every answer says that a model made it, and not only those of personas.
+    pub(crate) label: bool,
+    pub(crate) provenance: Option<Arc<ProvenanceLog>>,
 }
 
 impl Services {
     /// Unix time, in seconds.
     pub(crate) fn now(&self) -> u64 {
-        (self.clock)()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs())
+        unix_time(self.clock)
     }
 }
 
@@ -62,7 +67,7 @@ impl Serving {
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         caller: &Caller,
-        work: impl FnOnce(&Llm, &Wanted) -> Result<T, ApiError> + Send + 'static,
+        work: impl FnOnce(&Lease, &Wanted) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let llm = self.llm.clone();
         let run = self
@@ -107,7 +112,7 @@ impl Serving {
     ) -> Result<EventStream, ApiError> {
         self.own(caller, &mut prompt.options);
         let generation = prompt.start(&self.llm, caller.to_string(), param)?;
-        Ok(self.held(generation.into_stream()))
+        Ok(self.held(generation.into_stream(), caller))
     }
 
     /// Hands several prompts to the engine.
@@ -123,14 +128,22 @@ impl Serving {
     ) -> Result<EventStream, ApiError> {
         self.own(caller, &mut prompts.options);
         let events = prompts.start(&self.llm, &caller.to_string(), param)?;
-        Ok(self.held(events))
+        Ok(self.held(events, caller))
     }
 
-    /// `events`, until they end or are cut; the model stays in memory for so long.
-    fn held(&self, events: EventStream) -> EventStream {
+    /// `events`, until they end or are cut; the model stays in memory for so long. They are noted in the
+    /// provenance log if there is one.
+    fn held(&self, events: EventStream, caller: &Caller) -> EventStream {
         let held = self.llm.clone();
-        let events = events.inspect(move |_| {
+        let log = self.services.provenance.clone();
+        let clock = self.services.clock;
+        let mut recorder = log.map(|log| {
+            let label = Label::of(&self.llm);
+            Recorder::new(log, label, caller.to_string(), clock)
+        });
+        let events = events.inspect(move |event| {
             let _ = &held;
+            recorder.iter_mut().for_each(|recorder| recorder.see(event));
         });
         self.services.lifecycle.until_cut(events.boxed())
     }
@@ -146,7 +159,22 @@ impl Serving {
         encoder: impl EventEncoder,
     ) -> Result<Response, ApiError> {
         let events = begin(events, self.services.keep_alive).await?;
-        Ok(sse::response(events, encoder, self.services.keep_alive))
+        let response = sse::response(events, encoder, self.services.keep_alive);
+        Ok(self.labelled(response))
+    }
+
+    /// What answers say of who wrote them, if they say it: those of personas always do.
+    pub(crate) fn label(&self) -> Option<Label> {
+        let is_labelled = self.services.label || self.llm.persona().is_some();
+        is_labelled.then(|| Label::of(&self.llm))
+    }
+
+    /// An answer with the label in its head, if it has one.
+    pub(crate) fn labelled(&self, mut response: Response) -> Response {
+        self.label()
+            .iter()
+            .for_each(|label| label.put_on(&mut response));
+        response
     }
 
     /// The embeddings of texts, given as token ids. `param` is the field that they came from.
@@ -161,10 +189,12 @@ impl Serving {
         param: &str,
     ) -> Result<Embeddings, ApiError> {
         let (client, name) = (caller.client, caller.to_string());
+        self.llm.check_open("embedded with")?;
+        let of = (&*self.llm, self.llm.adapter());
         tokio::select! {
             biased;
             () = self.services.lifecycle.cut() => Err(ApiError::shutting_down()),
-            embeddings = embedding::embed(&self.llm, client, &name, inputs, param) => Ok(embeddings?),
+            embeddings = embedding::embed(of, client, &name, inputs, param) => Ok(embeddings?),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use axum::extract::FromRef;
 use matou_llm::Llm;
 use matou_llm::models::Models;
+use matou_provenance::ProvenanceLog;
 use tokio::sync::watch;
 
 use crate::access::Access;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub access: Access,
     /// Whether clients with different keys share what is computed of prompts that begin alike.
     pub share_prefix_cache: bool,
+    /// Whether every answer says that a model made it; those of personas do in any case.
+    pub label: bool,
 }
 
 /// The way to change the [`Settings`] of a server that runs. Requests that have begun are answered as
@@ -65,12 +68,15 @@ pub struct AppState {
     pub clock: fn() -> SystemTime,
     /// Whether clients with different keys share what is computed of prompts that begin alike.
     pub share_prefix_cache: bool,
+    /// Whether every answer says that a model made it; those of personas do in any case.
+    pub label: bool,
     pub(crate) workers: Workers,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) connections: Connections,
     pub(crate) bodies: BodyBudget,
     pub(crate) responses: Arc<ResponseStore>,
     pub(crate) management: Option<Arc<dyn ModelManagement>>,
+    pub(crate) provenance: Option<Arc<ProvenanceLog>>,
     live: Live,
 }
 
@@ -90,6 +96,8 @@ impl AppState {
             access: Access::default(),
             clock: SystemTime::now,
             share_prefix_cache: false,
+            label: false,
+            provenance: None,
             workers: Workers::new(max_queue_len),
             lifecycle: Lifecycle::default(),
             connections: Connections::default(),
@@ -107,6 +115,7 @@ impl AppState {
             limits,
             access,
             share_prefix_cache,
+            label,
         } = settings;
         Self {
             access: Access {
@@ -116,6 +125,7 @@ impl AppState {
             },
             limits,
             share_prefix_cache,
+            label,
             ..self
         }
     }
@@ -124,6 +134,12 @@ impl AppState {
     #[must_use]
     pub fn with_management(self, management: Option<Arc<dyn ModelManagement>>) -> Self {
         Self { management, ..self }
+    }
+
+    /// The same server, which keeps hashes of its answers.
+    #[must_use]
+    pub fn with_provenance(self, provenance: Option<Arc<ProvenanceLog>>) -> Self {
+        Self { provenance, ..self }
     }
 
     /// The way to change its settings while it runs.
@@ -160,6 +176,8 @@ impl FromRef<AppState> for Door {
                 share_prefix_cache: state.share_prefix_cache,
                 keep_alive: state.limits.keep_alive,
                 clock: state.clock,
+                label: state.label,
+                provenance: state.provenance.clone(),
             },
         }
     }

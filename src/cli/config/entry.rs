@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::file::{Config, Settings};
 use super::layers::with_defaults;
 use crate::cli::options::ModelOptions;
+use crate::cli::serve::AdapterArg;
 use matou_llm::models::KeepAlive;
 
 /// A model, how it runs, and how it is kept.
@@ -32,6 +33,10 @@ pub(in crate::cli) struct ModelEntry {
     /// How long it stays in memory that nobody uses.
     #[arg(long, value_name = "TIME")]
     pub(in crate::cli) keep_alive: Option<KeepAlive>,
+
+    /// Adapter to serve with it, NAME=PATH, or several.
+    #[arg(long, value_name = "NAME=PATH", value_delimiter = ',')]
+    pub(in crate::cli) lora: Vec<AdapterArg>,
 
     /// How it runs.
     #[command(flatten)]
@@ -68,8 +73,8 @@ fn entry(settings: &Settings, matches: &ArgMatches) -> Result<ModelEntry> {
     let command = command().mut_args(|arg| {
         let ours = matches.try_get_raw(arg.get_id().as_str()).ok().flatten();
         match ours {
-            // Which model it is, and whether it is loaded at start, is its own affair.
-            Some(values) if !["model", "preload"].contains(&arg.get_id().as_str()) => {
+            // Which model it is, with which adapters, and whether it is loaded at start, is its own affair.
+            Some(values) if !["model", "preload", "lora"].contains(&arg.get_id().as_str()) => {
                 arg.default_values(values.map(ToOwned::to_owned).collect::<Vec<_>>())
             }
             _ => arg,

@@ -1,6 +1,7 @@
 //! The options of `matou serve`, and what of them can change while it runs.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -8,6 +9,7 @@ use clap::{Args, FromArgMatches};
 use matou_llm::models::KeepAlive;
 use matou_server::{Access, Limits, Settings};
 
+use super::adapters::AdapterArg;
 use crate::cli::config::Invocation;
 use crate::cli::descriptors;
 use crate::cli::options::{ModelOptions, byte_size, positive};
@@ -60,6 +62,36 @@ pub struct ServeArgs {
     /// Let clients fetch models to this machine and delete them from it, as Ollama's API has it.
     #[arg(long, help_heading = "Models")]
     pub(super) allow_model_management: bool,
+
+    /// Adapter (LoRA) to serve under a name of its own: a folder as PEFT saves it or a GGUF file, and the
+    /// model that it is for [default: the one that its files name, or the first]; may be given several
+    /// times, or with commas between.
+    #[arg(
+        long,
+        value_name = "NAME=PATH[@BASE]",
+        value_delimiter = ',',
+        help_heading = "Personas and adapters"
+    )]
+    pub(super) lora: Vec<AdapterArg>,
+
+    /// Folder of character cards (PNG, JSON, CHARX, TOML), or a card, each to be served as a model; may be
+    /// given several times, or with commas between.
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_delimiter = ',',
+        help_heading = "Personas and adapters"
+    )]
+    pub(super) personas: Vec<PathBuf>,
+
+    /// Have every answer say, so that machines can read it, that a model made it; those of personas do in
+    /// any case.
+    #[arg(long, help_heading = "Personas and adapters")]
+    pub(super) label: bool,
+
+    /// Keep salted hashes of all answers (no text) in this file, for `matou verify` to look texts up in.
+    #[arg(long, value_name = "FILE", help_heading = "Personas and adapters")]
+    pub(super) provenance_log: Option<PathBuf>,
 
     /// Address to listen on. Anything but a loopback address is reachable by others, and needs a
     /// key.
@@ -177,6 +209,7 @@ pub(super) fn settings(args: &ServeArgs) -> Result<Settings> {
         access: access(args)?,
         limits: limits_of(args),
         share_prefix_cache: args.share_prefix_cache,
+        label: args.label,
     })
 }
 

@@ -1,14 +1,18 @@
 //! `matou serve`: models behind the OpenAI-compatible API.
 
+mod adapters;
 mod args;
 mod management;
 mod models;
+mod personas;
 mod reload;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use matou_llm::models::Models;
+use matou_provenance::ProvenanceLog;
 use matou_server::AppState;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -16,6 +20,7 @@ use tracing::warn;
 
 use super::config::Invocation;
 use super::hint::better_model;
+pub(super) use adapters::AdapterArg;
 pub(super) use args::ServeArgs;
 use args::settings;
 use models::Planned;
@@ -48,10 +53,12 @@ pub(super) async fn run(args: ServeArgs, invocation: Invocation) -> Result<()> {
         configs,
         options,
         at_start,
+        personas,
     } = models::plan(&args, &invocation, &shared).await?;
-    let described = models::describe(&configs, &options);
+    let described = models::describe(&configs, &options, &personas);
     let is_alone = configs.len() == 1;
     let models = Models::new(configs, &options);
+    models.set_personas(personas);
     for name in &at_start {
         match models.load(Some(name)).await {
             Ok(()) => {}
@@ -64,7 +71,8 @@ pub(super) async fn run(args: ServeArgs, invocation: Invocation) -> Result<()> {
     let management = models::management(&args, &shared, wish)?;
     let state = AppState::of(models.clone(), args.max_queue_len)
         .with_settings(settings)
-        .with_management(management);
+        .with_management(management)
+        .with_provenance(provenance(&args)?);
 
     let url = format!("http://{}", listener.local_addr()?);
     println!("matou {}{described}", env!("CARGO_PKG_VERSION"));
@@ -79,11 +87,22 @@ pub(super) async fn run(args: ServeArgs, invocation: Invocation) -> Result<()> {
     let live = (models.clone(), state.live());
     let again = reload::when_told((args, invocation), shared, live, wishes);
     let again = tokio::spawn(again);
+    tokio::spawn(personas::warm(models.clone()));
     let served = matou_server::serve(listener, state, stop_signal()?, timeout).await;
     again.abort();
     served?;
     let ended = models.shut_down(LAST_STEP).await;
     ended.map_err(|error| anyhow!(error))
+}
+
+/// Where hashes of answers are kept, if they are to be.
+fn provenance(args: &ServeArgs) -> Result<Option<Arc<ProvenanceLog>>> {
+    let Some(path) = &args.provenance_log else {
+        return Ok(None);
+    };
+    let log = ProvenanceLog::open(path);
+    let log = log.with_context(|| format!("--provenance-log {}", path.display()))?;
+    Ok(Some(Arc::new(log)))
 }
 
 /// Resolves when the process is asked to stop: Ctrl-C, or SIGTERM.

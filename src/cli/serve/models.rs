@@ -11,11 +11,14 @@ use matou_hub::{Catalogue, HubOptions, on_disk};
 use matou_llm::isolation::Isolation;
 use matou_llm::models::{Inspected, KeepAlive, ModelConfig, ModelSpec, ModelsOptions};
 use matou_llm::open::{self, OpenOptions, free_memory, human_bytes};
+use matou_persona::Persona;
 use matou_server::ModelManagement;
 use tokio::sync::mpsc;
 
+use super::adapters::{AdapterArg, give_out};
 use super::args::ServeArgs;
 use super::management::{OnDisk, Wish};
+use super::personas;
 use crate::cli::config::{Invocation, ModelEntry, entries};
 use crate::cli::isolation;
 
@@ -51,6 +54,8 @@ pub(super) struct Planned {
     pub(super) options: ModelsOptions,
     /// Names of those to load at start.
     pub(super) at_start: Vec<String>,
+    /// Who there is to talk to.
+    pub(super) personas: Vec<Arc<Persona>>,
 }
 
 /// A model that was asked for.
@@ -63,6 +68,7 @@ struct Wanted {
     keep_alive: KeepAlive,
     /// Only because it is on disk: it may be named already.
     is_found: bool,
+    adapters: Vec<AdapterArg>,
 }
 
 /// Finds, fetches and looks at all models that were asked for.
@@ -99,6 +105,7 @@ pub(super) async fn plan(
         configs: Vec::new(),
         options: memory(args, shared),
         at_start: Vec::new(),
+        personas: Vec::new(),
     };
     let mut names = HashMap::new();
     for wanted in wanted {
@@ -118,7 +125,41 @@ pub(super) async fn plan(
     if planned.configs.is_empty() {
         bail!("none of the models can be served; the log says why");
     }
+    finish(args, &mut planned, &mut names)?;
     Ok(planned)
+}
+
+/// Adds what stands on models: adapters, and personas.
+fn finish(
+    args: &ServeArgs,
+    planned: &mut Planned,
+    taken: &mut HashMap<String, PathBuf>,
+) -> Result<()> {
+    let names: Vec<Vec<String>> = planned
+        .configs
+        .iter()
+        .map(|config| config.inspected.names().to_vec())
+        .collect();
+    give_out(&args.lora, &mut planned.configs, &names)?;
+    for (config, names) in planned.configs.iter().zip(&names) {
+        for adapter in &config.adapters {
+            let path = adapter.files.path().to_owned();
+            if let Some(other) = taken.insert(adapter.name.clone(), path) {
+                bail!(
+                    "the adapter `{}` has the name of {}; give it another",
+                    adapter.name,
+                    other.display()
+                );
+            }
+            // What is wrong with one is told at once, where its model is there to tell it.
+            if names.iter().any(|name| planned.at_start.contains(name)) {
+                planned.at_start.push(adapter.name.clone());
+            }
+        }
+    }
+    let names: Vec<String> = taken.keys().cloned().collect();
+    planned.personas = personas::read(&args.personas, &names)?;
+    Ok(())
 }
 
 /// Adds a model to those of the server, if it can be served.
@@ -177,6 +218,11 @@ async fn add(
         inspected,
         pinned,
         keep_alive: wanted.keep_alive,
+        adapters: wanted
+            .adapters
+            .iter()
+            .map(AdapterArg::open)
+            .collect::<Result<_>>()?,
     });
     Ok(())
 }
@@ -191,6 +237,7 @@ fn unnamed(args: &ServeArgs) -> Result<Wanted> {
         is_preloaded: args.preload,
         keep_alive: args.keep_alive,
         is_found: false,
+        adapters: Vec::new(),
     })
 }
 
@@ -217,6 +264,7 @@ fn configured(entry: &ModelEntry, args: &ServeArgs) -> Result<Wanted> {
         keep_alive: entry.keep_alive.unwrap_or(args.keep_alive),
         model: model.clone(),
         is_found: false,
+        adapters: entry.lora.clone(),
     })
 }
 
@@ -260,7 +308,11 @@ fn limits(args: &ServeArgs) -> EngineConfig {
 }
 
 /// What is served and what memory it takes, for people.
-pub(super) fn describe(configs: &[ModelConfig], options: &ModelsOptions) -> String {
+pub(super) fn describe(
+    configs: &[ModelConfig],
+    options: &ModelsOptions,
+    personas: &[Arc<Persona>],
+) -> String {
     let (before, indent) = match configs {
         [_] => (" · ", ""),
         _ => ("\n  ", "    "),
@@ -287,6 +339,10 @@ pub(super) fn describe(configs: &[ModelConfig], options: &ModelsOptions) -> Stri
             ),
             Err(reason) => write!(text, "does not fit: {reason}"),
         };
+        for adapter in &config.adapters {
+            let memory = human_bytes(adapter.files.memory_bytes());
+            let _ = write!(text, "\n{indent}adapter {} ({memory})", adapter.name);
+        }
     }
     if configs.len() > 1 {
         let _ = write!(
@@ -294,6 +350,10 @@ pub(super) fn describe(configs: &[ModelConfig], options: &ModelsOptions) -> Stri
             "\n  memory for all of them: {}",
             human_bytes(options.memory)
         );
+    }
+    if !personas.is_empty() {
+        let names: Vec<&str> = personas.iter().map(|persona| persona.id()).collect();
+        let _ = write!(text, "\n  personas: {}", names.join(", "));
     }
     text
 }

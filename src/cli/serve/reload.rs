@@ -72,12 +72,14 @@ async fn reload(
         configs,
         options,
         at_start,
+        personas,
     } = plan(&new, &invocation, shared).await?;
     for flag in fixed(args, &new) {
         warn!("--{flag} has changed, which takes a restart");
     }
     live.set(settings);
     models.replace(configs, &options);
+    models.set_personas(personas);
     for name in at_start {
         let models = models.clone();
         tokio::spawn(async move {
@@ -107,6 +109,7 @@ fn fixed(old: &ServeArgs, new: &ServeArgs) -> Vec<&'static str> {
             "allow-model-management",
             old.allow_model_management != new.allow_model_management,
         ),
+        ("provenance-log", old.provenance_log != new.provenance_log),
     ];
     let changed = changed.into_iter().filter(|(_, is)| *is);
     changed.map(|(flag, _)| flag).collect()

@@ -118,6 +118,7 @@ pub(crate) fn request(
         n: 1,
         priority: 0,
         cache_salt: None,
+        adapter: None,
     }
 }
 

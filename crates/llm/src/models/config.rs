@@ -1,5 +1,6 @@
 //! What is told about models from outside.
 
+use super::adapters::AdapterConfig;
 use super::keep_alive::KeepAlive;
 use super::source::Inspected;
 
@@ -24,4 +25,6 @@ pub struct ModelConfig {
     pub pinned: bool,
     /// How long it stays that nobody uses.
     pub keep_alive: KeepAlive,
+    /// What it is served with, beside itself.
+    pub adapters: Vec<AdapterConfig>,
 }

@@ -3,6 +3,10 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use matou_engine::SamplingParams;
+use matou_model::Adapter;
+use matou_persona::Persona;
+
 use super::inner::Inner;
 use super::keep_alive::KeepAlive;
 use super::residency::ModelId;
@@ -12,6 +16,8 @@ use crate::llm::Llm;
 #[derive(Clone)]
 pub struct Lease {
     llm: Arc<Llm>,
+    adapter: Option<(Arc<str>, Arc<Adapter>)>,
+    persona: Option<Arc<Persona>>,
     _held: Arc<Held>,
 }
 
@@ -30,11 +36,66 @@ impl Lease {
     ) -> Self {
         Self {
             llm,
+            adapter: None,
+            persona: None,
             _held: Arc::new(Held {
                 inner,
                 id,
                 keep_alive,
             }),
+        }
+    }
+}
+
+impl Lease {
+    /// The same, with an adapter and its name.
+    pub(super) fn with_adapter(self, name: &str, adapter: Arc<Adapter>) -> Self {
+        Self {
+            adapter: Some((name.into(), adapter)),
+            ..self
+        }
+    }
+
+    /// The same, for a persona.
+    pub(super) fn with_persona(self, persona: Option<Arc<Persona>>) -> Self {
+        Self { persona, ..self }
+    }
+
+    /// The name that answers carry: the persona's, the adapter's, or the model's.
+    pub fn name(&self) -> &str {
+        match &self.persona {
+            Some(persona) => persona.id(),
+            None => self.model_name(),
+        }
+    }
+
+    /// The name of the model or of its adapter, whoever is asked for.
+    pub fn model_name(&self) -> &str {
+        self.adapter
+            .as_ref()
+            .map_or(self.llm.name(), |(name, _)| name)
+    }
+
+    pub(super) fn shared(&self) -> Arc<Llm> {
+        Arc::clone(&self.llm)
+    }
+
+    /// What is computed with beside the weights.
+    pub fn adapter(&self) -> Option<&Arc<Adapter>> {
+        self.adapter.as_ref().map(|(_, adapter)| adapter)
+    }
+
+    /// Who answers, if it is somebody.
+    pub fn persona(&self) -> Option<&Arc<Persona>> {
+        self.persona.as_ref()
+    }
+
+    /// What requests get that do not say how to sample.
+    pub fn default_sampling(&self) -> SamplingParams {
+        let sampling = self.llm.card().default_sampling.clone();
+        match &self.persona {
+            Some(persona) => crate::persona::sampling(persona.sampling(), sampling),
+            None => sampling,
         }
     }
 }

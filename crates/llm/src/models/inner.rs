@@ -9,10 +9,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use super::adapters::ServedAdapter;
 use super::config::{ModelConfig, ModelsOptions};
 use super::keep_alive::KeepAlive;
 use super::residency::{Decision, Entry, ModelId, Phase, Ticket};
-use super::shares::share_out;
+use super::shares::{Needs, Share, share_out};
 use super::source::{Loading, Source, share_threads};
 use super::state::{Model, PAUSE, Running, State};
 use crate::error::LlmError;
@@ -75,9 +76,20 @@ impl Inner {
 
     /// Serves these models from now on.
     pub(super) fn set(&self, configs: Vec<ModelConfig>, options: &ModelsOptions) {
+        let adapter_bytes = |config: &ModelConfig| -> u64 {
+            let adapters = config.adapters.iter();
+            adapters.map(|adapter| adapter.files.memory_bytes()).sum()
+        };
         let needs: Vec<_> = configs
             .iter()
-            .map(|config| config.inspected.needs())
+            .map(|config| Needs {
+                fixed: config
+                    .inspected
+                    .needs()
+                    .fixed
+                    .saturating_add(adapter_bytes(config)),
+                ..config.inspected.needs()
+            })
             .collect();
         let shares = share_out(options.memory, options.kv_cache_part, &needs);
         let mut state = self.lock();
@@ -85,10 +97,18 @@ impl Inner {
         state.max_queue_len = options.max_queue_len;
         state.residency.set_budget(options.memory);
         let mut served = Vec::new();
+        // Those that requests brought stay with their models.
+        state.adapters.retain(|adapter| !adapter.is_configured);
         for ((config, share), needs) in configs.into_iter().zip(shares).zip(needs) {
+            let beside = adapter_bytes(&config);
             let (share, too_large) = match share {
                 Ok(share) => (share, None),
                 Err(reason) => (needs.least_share(), Some(reason)),
+            };
+            // What it takes without its adapters.
+            let share = Share {
+                total: share.total.saturating_sub(beside),
+                ..share
             };
             let mut inspected = config.inspected;
             let pool = self.pool.get_or_init(|| share_threads(inspected.options()));
@@ -120,10 +140,19 @@ impl Inner {
             state.residency.set_pinned(id, config.pinned);
             state.models[id].keep_alive = config.keep_alive;
             state.models[id].too_large = too_large;
+            let created = state.models[id].facts.created;
+            for adapter in config.adapters {
+                let adapter = ServedAdapter::new(adapter, id, created, true);
+                state.adapters.push(Arc::new(adapter));
+            }
+            state.recount(id);
             served.push(id);
         }
         let mut retired = state.served.clone();
         retired.retain(|id| !served.contains(id));
+        state
+            .adapters
+            .retain(|adapter| served.contains(&adapter.base));
         for id in retired {
             state.residency.set_pinned(id, false);
             state.residency.turn_away(id);
@@ -343,6 +372,7 @@ impl Inner {
 
     /// Gives a model's memory back.
     fn unload(self: &Arc<Self>, id: ModelId, state: &mut State) {
+        state.adapters_of(id).for_each(|adapter| adapter.let_go());
         let model = &mut state.models[id];
         let Some(Running { llm, thread }) = model.running.take() else {
             return;

@@ -11,14 +11,18 @@
 //! and what has to go for it is a pure calculation (`residency`). A model that cannot be loaded fails
 //! the requests for it and no others, and is tried again after a pause.
 
+mod adapters;
 mod config;
 mod held;
 mod inner;
 mod keep_alive;
+mod names;
 mod residency;
+mod served;
 mod shares;
 mod source;
 mod state;
+mod variants;
 mod view;
 
 use std::sync::Arc;
@@ -28,10 +32,12 @@ use matou_engine::{ClientId, EngineThread};
 
 use crate::error::LlmError;
 use crate::llm::Llm;
+pub use adapters::{AdapterConfig, AdapterStatus};
 pub use config::{ModelConfig, ModelsOptions};
 pub use held::Lease;
 use inner::{Inner, Place};
 pub use keep_alive::{InvalidKeepAlive, KeepAlive};
+pub use names::ServedName;
 use residency::Phase;
 pub use shares::TooLarge;
 pub use source::{Inspected, ModelFacts, ModelSpec, TextFacts};
@@ -118,7 +124,8 @@ impl Models {
         client: ClientId,
         keep_alive: Option<KeepAlive>,
     ) -> Result<Lease, LlmError> {
-        let id = self.0.lock().find(name)?;
+        let found = self.0.lock().resolve(name)?;
+        let id = found.id;
         self.0.note_runtime();
         let mut place = Place {
             inner: &self.0,
@@ -129,7 +136,13 @@ impl Models {
         loop {
             changed.borrow_and_update();
             if let Some(llm) = self.0.try_enter(&mut place, client)? {
-                return Ok(Lease::new(Arc::clone(&self.0), id, llm, keep_alive));
+                let lease = Lease::new(Arc::clone(&self.0), id, Arc::clone(&llm), keep_alive);
+                let lease = lease.with_persona(found.persona);
+                let Some(adapter) = found.adapter else {
+                    return Ok(lease);
+                };
+                let loaded = adapter.of(&llm).await?;
+                return Ok(lease.with_adapter(&adapter.config.name, loaded));
             }
             // An error would mean that nobody is left who could change anything; this holds one.
             let _ = changed.changed().await;

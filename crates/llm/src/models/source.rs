@@ -172,6 +172,14 @@ impl Inspected {
         self.spec.names.first().unwrap_or(&self.spec.files.name)
     }
 
+    /// The names that it is served under.
+    pub fn names(&self) -> &[String] {
+        match self.spec.names.is_empty() {
+            true => std::slice::from_ref(&self.spec.files.name),
+            false => &self.spec.names,
+        }
+    }
+
     /// The header.
     pub fn summary(&self) -> &ModelSummary {
         &self.summary

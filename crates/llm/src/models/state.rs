@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use matou_engine::{EngineStats, EngineThread};
 
+use matou_persona::Persona;
+
+use super::adapters::{AdapterStatus, ServedAdapter};
 use super::keep_alive::KeepAlive;
 use super::residency::{ModelId, Phase, Residency};
 use super::shares::TooLarge;
@@ -23,6 +26,8 @@ pub(super) struct State {
     /// Those that are served, in order; the first is the default.
     pub(super) served: Vec<ModelId>,
     pub(super) names: HashMap<String, ModelId>,
+    pub(super) adapters: Vec<Arc<ServedAdapter>>,
+    pub(super) personas: Vec<Arc<Persona>>,
     pub(super) any_name: bool,
     pub(super) max_queue_len: usize,
     pub(super) is_stopping: bool,
@@ -49,6 +54,23 @@ pub(super) struct Running {
     pub(super) thread: Option<EngineThread>,
 }
 
+/// What a name means.
+pub(super) struct Found {
+    pub(super) id: ModelId,
+    pub(super) adapter: Option<Arc<ServedAdapter>>,
+    pub(super) persona: Option<Arc<Persona>>,
+}
+
+impl Found {
+    fn model(id: ModelId) -> Self {
+        Self {
+            id,
+            adapter: None,
+            persona: None,
+        }
+    }
+}
+
 /// Why a model was not loaded.
 #[derive(Clone)]
 pub(super) struct Failure {
@@ -64,6 +86,8 @@ impl State {
             models: Vec::new(),
             served: Vec::new(),
             names: HashMap::new(),
+            adapters: Vec::new(),
+            personas: Vec::new(),
             any_name,
             max_queue_len,
             is_stopping: false,
@@ -82,28 +106,111 @@ impl State {
         self.served = served;
     }
 
-    /// The model of this name; the first one for a request that names none.
+    /// The model that a name means; the first one for a request that names none.
     pub(super) fn find(&self, name: Option<&str>) -> Result<ModelId, LlmError> {
+        self.resolve(name).map(|found| found.id)
+    }
+
+    /// What a name means: a model, with an adapter or not, as itself or as a persona.
+    pub(super) fn resolve(&self, name: Option<&str>) -> Result<Found, LlmError> {
         let first = self.served.first().copied();
         let found = match name {
-            None | Some("") => first,
+            None | Some("") => first.map(Found::model),
             Some(name) => {
-                let known = |name: &str| self.names.get(name).copied();
                 // Ollama's clients name the tag that nobody named.
-                let untagged = || name.strip_suffix(":latest").and_then(known);
-                let named = known(name).or_else(untagged);
-                named.or(first.filter(|_| self.any_name))
+                let untagged = name.strip_suffix(":latest");
+                let mut names = [Some(name), untagged].into_iter().flatten();
+                match names.find_map(|name| self.named(name)) {
+                    Some(found) => Some(found?),
+                    None => first.filter(|_| self.any_name).map(Found::model),
+                }
             }
         };
         found.ok_or_else(|| self.unknown(name.unwrap_or_default()))
     }
 
-    pub(super) fn unknown(&self, name: &str) -> LlmError {
-        let names = self
-            .served
+    fn named(&self, name: &str) -> Option<Result<Found, LlmError>> {
+        if let Some(found) = self.model_or_adapter(name) {
+            return Some(Ok(found));
+        }
+        let named = |persona: &&Arc<Persona>| persona.id() == name || persona.name() == name;
+        let persona = self.personas.iter().find(named)?;
+        let base = match persona.model() {
+            Some(base) => self.model_or_adapter(base),
+            None => self.served.first().copied().map(Found::model),
+        };
+        let missing = || {
+            let message = format!(
+                "The persona `{name}` speaks with the model `{}`, which is not served here.",
+                persona.model().unwrap_or_default()
+            );
+            LlmError::unavailable(message, None)
+        };
+        Some(base.ok_or_else(missing).map(|found| Found {
+            persona: Some(Arc::clone(persona)),
+            ..found
+        }))
+    }
+
+    fn model_or_adapter(&self, name: &str) -> Option<Found> {
+        if let Some(id) = self.names.get(name) {
+            return Some(Found::model(*id));
+        }
+        let adapter = self.adapter(name)?;
+        Some(Found {
+            adapter: Some(Arc::clone(adapter)),
+            ..Found::model(adapter.base)
+        })
+    }
+
+    /// Whether anything has this very name.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.named(name).is_some()
+    }
+
+    pub(super) fn adapter(&self, name: &str) -> Option<&Arc<ServedAdapter>> {
+        let mut adapters = self.adapters.iter();
+        adapters.find(|adapter| adapter.config.name == name)
+    }
+
+    /// The adapters of a model.
+    pub(super) fn adapters_of(&self, id: ModelId) -> impl Iterator<Item = &Arc<ServedAdapter>> {
+        self.adapters
             .iter()
-            .flat_map(|id| &self.models[*id].facts.names);
-        let names: Vec<String> = names.cloned().collect();
+            .filter(move |adapter| adapter.base == id)
+    }
+
+    /// Has the residency know what a model and its adapters take.
+    pub(super) fn recount(&mut self, id: ModelId) {
+        let adapters: u64 = self.adapters_of(id).map(|adapter| adapter.bytes).sum();
+        let bytes = self.models[id].facts.memory.saturating_add(adapters);
+        self.residency.set_bytes(id, bytes);
+    }
+
+    pub(super) fn adapter_status(&self, adapter: &ServedAdapter) -> AdapterStatus {
+        AdapterStatus {
+            name: adapter.config.name.clone(),
+            base: self.models[adapter.base].facts.names[0].clone(),
+            path: adapter.config.files.path().display().to_string(),
+            created: adapter.created,
+            memory: adapter.bytes,
+            is_loaded: adapter.is_loaded(),
+        }
+    }
+
+    pub(super) fn unknown(&self, name: &str) -> LlmError {
+        let models = self.served.iter();
+        let models = models.flat_map(|id| self.models[*id].facts.names.iter().map(String::as_str));
+        let adapters = self
+            .adapters
+            .iter()
+            .map(|adapter| adapter.config.name.as_str());
+        let personas = self.personas.iter().map(|persona| persona.id());
+        let names: Vec<String> = models
+            .chain(adapters)
+            .chain(personas)
+            .map(str::to_owned)
+            .collect();
         LlmError::model_not_found(name, &names)
     }
 

@@ -33,6 +33,7 @@ fn config(path: &Path, name: &str) -> ModelConfig {
         inspected: Inspected::new(spec).unwrap(),
         pinned: false,
         keep_alive: KeepAlive::Forever,
+        adapters: Vec::new(),
     }
 }
 
@@ -84,6 +85,7 @@ async fn answer(lease: &Lease) -> Vec<u32> {
             client: ANYBODY,
             priority: 0,
             cache_salt: None,
+            adapter: None,
         })
         .unwrap();
     let mut tokens = Vec::new();

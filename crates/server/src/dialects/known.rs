@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::shared::wire::{
     DeliveryFields, FunctionDefinition, GrammarFields, SamplingFields, SharedFields, ToolDefinition,
 };
-use super::{anthropic, management, ollama, openai, responses};
+use super::{adapters, anthropic, management, ollama, openai, responses};
 use crate::body::{Fields, KnownFields, Lookup, Names, Source};
 use crate::error::ApiError;
 
@@ -213,6 +213,8 @@ requests!(
     ollama::wire::PullRequest,
     ollama::wire::DeleteRequest,
     management::ModelRequest,
+    adapters::LoadAdapterRequest,
+    adapters::UnloadAdapterRequest,
 );
 
 /// Types made of several others that are read from one object.

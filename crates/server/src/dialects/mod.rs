@@ -2,12 +2,14 @@
 //! requests of [`matou_llm::request`] (`convert`), and a pure encoder from generation events to its
 //! responses and stream chunks (`stream`).
 
+pub(crate) mod adapters;
 pub(crate) mod anthropic;
 mod known;
 pub(crate) mod management;
 mod models;
 pub(crate) mod ollama;
 pub(crate) mod openai;
+pub(crate) mod personas;
 pub(crate) mod responses;
 pub(crate) mod shared;
 
@@ -37,6 +39,8 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
         .merge(ollama::router())
         .merge(models::router())
         .merge(management::router())
+        .merge(adapters::router())
+        .merge(personas::router())
 }
 
 /// Puts errors, whichever layer they come from, into the words of the dialect that was spoken.

@@ -106,7 +106,8 @@ async fn no_value_of_any_field_of_any_endpoint_makes_the_server_fail() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         let schema = &methods["post"]["requestBody"]["content"]["application/json"]["schema"];
         // What changes which models there are is tried in `management`.
-        let is_management = path.starts_with("/models/") || path == "/api/pull";
+        let is_management =
+            path.starts_with("/models/") || path == "/api/pull" || path.contains("lora_adapter");
         if schema.is_null() || is_management {
             continue;
         }

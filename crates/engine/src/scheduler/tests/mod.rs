@@ -32,6 +32,7 @@ fn sequence(prompt: impl IntoIterator<Item = u32>) -> NewSequence {
         client: ClientId::default(),
         priority: 0,
         cache_salt: None,
+        adapter: None,
         leader: None,
         prompt_logits: false,
         prompt_hidden: false,

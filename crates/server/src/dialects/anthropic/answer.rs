@@ -21,6 +21,7 @@ pub(super) fn opening(id: String, model: String, edits: bool) -> MessageResponse
         stop_sequence: None,
         usage: Usage::default(),
         context_management: edits.then(AppliedEdits::default),
+        matou: None,
     }
 }
 

@@ -12,10 +12,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 
+use matou_llm::Wanted;
 use matou_llm::generation::collect;
-use matou_llm::prepare::{self, PreparedPrompt};
+use matou_llm::models::Lease;
+use matou_llm::prepare::PreparedPrompt;
 use matou_llm::request::Reasoning;
-use matou_llm::{Llm, Wanted};
 
 use crate::body::JsonBody;
 use crate::caller::Caller;
@@ -27,7 +28,7 @@ use crate::state::AppState;
 use convert::{messages_call, messages_request};
 pub(crate) use errors::error_body;
 use stream::MessageEncoder;
-use wire::{MessagesRequest, TokenCount};
+use wire::{MessageResponse, MessagesRequest, TokenCount};
 
 /// The routes of this dialect.
 pub(super) fn router() -> Router<AppState> {
@@ -49,13 +50,17 @@ async fn create(
     let format = prepared.prompt.format.clone();
     let events = serving.start(prepared.prompt, &caller, "messages")?;
     let id = format!("msg_{caller}");
-    let opening = answer::opening(id, serving.llm.name().to_owned(), prepared.edits);
+    let opening = MessageResponse {
+        matou: serving.label(),
+        ..answer::opening(id, serving.llm.name().to_owned(), prepared.edits)
+    };
     if prepared.stream {
         let encoder = MessageEncoder::new(opening, &format);
         return serving.stream(events, encoder).await;
     }
     let collected = collect(events, 1).await?;
-    Ok(Json(answer::message(opening, &format, collected)).into_response())
+    let told = Json(answer::message(opening, &format, collected)).into_response();
+    Ok(serving.labelled(told))
 }
 
 /// A request that is ready for the engine.
@@ -66,7 +71,7 @@ struct Prepared {
     edits: bool,
 }
 
-fn prepare(llm: &Llm, body: &JsonBody, wanted: &Wanted) -> Result<Prepared, ApiError> {
+fn prepare(llm: &Lease, body: &JsonBody, wanted: &Wanted) -> Result<Prepared, ApiError> {
     let wire: MessagesRequest = body.read()?;
     let user = wire
         .metadata
@@ -76,9 +81,10 @@ fn prepare(llm: &Llm, body: &JsonBody, wanted: &Wanted) -> Result<Prepared, ApiE
     let stream = wire.stream.unwrap_or(false);
     let edits = wire.context_management.as_ref();
     let edits = edits.is_some_and(|may| may.edits.as_ref().is_some_and(|edits| !edits.is_empty()));
-    let call = messages_call(wire, &llm.card().default_sampling)?;
+    let call = messages_call(wire, &llm.default_sampling())?;
     let reasoning = call.request.reasoning.clone();
-    let prompt = prepare::chat(llm, call, wanted)
+    let prompt = llm
+        .chat(call, wanted)
         .map_err(|error| in_words_of_this_dialect(error.into(), reasoning.as_ref()))?;
     Ok(Prepared {
         prompt,
@@ -94,13 +100,14 @@ async fn count_tokens(
     body: JsonBody,
 ) -> Result<Json<TokenCount>, ApiError> {
     let (serving, body) = door.enter(&caller, body).await?;
-    let count = move |llm: &Llm, _: &Wanted| {
+    let count = move |llm: &Lease, _: &Wanted| {
         let wire: MessagesRequest = body.read()?;
         let request = messages_request(wire)?;
-        prepare::tokenize_chat(llm, &request)
-            .map_err(|error| in_words_of_this_dialect(error.into(), request.reasoning.as_ref()))
+        let reasoning = request.reasoning.clone();
+        llm.count_chat(request)
+            .map_err(|error| in_words_of_this_dialect(error.into(), reasoning.as_ref()))
     };
-    let input_tokens = serving.compute(&caller, count).await?.len();
+    let input_tokens = serving.compute(&caller, count).await?;
     Ok(Json(TokenCount { input_tokens }))
 }
 

@@ -7,7 +7,7 @@ use super::wire::{ModelInfo, ModelPage};
 use crate::dialects::shared::fields::in_range;
 use crate::dialects::shared::time::rfc3339;
 use crate::error::ApiError;
-use matou_llm::models::{ModelStatus, Models};
+use matou_llm::models::{Models, ServedName};
 
 /// Models of a page that does not say how many, and the most of one that does.
 const PAGE: (usize, i64) = (20, 1000);
@@ -24,14 +24,10 @@ pub(crate) struct PageQuery {
 pub(crate) fn list(models: &Models, query: &PageQuery) -> Result<Json<ModelPage>, ApiError> {
     let (default, most) = PAGE;
     let limit = in_range("limit", query.limit, 1, most)?.map_or(default, |limit| limit as usize);
-    let listed = models.list();
-    let named = listed
-        .iter()
-        .flat_map(|status| status.facts.names.iter().map(move |name| (status, name)));
-    let names: Vec<(&ModelStatus, &String)> = named.collect();
+    let names = models.names();
     let place = |param: &str, id: &Option<String>| match id {
         None => Ok(None),
-        Some(id) => match names.iter().position(|(_, name)| *name == id) {
+        Some(id) => match names.iter().position(|named| named.name == *id) {
             Some(place) => Ok(Some(place)),
             None => {
                 let message = format!("`{param}` must be the id of a model, got \"{id}\".");
@@ -51,10 +47,7 @@ pub(crate) fn list(models: &Models, query: &PageQuery) -> Result<Json<ModelPage>
         ),
         None => (begin, end.min(begin + limit), end - begin > limit),
     };
-    let data: Vec<ModelInfo> = names[begin..end]
-        .iter()
-        .map(|(status, name)| model(status, name))
-        .collect();
+    let data: Vec<ModelInfo> = names[begin..end].iter().map(model).collect();
     Ok(Json(ModelPage {
         first_id: data.first().map(|model| model.id.clone()),
         last_id: data.last().map(|model| model.id.clone()),
@@ -65,16 +58,20 @@ pub(crate) fn list(models: &Models, query: &PageQuery) -> Result<Json<ModelPage>
 
 /// What there is to know of the model under the name `id`.
 pub(crate) fn retrieve(models: &Models, id: &str) -> Result<Json<ModelInfo>, ApiError> {
-    Ok(Json(model(&models.status(Some(id))?, id)))
+    Ok(Json(model(&models.named(Some(id))?)))
 }
 
-fn model(status: &ModelStatus, name: &str) -> ModelInfo {
-    let facts = &status.facts;
+fn model(named: &ServedName) -> ModelInfo {
+    let facts = &named.model.facts;
+    let display_name = match &named.persona {
+        Some(persona) => persona.name(),
+        None => &named.name,
+    };
     ModelInfo {
         kind: "model",
-        id: name.to_owned(),
-        display_name: name.to_owned(),
-        created_at: rfc3339(facts.created),
+        id: named.name.clone(),
+        display_name: display_name.to_owned(),
+        created_at: rfc3339(named.created()),
         lifecycle: "active",
         max_input_tokens: facts.max_model_len,
         max_tokens: facts.max_model_len,

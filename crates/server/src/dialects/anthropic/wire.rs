@@ -1,6 +1,7 @@
 //! Anthropic's JSON, field by field. As in the other dialects, every field of a request is optional
 //! so that what is missing gets a message of its own, and unknown fields are skipped.
 
+use crate::label::Label;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -203,6 +204,9 @@ pub(crate) struct MessageResponse {
     /// What was dropped from the conversation, where the request gave leave to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_management: Option<AppliedEdits>,
+    /// That a model made the answer, and which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matou: Option<Label>,
 }
 
 /// What was dropped from a conversation: nothing.

@@ -6,10 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use matou_llm::Wanted;
 use matou_llm::message::MessageFormat;
 use matou_llm::models::KeepAlive;
-use matou_llm::prepare::{self, PreparedPrompt};
-use matou_llm::{Llm, Wanted};
+use matou_llm::models::Lease;
+use matou_llm::prepare::PreparedPrompt;
 
 use super::convert::{AskedFor, chat_call, generate_call, read_keep_alive};
 use super::stream::{Kind, LineEncoder};
@@ -84,6 +85,7 @@ async fn answer(
     let created_at = rfc3339(serving.now());
     let logprobs = prompt.options.sampling.logprobs.is_some();
     let encoder = LineEncoder::new(kind, model, created_at, logprobs, &prompt.format);
+    let encoder = encoder.labelled(serving.label());
     let param = match kind {
         Kind::Chat => "messages",
         Kind::Generate => "prompt",
@@ -92,7 +94,8 @@ async fn answer(
     if stream {
         return serving.stream(events, encoder).await;
     }
-    Ok(Json(encoder.whole(events.collect().await)?).into_response())
+    let told = Json(encoder.whole(events.collect().await)?).into_response();
+    Ok(serving.labelled(told))
 }
 
 /// The answer to a request for nothing.
@@ -103,8 +106,13 @@ fn nothing(kind: Kind, model: String, door: &Door, reason: &'static str) -> Resp
     Json(encoder.nothing(reason)).into_response()
 }
 
-fn prepare(llm: &Llm, body: &JsonBody, kind: Kind, wanted: &Wanted) -> Result<Prepared, ApiError> {
-    let defaults = &llm.card().default_sampling;
+fn prepare(
+    llm: &Lease,
+    body: &JsonBody,
+    kind: Kind,
+    wanted: &Wanted,
+) -> Result<Prepared, ApiError> {
+    let defaults = &llm.default_sampling();
     let (model, stream, asked_for) = match kind {
         Kind::Chat => {
             let (mut common, chat): (CommonFields, ChatFields) = body.read()?;
@@ -120,7 +128,8 @@ fn prepare(llm: &Llm, body: &JsonBody, kind: Kind, wanted: &Wanted) -> Result<Pr
     let prompt = match asked_for {
         AskedFor::Load => Asked::Nothing("load"),
         AskedFor::Chat(call) => {
-            let prompt = prepare::chat(llm, *call, wanted)
+            let prompt = llm
+                .chat(*call, wanted)
                 .map_err(|error| ApiError::from(error).renamed("reasoning_effort", "think"))?;
             Asked::Answer(Box::new(prompt))
         }
@@ -130,8 +139,7 @@ fn prepare(llm: &Llm, body: &JsonBody, kind: Kind, wanted: &Wanted) -> Result<Pr
             call,
         } => {
             let output = call.output.as_ref();
-            let prompts = prepare::raw(
-                llm,
+            let prompts = llm.raw(
                 &[prompt],
                 suffix.as_deref(),
                 call.options.clone(),

@@ -15,7 +15,7 @@ use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
 use matou_llm::models::KeepAlive;
 use matou_llm::request::{
-    ChatCall, ChatRequest, GenerationOptions, OutputGrammar, PromptInput, Reasoning,
+    ChatCall, ChatRequest, GenerationOptions, OutputGrammar, PromptInput, Reasoning, SceneChoice,
 };
 use matou_llm::tools::functions::FunctionChoice;
 
@@ -151,6 +151,7 @@ fn call(common: CommonFields, defaults: &SamplingParams) -> Result<ChatCall, Api
     options.sampling.logprobs = logprobs(common.logprobs, common.top_logprobs)?;
     Ok(ChatCall {
         request: ChatRequest {
+            scene: SceneChoice::default(),
             messages: Vec::new(),
             add_generation_prompt: true,
             continue_final_message: false,

@@ -16,6 +16,7 @@ use crate::door::Door;
 use crate::error::ApiError;
 use crate::serving::Serving;
 use matou_llm::embedding::MAX_INPUTS;
+use matou_llm::models::Lease;
 use matou_llm::request::PromptInput;
 use matou_llm::tokenize_fitting;
 use matou_llm::{Llm, Wanted};
@@ -29,7 +30,7 @@ pub(super) async fn embed(
     let begin = Instant::now();
     let (serving, body) = enter(&door, &caller, body).await?;
     let loaded = begin.elapsed();
-    let read = move |llm: &Llm, wanted: &Wanted| {
+    let read = move |llm: &Lease, wanted: &Wanted| {
         let request: EmbedRequest = body.read()?;
         check_dimensions(llm, request.dimensions)?;
         let texts = request.input.map(TextOr::into_list);
@@ -55,7 +56,7 @@ pub(super) async fn embeddings(
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let (serving, body) = enter(&door, &caller, body).await?;
-    let read = move |llm: &Llm, wanted: &Wanted| {
+    let read = move |llm: &Lease, wanted: &Wanted| {
         let request: EmbeddingsRequest = body.read()?;
         let texts = request.prompt.map(|text| vec![text]);
         inputs(llm, ("prompt", wanted), texts, request.options)

@@ -15,17 +15,9 @@ use tokio::sync::watch;
 use super::wire::{DeleteRequest, PullRequest};
 use crate::body::JsonBody;
 use crate::error::ApiError;
-use crate::management::PullProgress;
+use crate::management::{PullProgress, forbidden};
 use crate::sse::{self, Framing};
 use crate::state::AppState;
-
-/// What a client is told that may not do it.
-fn forbidden() -> ApiError {
-    ApiError::forbidden(
-        "Models of this machine are its owner's affair: `matou pull` fetches them. Start the server with \
-         `--allow-model-management` to let clients do it.",
-    )
-}
 
 /// The name that a request is about.
 fn named(model: Option<String>, name: Option<String>) -> Result<String, ApiError> {

@@ -13,27 +13,28 @@ use crate::dialects::shared::time::rfc3339;
 use crate::door::Door;
 use crate::error::ApiError;
 use matou_llm::Wanted;
-use matou_llm::models::{ModelFacts, ModelState, ModelStatus, Models};
+use matou_llm::models::{ModelState, Models, ServedName};
 
 /// The version of Ollama whose requests and answers these are.
 const OLLAMA_VERSION: &str = "0.13.0";
 
 /// All names under which models are served.
 pub(super) async fn tags(State(models): State<Models>) -> Json<Value> {
-    let listed = models.list();
-    Json(json!({"models": entries(&listed, |_| true, entry)}))
+    let listed = models.names();
+    Json(json!({"models": listed.iter().map(entry).collect::<Vec<_>>()}))
 }
 
 /// Those in memory.
 pub(super) async fn ps(State(door): State<Door>) -> Json<Value> {
     let now = door.services.now();
-    let listed = door.models.list();
-    let running = |model: &ModelStatus, name: &str| {
+    let listed = door.models.names();
+    let running = |named: &ServedName| {
+        let model = &named.model;
         let expires_in = match model.state {
             ModelState::Loaded { expires_in } => expires_in,
             _ => None,
         };
-        let mut entry = entry(model, name);
+        let mut entry = entry(named);
         entry["size"] = model.facts.memory.into();
         entry["size_vram"] = 0.into();
         entry["context_length"] = model.facts.max_model_len.into();
@@ -44,19 +45,9 @@ pub(super) async fn ps(State(door): State<Door>) -> Json<Value> {
         };
         entry
     };
-    let is_there = |model: &ModelStatus| matches!(model.state, ModelState::Loaded { .. });
-    Json(json!({"models": entries(&listed, is_there, running)}))
-}
-
-/// An entry for each name of some models.
-fn entries(
-    listed: &[ModelStatus],
-    which: impl Fn(&ModelStatus) -> bool,
-    entry: impl Fn(&ModelStatus, &str) -> Value,
-) -> Vec<Value> {
-    let chosen = listed.iter().filter(|model| which(model));
-    let named = chosen.flat_map(|model| model.facts.names.iter().map(move |name| (model, name)));
-    named.map(|(model, name)| entry(model, name)).collect()
+    let is_there = |named: &&ServedName| matches!(named.model.state, ModelState::Loaded { .. });
+    let there = listed.iter().filter(is_there);
+    Json(json!({"models": there.map(running).collect::<Vec<_>>()}))
 }
 
 /// What the model is and can do.
@@ -67,8 +58,8 @@ pub(super) async fn show(
 ) -> Result<Json<Value>, ApiError> {
     let request: ShowRequest = body.read()?;
     let name = request.model.or(request.name);
-    let model = door.models.status(name.as_deref())?;
-    let info = &model.facts;
+    let named = door.models.named(name.as_deref())?;
+    let info = &named.model.facts;
     // Of a model that is not in memory it is read from its files.
     let models = door.models.clone();
     let read = move |_: &Wanted| Ok(models.text(name.as_deref())?);
@@ -104,10 +95,10 @@ pub(super) async fn show(
         }
     }
     Ok(Json(json!({
-        "modelfile": format!("FROM {}\n", info.names[0]),
+        "modelfile": format!("FROM {}\n", named.parent.as_ref().unwrap_or(&info.names[0])),
         "parameters": "",
         "template": source.unwrap_or_default(),
-        "details": details(info),
+        "details": details(&named),
         "model_info": model_info,
         "capabilities": capabilities,
         "modified_at": rfc3339(info.created),
@@ -123,26 +114,27 @@ pub(super) async fn version() -> Json<Value> {
     }))
 }
 
-fn entry(model: &ModelStatus, name: &str) -> Value {
-    let facts = &model.facts;
+fn entry(named: &ServedName) -> Value {
+    let facts = &named.model.facts;
     json!({
-        "name": name,
-        "model": name,
-        "modified_at": rfc3339(facts.created),
+        "name": named.name,
+        "model": named.name,
+        "modified_at": rfc3339(named.created()),
         "size": facts.weight_bytes,
         "digest": facts.fingerprint,
-        "details": details(facts),
+        "details": details(named),
     })
 }
 
-fn details(info: &ModelFacts) -> Value {
+fn details(named: &ServedName) -> Value {
+    let info = &named.model.facts;
     let millions = info.parameters as f64 / 1e6;
     let size = match millions < 1000.0 {
         true => format!("{millions:.1}M"),
         false => format!("{:.1}B", millions / 1000.0),
     };
     json!({
-        "parent_model": "",
+        "parent_model": named.parent.as_deref().unwrap_or_default(),
         "family": info.architecture,
         "families": [info.architecture],
         "parameter_size": size,

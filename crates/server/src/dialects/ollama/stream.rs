@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::dialects::shared::calls::{Part, WholeCalls};
 use crate::dialects::shared::logprobs;
 use crate::error::ApiError;
+use crate::label::Label;
 use crate::sse::{EventEncoder, Frames, Framing};
 use matou_llm::generation::{GenerationEvent, Timings, TokenLogprob, TokenUsage};
 use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
@@ -30,6 +31,7 @@ pub(super) struct LineEncoder {
     /// Tokens whose log-probabilities go with the next line.
     tokens: Vec<TokenLogprob>,
     usage: TokenUsage,
+    label: Option<Label>,
 }
 
 /// The fields that the last line has beside its own.
@@ -70,7 +72,13 @@ impl LineEncoder {
             whole_calls: WholeCalls::default(),
             tokens: Vec::new(),
             usage: TokenUsage::default(),
+            label: None,
         }
+    }
+
+    /// The same, whose last line says who wrote the answer.
+    pub(super) fn labelled(self, label: Option<Label>) -> Self {
+        Self { label, ..self }
     }
 
     /// The answer to a request that asks for none, for this reason.
@@ -216,9 +224,11 @@ impl LineEncoder {
             ("eval_count", completion_tokens.into()),
             ("eval_duration", nanoseconds(timings.generation)),
         ];
+        let label = self.label.as_ref().map(|label| ("matou", json!(label)));
         fields
-            .map(|(name, value)| (name.to_owned(), value))
             .into_iter()
+            .chain(label)
+            .map(|(name, value)| (name.to_owned(), value))
             .collect()
     }
 }

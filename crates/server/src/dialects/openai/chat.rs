@@ -3,9 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use matou_llm::Wanted;
 use matou_llm::generation::collect;
-use matou_llm::prepare::{self, PreparedPrompt};
-use matou_llm::{Llm, Wanted};
+use matou_llm::models::Lease;
+use matou_llm::prepare::PreparedPrompt;
 
 use super::answer::{ChatFormat, chat_completion};
 use super::convert::chat_call;
@@ -40,19 +41,20 @@ pub(super) async fn create(
     }
     let header = header(&serving, "chatcmpl", "chat.completion", &caller);
     let collected = collect(events, n).await?;
-    Ok(tell(move || Json(chat_completion(header, &format, collected)).into_response()).await)
+    let told = tell(move || Json(chat_completion(header, &format, collected)).into_response());
+    Ok(serving.labelled(told.await))
 }
 
 fn prepare(
-    llm: &Llm,
+    llm: &Lease,
     body: &JsonBody,
     wanted: &Wanted,
 ) -> Result<(PreparedPrompt, ChatFormat), ApiError> {
     let (wire, shared): (ChatCompletionRequest, SharedFields) = body.read()?;
     let custom_tools = custom_names(wire.tools.as_deref().unwrap_or_default());
-    let (call, response) = chat_call(wire, &shared, &llm.card().default_sampling)?;
+    let (call, response) = chat_call(wire, &shared, &llm.default_sampling())?;
     trace_labels(&shared.delivery);
-    let prompt = prepare::chat(llm, call, wanted)?;
+    let prompt = llm.chat(call, wanted)?;
     let format = ChatFormat {
         message: prompt.format.clone(),
         custom_tools,

@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use matou_llm::Wanted;
 use matou_llm::generation::collect;
-use matou_llm::prepare::{self, RawPrompts};
+use matou_llm::models::Lease;
+use matou_llm::prepare::RawPrompts;
 use matou_llm::request::PromptInput;
-use matou_llm::{Llm, Wanted};
 
 use super::answer::{CompletionFormat, completion};
 use super::convert::completion_call;
@@ -50,7 +51,8 @@ pub(super) async fn create(
     }
     let mut collected = collect(events, choices).await?;
     collected.keep_best(best_of, n);
-    Ok(tell(move || Json(completion(&header, &format, &collected)).into_response()).await)
+    let told = tell(move || Json(completion(&header, &format, &collected)).into_response());
+    Ok(serving.labelled(told.await))
 }
 
 /// A completion request that is ready for the engine.
@@ -62,9 +64,9 @@ struct Prepared {
     response: ResponseOptions,
 }
 
-fn prepare(llm: &Llm, body: &JsonBody, wanted: &Wanted) -> Result<Prepared, ApiError> {
+fn prepare(llm: &Lease, body: &JsonBody, wanted: &Wanted) -> Result<Prepared, ApiError> {
     let (wire, shared): (_, SharedFields) = body.read()?;
-    let call = completion_call(wire, &shared, &llm.card().default_sampling)?;
+    let call = completion_call(wire, &shared, &llm.default_sampling())?;
     trace_labels(&shared.delivery);
     let most = llm.engine().config().max_queue_len;
     if call.prompts.len() > most {
@@ -84,7 +86,7 @@ fn prepare(llm: &Llm, body: &JsonBody, wanted: &Wanted) -> Result<Prepared, ApiE
             .then(|| call.prompts.iter().map(|input| echo(llm, input)).collect()),
     };
     let (suffix, output) = (call.suffix.as_deref(), call.output.as_ref());
-    let prompts = prepare::raw(llm, &call.prompts, suffix, call.options, output, wanted)?;
+    let prompts = llm.raw(&call.prompts, suffix, call.options, output, wanted)?;
     check_prompt_logprobs(&prompts, &format)?;
     Ok(Prepared {
         prompts,
@@ -119,7 +121,7 @@ fn check_prompt_logprobs(prompts: &RawPrompts, format: &CompletionFormat) -> Res
 }
 
 /// A prompt as text: what was sent, or what its tokens say.
-fn echo(llm: &Llm, input: &PromptInput) -> String {
+fn echo(llm: &Lease, input: &PromptInput) -> String {
     match input {
         PromptInput::Text { text, .. } => text.clone(),
         PromptInput::Tokens(ids) => llm.tokenizer().decode(ids, true),

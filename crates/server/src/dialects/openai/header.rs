@@ -17,5 +17,6 @@ pub(super) fn header(
         created: serving.now(),
         model: serving.llm.name().to_owned(),
         system_fingerprint: serving.llm.card().fingerprint.clone(),
+        matou: serving.label(),
     }
 }

@@ -5,33 +5,32 @@ use axum::Json;
 use super::wire::{Model, ModelList, ModelMeta};
 use crate::dialects::management::StatusObject;
 use crate::error::ApiError;
-use matou_llm::models::{ModelStatus, Models};
+use matou_llm::models::{Models, ServedName};
 
 /// All names under which models are served.
 pub(crate) fn list(models: &Models) -> Json<ModelList> {
-    let listed = models.list();
-    let named = listed.iter().flat_map(|status| {
-        let names = status.facts.names.iter();
-        names.map(move |name| model(status, name))
-    });
     Json(ModelList {
         object: "list",
-        data: named.collect(),
+        data: models.names().iter().map(model).collect(),
     })
 }
 
 /// One of them.
 pub(crate) fn retrieve(models: &Models, id: &str) -> Result<Json<Model>, ApiError> {
-    Ok(Json(model(&models.status(Some(id))?, id)))
+    Ok(Json(model(&models.named(Some(id))?)))
 }
 
-fn model(status: &ModelStatus, name: &str) -> Model {
-    let facts = &status.facts;
+fn model(named: &ServedName) -> Model {
+    let facts = &named.model.facts;
+    let root = match (&named.adapter, &named.persona) {
+        (Some(adapter), None) => adapter.path.clone(),
+        _ => facts.names[0].clone(),
+    };
     let context = facts.max_model_len;
     Model {
-        id: name.to_owned(),
+        id: named.name.clone(),
         object: "model",
-        created: facts.created,
+        created: named.created(),
         owned_by: "matou",
         max_model_len: context,
         context_length: context,
@@ -43,6 +42,13 @@ fn model(status: &ModelStatus, name: &str) -> Model {
             n_params: facts.parameters,
             size: facts.weight_bytes,
         },
-        status: StatusObject::of(status),
+        root,
+        parent: named.parent.clone(),
+        kind: match (&named.persona, &named.adapter) {
+            (Some(_), _) => "persona",
+            (None, Some(_)) => "adapter",
+            (None, None) => "model",
+        },
+        status: StatusObject::of(&named.model),
     }
 }

@@ -14,9 +14,9 @@ use crate::dialects::shared::fields::{no_more_than, token_ids};
 use crate::dialects::shared::wire::SharedFields;
 use crate::door::{Door, Named};
 use crate::error::ApiError;
-use matou_llm::prepare::{render_chat, tokenize_chat};
+use matou_llm::models::Lease;
 use matou_llm::request::PromptInput;
-use matou_llm::{Llm, Wanted, check_countable, tokenize_input};
+use matou_llm::{Wanted, check_countable, tokenize_input};
 
 /// What evaluation harnesses have to know to write prompts themselves.
 pub(super) async fn tokenizer_info(
@@ -55,7 +55,7 @@ pub(super) async fn tokenize(
         .map(Json)
 }
 
-fn tokens(llm: &Llm, body: &JsonBody) -> Result<TokenizeResponse, ApiError> {
+fn tokens(llm: &Lease, body: &JsonBody) -> Result<TokenizeResponse, ApiError> {
     // How a conversation is answered does not change how it is read.
     let (request, chat, _): (TokenizeRequest, ChatCompletionRequest, SharedFields) = body.read()?;
     let tokens = match (request.prompt, &chat.messages) {
@@ -70,7 +70,7 @@ fn tokens(llm: &Llm, body: &JsonBody) -> Result<TokenizeResponse, ApiError> {
                 },
             )?
         }
-        (None, Some(_)) => tokenize_chat(llm, &chat_request(chat)?)?,
+        (None, Some(_)) => llm.tokenize_chat(&chat_request(chat)?)?,
         _ => {
             return Err(ApiError::invalid(
                 "prompt",
@@ -102,9 +102,9 @@ pub(super) async fn apply_template(
     body: JsonBody,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
     let (serving, body) = door.enter(&caller, body).await?;
-    let render = move |llm: &Llm, _: &Wanted| {
+    let render = move |llm: &Lease, _: &Wanted| {
         let (chat, _): (ChatCompletionRequest, SharedFields) = body.read()?;
-        let prompt = render_chat(llm, &chat_request(chat)?)?.text();
+        let prompt = llm.render_chat(&chat_request(chat)?)?.text();
         Ok(DetokenizeResponse { prompt })
     };
     serving.compute(&caller, render).await.map(Json)
@@ -123,7 +123,7 @@ pub(super) async fn detokenize(
         .map(Json)
 }
 
-fn text(llm: &Llm, body: &JsonBody) -> Result<DetokenizeResponse, ApiError> {
+fn text(llm: &Lease, body: &JsonBody) -> Result<DetokenizeResponse, ApiError> {
     let request: DetokenizeRequest = body.read()?;
     let Some(tokens) = token_ids("tokens", request.tokens.as_deref())? else {
         return Err(ApiError::invalid("tokens", "`tokens` is missing."));

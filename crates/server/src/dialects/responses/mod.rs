@@ -18,8 +18,9 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use matou_llm::prepare::{self, PreparedPrompt};
-use matou_llm::{Llm, Wanted};
+use matou_llm::Wanted;
+use matou_llm::models::Lease;
+use matou_llm::prepare::PreparedPrompt;
 
 use crate::body::{BodyBudget, JsonBody};
 use crate::caller::Caller;
@@ -113,6 +114,10 @@ async fn create(
     });
     let is_kept = format.store;
     let written = (&prompt.format, forms);
+    let response = ResponseObject {
+        matou: serving.label(),
+        ..response
+    };
     let mut builder = ResponseBuilder::new(response, format, written, count_tokens, stream);
     let mut events = serving.start(prompt, &caller, "input")?;
     let keep = move |response: &ResponseObject| {
@@ -128,7 +133,8 @@ async fn create(
         builder.accept(event)?;
     }
     keep(builder.response());
-    Ok(Json(builder.response()).into_response())
+    let told = Json(builder.response()).into_response();
+    Ok(serving.labelled(told))
 }
 
 /// A request that is ready for the engine.
@@ -150,7 +156,7 @@ struct Kept {
 }
 
 fn prepare(
-    llm: &Llm,
+    llm: &Lease,
     own: (&ResponseStore, ClientId),
     (created_at, wanted): (u64, &Wanted),
     (wire, shared, echoed): (ResponsesRequest, SharedFields, EchoedFields),
@@ -163,7 +169,7 @@ fn prepare(
     };
     let previous_response_id = wire.previous_response_id.clone();
     let parallel_tool_calls = wire.parallel_tool_calls.unwrap_or(true);
-    let defaults = &llm.card().default_sampling;
+    let defaults = &llm.default_sampling();
     let ResponsesCall {
         chat,
         stream,
@@ -203,13 +209,14 @@ fn prepare(
         usage: None,
         user: echoed.user,
         metadata: echoed.metadata.unwrap_or_else(|| json!({})),
+        matou: None,
     };
     let input = match format.store {
         true => input::with_ids(echoed.input, &response.id),
         false => Vec::new(),
     };
     Ok(Prepared {
-        prompt: prepare::chat(llm, chat, wanted)?,
+        prompt: llm.chat(chat, wanted)?,
         kept: Kept { input, history },
         response,
         format,
@@ -242,14 +249,14 @@ async fn count_tokens(
     let ResponsesState { door, store, .. } = state;
     let (serving, body) = door.enter(&caller, body).await?;
     let client = caller.client;
-    let count = move |llm: &Llm, _: &Wanted| {
+    let count = move |llm: &Lease, _: &Wanted| {
         let (wire, shared): (ResponsesRequest, SharedFields) = body.read()?;
         let previous = previous((&store, client), &wire)?;
-        let call = responses_call(wire, shared, &previous, &llm.card().default_sampling)?;
-        let tokens = prepare::tokenize_chat(llm, &call.chat.request);
+        let call = responses_call(wire, shared, &previous, &llm.default_sampling())?;
+        let tokens = llm.count_chat(call.chat.request);
         tokens.map_err(|error| in_words_of_this_dialect(error.into()))
     };
-    let input_tokens = serving.compute(&caller, count).await?.len();
+    let input_tokens = serving.compute(&caller, count).await?;
     Ok(Json(json!({
         "object": "response.input_tokens", "input_tokens": input_tokens,
     })))

@@ -1,6 +1,7 @@
 //! OpenAI's JSON of responses, field by field. The sampling fields are those of
 //! [`SharedFields`](crate::dialects::openai::wire::SharedFields).
 
+use crate::label::Label;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -250,6 +251,9 @@ pub(crate) struct ResponseObject {
     /// As in the request.
     #[schema(value_type = Value)]
     pub metadata: Value,
+    /// That a model made the answer, and which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matou: Option<Label>,
 }
 
 /// An item of the output.

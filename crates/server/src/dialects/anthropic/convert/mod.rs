@@ -13,7 +13,7 @@ use super::wire::{MessagesRequest, OutputConfig, Thinking};
 use crate::dialects::shared::fields::{in_range, missing, real, stop_strings};
 use crate::error::ApiError;
 use matou_llm::request::{
-    ChatCall, ChatRequest, GenerationOptions, OutputGrammar, Reasoning, TextOptions,
+    ChatCall, ChatRequest, GenerationOptions, OutputGrammar, Reasoning, SceneChoice, TextOptions,
 };
 
 /// Where the budget is.
@@ -91,6 +91,7 @@ pub(crate) fn messages_request(wire: MessagesRequest) -> Result<ChatRequest, Api
     // An answer that has begun is continued.
     let continue_final_message = last.is_some_and(|last| last.get("tool_calls").is_none());
     Ok(ChatRequest {
+        scene: SceneChoice::default(),
         messages,
         add_generation_prompt: !continue_final_message,
         continue_final_message,

@@ -1,13 +1,14 @@
 //! `POST /v1/chat/completions` to a [`ChatRequest`].
 
 use matou_engine::SamplingParams;
-use matou_llm::request::{ChatCall, ChatRequest, ToolUse};
+use matou_llm::request::{ChatCall, ChatRequest, SceneChoice, ToolUse};
 use matou_llm::tools::functions::FunctionChoice;
 use serde_json::{Map, Value, json};
 
 use crate::dialects::openai::wire::{
     ChatCompletionRequest, ChatMessage, ContentPart, CustomCall, FunctionCall, ToolCall,
 };
+use crate::dialects::personas::SceneFields;
 use crate::dialects::shared::convert::{
     MAX_MESSAGES, MAX_TEMPLATE_KWARGS, ResponseOptions, allowed, custom_arguments, functions,
     generation_options, not_understood, output_grammar, prompt_logprobs, reasoning_effort,
@@ -71,7 +72,17 @@ pub(crate) fn chat_request(wire: ChatCompletionRequest) -> Result<ChatRequest, A
         continue_final_message,
         template_kwargs: wire.chat_template_kwargs.unwrap_or_default(),
         reasoning: reasoning_effort(wire.reasoning_effort.as_deref())?,
+        scene: scene(wire.persona)?,
     })
+}
+
+/// What a persona is to know.
+fn scene(wire: Option<SceneFields>) -> Result<SceneChoice, ApiError> {
+    let Some(SceneFields { greeting, user }) = wire else {
+        return Ok(SceneChoice::default());
+    };
+    let greeting = count("persona.greeting", greeting)?.unwrap_or(0);
+    Ok(SceneChoice { greeting, user })
 }
 
 /// The tools that the model may or must call, if there are any.

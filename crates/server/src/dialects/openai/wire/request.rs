@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::dialects::personas::SceneFields;
 use crate::dialects::shared::union::TextOr;
 use crate::dialects::shared::wire::ToolDefinition;
 
@@ -44,6 +45,8 @@ pub(crate) struct ChatCompletionRequest {
     pub thinking_token_budget: Option<i64>,
     /// Number of most likely tokens to return at each place of the prompt, 0 to 20 (vLLM).
     pub prompt_logprobs: Option<i64>,
+    /// What a persona is to know: which greeting the conversation began with, and who the user is.
+    pub persona: Option<SceneFields>,
 }
 
 /// `POST /v1/completions`, without the fields of [`SharedFields`](crate::dialects::shared::wire::SharedFields).

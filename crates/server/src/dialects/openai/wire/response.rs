@@ -1,5 +1,6 @@
 //! What the server answers.
 
+use crate::label::Label;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -21,6 +22,9 @@ pub(crate) struct Header {
     pub model: String,
     /// Changes when the model or the build changes, and with it what a seed gives.
     pub system_fingerprint: String,
+    /// That a model made the answer, and which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matou: Option<Label>,
 }
 
 /// A whole chat completion.
@@ -321,6 +325,13 @@ pub(crate) struct Model {
     pub context_length: usize,
     /// The same again.
     pub context_window: usize,
+    /// The model's own name; of an adapter, where its files are (vLLM).
+    pub root: String,
+    /// What it stands on: an adapter's model, a persona's adapter or model (vLLM).
+    pub parent: Option<String>,
+    /// `model`, `adapter` or `persona`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
     /// What llama.cpp tells of a model.
     pub meta: ModelMeta,
     /// Whether it is in memory, as llama.cpp's router tells it.

@@ -17,7 +17,7 @@ use crate::dialects::shared::union::TextOr;
 use crate::dialects::shared::wire::SharedFields;
 use crate::error::ApiError;
 pub(super) use input::answer_message;
-use matou_llm::request::{ChatCall, ChatRequest, OutputGrammar};
+use matou_llm::request::{ChatCall, ChatRequest, OutputGrammar, SceneChoice};
 use tools::OfferedTools;
 pub(super) use tools::ToolForms;
 
@@ -104,6 +104,7 @@ pub(crate) fn responses_call(
     Ok(ResponsesCall {
         chat: ChatCall {
             request: ChatRequest {
+                scene: SceneChoice::default(),
                 messages,
                 add_generation_prompt: true,
                 continue_final_message: false,

@@ -1,0 +1,129 @@
+//! Names that are no models of their own: adapters, and personas.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use matou_persona::Persona;
+
+use super::Models;
+use super::adapters::{AdapterConfig, AdapterStatus, ServedAdapter};
+use super::residency::Phase;
+use crate::error::LlmError;
+use crate::open::human_bytes;
+
+impl Models {
+    /// All adapters that are served.
+    pub fn adapters(&self) -> Vec<AdapterStatus> {
+        let state = self.0.lock();
+        let adapters = state.adapters.iter();
+        adapters
+            .map(|adapter| state.adapter_status(adapter))
+            .collect()
+    }
+
+    /// Serves an adapter, of the model `base` or of that which its files name, or else of the default;
+    /// in place of one of the same name if `replaces`. Returns when it is in memory.
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken, when there is no such model, when the adapter does not fit it, and when
+    /// there is no memory for it.
+    pub async fn load_adapter(
+        &self,
+        config: AdapterConfig,
+        base: Option<&str>,
+        replaces: bool,
+    ) -> Result<(), LlmError> {
+        let name = config.name.clone();
+        let replaced = self.add_adapter(config, base, replaces)?;
+        match self.load(Some(&name)).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // As it was before.
+                let mut state = self.0.lock();
+                let own = state.adapter(&name).map(Arc::clone);
+                state.adapters.retain(|adapter| adapter.config.name != name);
+                state.adapters.extend(replaced);
+                own.into_iter().for_each(|own| state.recount(own.base));
+                Err(error)
+            }
+        }
+    }
+
+    fn add_adapter(
+        &self,
+        config: AdapterConfig,
+        base: Option<&str>,
+        replaces: bool,
+    ) -> Result<Option<Arc<ServedAdapter>>, LlmError> {
+        let mut state = self.0.lock();
+        let name = config.name.clone();
+        let stated = config.files.base();
+        let own_base = || stated.filter(|stated| state.names.contains_key(*stated));
+        let id = match base {
+            Some(base) => state.names.get(base).copied(),
+            None => state.find(own_base()).ok(),
+        };
+        let id = id.ok_or_else(|| state.unknown(base.unwrap_or_default()))?;
+        let known = state.adapter(&name).map(Arc::clone);
+        let is_taken = match &known {
+            Some(_) => !replaces,
+            None => state.is_named(&name),
+        };
+        if is_taken {
+            let message = format!(
+                "`{name}` is served already; unload it first, or choose another name (`lora_name`)."
+            );
+            return Err(LlmError::invalid("lora_name", message));
+        }
+        let created = SystemTime::now().duration_since(UNIX_EPOCH);
+        let created = created.map_or(0, |since| since.as_secs());
+        let added = ServedAdapter::new(config, id, created, false);
+        let (used, budget) = (state.residency.used(), state.residency.budget());
+        let freed = known.as_ref().map_or(0, |known| known.bytes);
+        let is_there = state.residency.phase(id) != Phase::Absent;
+        if is_there && used.saturating_add(added.bytes) > budget.saturating_add(freed) {
+            let message = format!(
+                "The adapter `{name}` does not fit: it takes {}, and {} of {} are in use; unload a model \
+                 or an adapter, or raise --memory.",
+                human_bytes(added.bytes),
+                human_bytes(used),
+                human_bytes(budget),
+            );
+            return Err(LlmError::unavailable(message, None));
+        }
+        state.adapters.retain(|adapter| adapter.config.name != name);
+        state.adapters.push(Arc::new(added));
+        state.recount(id);
+        if let Some(known) = &known {
+            state.recount(known.base);
+        }
+        Ok(known)
+    }
+
+    /// Serves an adapter no longer. Requests that have begun with it are finished.
+    ///
+    /// # Errors
+    ///
+    /// When there is no adapter of this name.
+    pub fn unload_adapter(&self, name: &str) -> Result<(), LlmError> {
+        let mut state = self.0.lock();
+        let Some(adapter) = state.adapter(name).map(Arc::clone) else {
+            return Err(state.unknown(name));
+        };
+        adapter.let_go();
+        state.adapters.retain(|other| !Arc::ptr_eq(other, &adapter));
+        state.recount(adapter.base);
+        Ok(())
+    }
+
+    /// Serves these personas, and no others, from now on.
+    pub fn set_personas(&self, personas: Vec<Arc<Persona>>) {
+        self.0.lock().personas = personas;
+    }
+
+    /// All personas that are served.
+    pub fn personas(&self) -> Vec<Arc<Persona>> {
+        self.0.lock().personas.clone()
+    }
+}
