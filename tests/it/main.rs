@@ -14,4 +14,5 @@ mod commands;
 mod lifecycle;
 mod models;
 mod online;
+mod personas;
 mod workers;

@@ -63,6 +63,29 @@ fn the_python_client_of_ollama_works() {
     drive(Command::new(CLIENTS.python()), &script("ollama_client.py"));
 }
 
+/// One who knows the capital, and says so briefly.
+const CARD: &str = r#"
+name = "Ada"
+system_prompt = "You are {{char}}, a helpful assistant."
+greeting = "Hello, {{user}}. How can I help you?"
+
+[sampling]
+temperature = 0
+max_tokens = 32
+"#;
+
+#[test]
+fn one_persona_answers_the_clients_of_four_apis() {
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::write(folder.path().join("ada.toml"), CARD).unwrap();
+    let server = Server::start(&["--personas", folder.path().to_str().unwrap()]);
+    let mut python = Command::new(CLIENTS.python());
+    python.arg(script("personas.py")).arg(&server.url).arg("ada");
+    let (success, output, errors) = finish(python);
+    assert!(success, "{output}{errors}");
+    assert!(output.contains("ok"), "{output}");
+}
+
 #[test]
 fn litellm_langchain_and_instructor_work() {
     drive(Command::new(FRAMEWORKS.python()), &script("frameworks.py"));

@@ -212,11 +212,10 @@ impl Residency {
         self.budget = budget;
     }
 
-    /// Changes what a model takes that is not in memory.
+    /// Changes what a model takes. Where that is more than there is room for, others go as they are no
+    /// longer used.
     pub(super) fn set_bytes(&mut self, id: ModelId, bytes: u64) {
-        if !self.models[id].holds_memory() {
-            self.models[id].bytes = bytes;
-        }
+        self.models[id].bytes = bytes;
     }
 
     pub(super) fn set_pinned(&mut self, id: ModelId, is_pinned: bool) {

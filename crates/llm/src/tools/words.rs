@@ -181,11 +181,13 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
+    use crate::request::SceneChoice;
 
     #[test]
     fn a_history_in_words_keeps_its_text_and_alternates() {
         let call = json!({"id": "c", "function": {"name": "f", "arguments": "{\"x\":1}"}});
         let request = ChatRequest {
+            scene: SceneChoice::default(),
             messages: vec![
                 json!({"role": "user", "content": "go"}),
                 json!({"role": "assistant", "content": "Well.", "tool_calls": [call, call]}),

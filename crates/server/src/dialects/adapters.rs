@@ -33,7 +33,6 @@ pub(crate) struct LoadAdapterRequest {
     /// Its folder or file on the server's machine.
     pub lora_path: Option<String>,
     /// The model that it is for; else the one that its files name, or the default.
-    #[serde(alias = "base_model")]
     pub base_model_name: Option<String>,
     /// Whether it takes the place of one of the same name.
     pub load_inplace: Option<bool>,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod adapters;
 mod agents;
 mod anthropic;
 mod cases;
@@ -14,6 +15,7 @@ mod fields;
 mod lifecycle;
 mod management;
 mod ollama;
+mod personas;
 mod responses;
 mod service;
 mod snapshot;

@@ -171,6 +171,7 @@ fn unloaded() -> (TestServer, tempfile::TempDir) {
         inspected: Inspected::new(spec).unwrap(),
         pinned: false,
         keep_alive: KeepAlive::Forever,
+        adapters: Vec::new(),
     };
     let options = ModelsOptions {
         memory: 1 << 32,

@@ -18,6 +18,9 @@ async fn models_are_listed_under_all_their_names() {
         "max_model_len": 4096,
         "context_length": 4096,
         "context_window": 4096,
+        "root": "counter",
+        "parent": null,
+        "type": "model",
         "meta": {"n_vocab": 128, "n_ctx": 4096, "n_embd": 2, "n_params": 0, "size": 0},
         "status": {"value": "loaded", "bytes": 0},
     });

@@ -24,6 +24,7 @@ pub(crate) fn smallest(path: &str) -> Value {
         "/v1/responses" | "/v1/embeddings" | "/api/embed" => json!({"input": " t125"}),
         "/detokenize" => json!({"tokens": [5]}),
         "/api/show" => json!({}),
+        "/v1/load_lora_adapter" | "/v1/unload_lora_adapter" => json!({"lora_name": "x"}),
         "/api/pull" | "/models/load" | "/models/unload" => json!({"model": "counter"}),
         other => panic!("{other} has no request to sweep yet"),
     }

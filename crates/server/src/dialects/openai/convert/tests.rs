@@ -77,6 +77,7 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
     assert!(call.request.continue_final_message && !call.request.add_generation_prompt);
     assert_eq!(call.request.template_kwargs["thinking"], true);
     let expected = GenerationOptions {
+        adapter: None,
         sampling: SamplingParams {
             temperature: 0.5,
             dynatemp_range: 0.25,
