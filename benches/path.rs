@@ -75,6 +75,7 @@ fn step(criterion: &mut Criterion) {
         n: 1,
         priority: 0,
         cache_salt: None,
+        adapter: None,
     };
     criterion.bench_function(
         "32 steps of the engine around a model of 256 tokens",

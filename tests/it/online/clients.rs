@@ -80,7 +80,10 @@ fn one_persona_answers_the_clients_of_four_apis() {
     std::fs::write(folder.path().join("ada.toml"), CARD).unwrap();
     let server = Server::start(&["--personas", folder.path().to_str().unwrap()]);
     let mut python = Command::new(CLIENTS.python());
-    python.arg(script("personas.py")).arg(&server.url).arg("ada");
+    python
+        .arg(script("personas.py"))
+        .arg(&server.url)
+        .arg("ada");
     let (success, output, errors) = finish(python);
     assert!(success, "{output}{errors}");
     assert!(output.contains("ok"), "{output}");

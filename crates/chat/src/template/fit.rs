@@ -6,6 +6,7 @@
 //! | loses or refuses a system message that is not the first | all of them as one, at the beginning |
 //! | prints no system message | its text in front of the user's first message |
 //! | takes no two messages of one role in a row | these as one |
+//! | refuses an assistant that speaks first | a user's greeting before it |
 //!
 //! What a template takes as it is is not touched.
 
@@ -26,6 +27,8 @@ pub(super) struct Fit {
     pub(super) system_as_user: bool,
     /// Neighbours of one role become one message.
     pub(super) merges_roles: bool,
+    /// Where the assistant speaks first, the user greets it before.
+    pub(super) opens_with_user: bool,
 }
 
 impl Fit {
@@ -42,6 +45,9 @@ impl Fit {
         let comes_later = self.gathers_system && messages[first..].iter().any(is_system);
         if comes_later || self.one_system && first > 1 {
             gather_system(&mut messages);
+        }
+        if self.opens_with_user {
+            open_with_user(&mut messages);
         }
         if self.system_as_user {
             hand_to_user(&mut messages);
@@ -70,6 +76,20 @@ fn gather_system(messages: &mut Vec<Value>) {
         std::mem::take(messages).into_iter().partition(is_system);
     others.splice(0..0, system.into_iter().reduce(merged));
     *messages = others;
+}
+
+/// What a user is taken to have said who is greeted first.
+const GREETING: &str = "Hello.";
+
+/// Puts a user's greeting before what the assistant says first.
+fn open_with_user(messages: &mut Vec<Value>) {
+    let first = messages.iter().take_while(|it| is_system(it)).count();
+    if messages
+        .get(first)
+        .is_some_and(|message| message["role"] == "assistant")
+    {
+        messages.insert(first, json!({"role": "user", "content": GREETING}));
+    }
 }
 
 /// Puts what the system says at the beginning in front of the user's first message.
@@ -177,6 +197,7 @@ mod tests {
         gathers_system: false,
         system_as_user: false,
         merges_roles: false,
+        opens_with_user: false,
     };
     const GATHERS: Fit = Fit {
         gathers_system: true,
@@ -288,6 +309,35 @@ mod tests {
         assert_eq!(
             fitted(fit, json!([says("system", "a")])),
             json!([says("user", "a")])
+        );
+    }
+
+    #[test]
+    fn an_assistant_that_speaks_first_is_greeted_before() {
+        let fit = Fit {
+            opens_with_user: true,
+            ..NOTHING
+        };
+        let begun = json!([
+            says("system", "a"),
+            says("assistant", "b"),
+            says("user", "c")
+        ]);
+        let opened = json!([
+            says("system", "a"),
+            says("user", "Hello."),
+            says("assistant", "b"),
+            says("user", "c"),
+        ]);
+        assert_eq!(fitted(fit, begun.clone()), opened);
+        assert_eq!(fitted(fit, opened.clone()), opened);
+        let without_system = Fit {
+            system_as_user: true,
+            ..fit
+        };
+        assert_eq!(
+            fitted(without_system, begun)[0],
+            says("user", "a\n\nHello.")
         );
     }
 

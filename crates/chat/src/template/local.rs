@@ -99,8 +99,9 @@ impl LocalTemplate {
             gathers_system: !self.capabilities.system_later,
             system_as_user: !self.capabilities.system,
             merges_roles: !self.capabilities.repeated_roles,
+            opens_with_user: false,
         };
-        let fitted = needed.apply(messages);
+        let fitted = needed.apply(messages.clone());
         let refusal = match self.render_messages(fitted.clone(), request) {
             Err(error @ (TemplateError::Raised(_) | TemplateError::Failed { .. })) => error,
             outcome => return outcome,
@@ -108,9 +109,10 @@ impl LocalTemplate {
         let merged = Fit {
             gathers_system: true,
             merges_roles: true,
+            opens_with_user: true,
             ..needed
         };
-        let merged = merged.apply(fitted.clone());
+        let merged = merged.apply(messages);
         if merged == fitted {
             return Err(refusal);
         }

@@ -165,15 +165,34 @@ fn a_conversation_that_fits_is_rendered_as_transformers_would() {
 }
 
 #[test]
-fn where_fitting_does_not_help_the_words_are_the_templates_own() {
-    let error = render(
-        &published(MISTRAL_V0_1),
-        &[says("assistant", "a"), says("user", "b")],
-    );
+fn an_assistant_may_speak_first() {
+    let messages = [
+        says("system", "needle one"),
+        says("assistant", "needle two"),
+        says("user", "needle three"),
+    ];
+    for file in ALL {
+        let prompt =
+            render(&published(file), &messages).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let place = |word: &str| {
+            assert_eq!(prompt.matches(word).count(), 1, "{file} {word}: {prompt}");
+            prompt.find(word).unwrap()
+        };
+        // Some of Mistral's put what the system says before the user's last words.
+        place("needle one");
+        assert!(
+            place("needle two") < place("needle three"),
+            "{file}: {prompt}"
+        );
+    }
     assert_eq!(
-        error.unwrap_err().to_string(),
-        "Conversation roles must alternate user/assistant/user/assistant/..."
+        render(&published(MISTRAL_V0_1), &messages).unwrap(),
+        "<s>[INST] needle one\n\nHello. [/INST]needle two</s> [INST] needle three [/INST]"
     );
+}
+
+#[test]
+fn where_fitting_does_not_help_the_words_are_the_templates_own() {
     let picky = "{% for m in messages %}{{ m.content }}{% if m.content == 'no' %}\
                  {{ raise_exception('Not ' ~ m.role ~ ' ' ~ loop.index) }}{% endif %}{% endfor %}";
     let error = render(&new(picky), &[says("system", "a"), says("user", "no")]);
