@@ -108,6 +108,27 @@ fn draw(status: &Value, before: Option<(&Value, f64)>) -> String {
         let earlier = before.map(|(status, seconds)| (&status["models"][i], seconds));
         line(&mut text, model, earlier);
     }
+    for adapter in status["adapters"].as_array().into_iter().flatten() {
+        let of = |key: &str| adapter[key].as_str().unwrap_or("?");
+        let _ = writeln!(
+            text,
+            "{:28} {:14} {:>10}  adapter of {}",
+            of("name"),
+            if adapter["loaded"] == true {
+                "loaded"
+            } else {
+                "unloaded"
+            },
+            human_bytes(number(&adapter["bytes"])),
+            of("model"),
+        );
+    }
+    match number(&status["personas"]) {
+        0 => {}
+        n => {
+            let _ = writeln!(text, "\n{n} personas");
+        }
+    }
     text
 }
 

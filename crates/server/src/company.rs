@@ -1,10 +1,12 @@
 //! The response of a stream whose model is long in coming: comments keep its client from giving up.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::caller::Waiting;
 use crate::dialects;
@@ -26,25 +28,39 @@ pub(crate) async fn keep_company(
     request.extensions_mut().insert(waiting.clone());
     let mut answer = Box::pin(next.run(request));
     loop {
-        match tokio::time::timeout(limits.keep_alive, &mut answer).await {
-            Ok(response) => return response,
-            Err(_long) if waiting.is_on() => break,
-            Err(_long) => {}
+        match or_pause(&mut answer, limits.keep_alive).await {
+            Some(response) => return response,
+            None if waiting.is_on() => break,
+            None => {}
         }
     }
     let comments = stream::unfold(Some(answer), move |answer| async move {
         let mut answer = answer?;
-        Some(
-            match tokio::time::timeout(limits.keep_alive, &mut answer).await {
-                Err(_long) => (Body::from(sse::KEEP_ALIVE), Some(answer)),
-                Ok(mut response) => match response.extensions_mut().remove::<ApiError>() {
-                    Some(error) => (Body::from(error_frames(&error)), None),
-                    None => (response.into_body(), None),
-                },
+        Some(match or_pause(&mut answer, limits.keep_alive).await {
+            None => (Body::from(sse::KEEP_ALIVE), Some(answer)),
+            Some(mut response) => match response.extensions_mut().remove::<ApiError>() {
+                Some(error) => (Body::from(error_frames(&error)), None),
+                None => (response.into_body(), None),
             },
-        )
+        })
     });
     let first = stream::once(async { Ok(Bytes::from_static(sse::KEEP_ALIVE)) });
     let rest = comments.flat_map(Body::into_data_stream);
     sse::respond(Body::from_stream(first.chain(rest)), sse::Framing::Events)
 }
+
+/// What `answer` gives, unless it takes longer than `pause`: without one, unless it has to wait at all.
+async fn or_pause<T>(answer: impl Future<Output = T> + Unpin, pause: Duration) -> Option<T> {
+    if !pause.is_zero() {
+        return tokio::time::timeout(pause, answer).await.ok();
+    }
+    // Looked at once, so that it does not depend on what else the machine does.
+    let now = answer.now_or_never();
+    if now.is_none() {
+        tokio::time::sleep(TICK).await;
+    }
+    now
+}
+
+/// The least time between two comments.
+const TICK: Duration = Duration::from_millis(1);

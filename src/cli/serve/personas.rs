@@ -11,8 +11,8 @@ use tracing::{info, warn};
 
 use crate::cli::cards;
 
-/// Most cards of a folder.
-const MAX_CARDS: usize = 10_000;
+/// Most cards of a folder: all of them are in memory, and told in one list.
+const MAX_CARDS: usize = 2_000;
 
 /// Reads the cards of these folders and files. What is wrong with one is told, and keeps none of the
 /// others from being served. `names` are those that models and adapters have.

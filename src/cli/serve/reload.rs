@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use super::args::{ServeArgs, args_of, settings};
 use super::management::Wish;
 use super::models::{Planned, Shared, plan};
+use super::personas::warm;
 use crate::cli::config::Invocation;
 
 /// Takes changes over with each SIGHUP, and when somebody wishes it, as long as it is let run.
@@ -80,6 +81,7 @@ async fn reload(
     live.set(settings);
     models.replace(configs, &options);
     models.set_personas(personas);
+    tokio::spawn(warm(models.clone()));
     for name in at_start {
         let models = models.clone();
         tokio::spawn(async move {

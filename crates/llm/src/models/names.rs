@@ -60,7 +60,7 @@ impl Models {
         }
         let personas = state.personas.iter();
         let found = personas.filter_map(|persona| {
-            let found = state.resolve(Some(persona.id())).ok()?;
+            let found = state.spoken_for(persona).ok()?;
             Some(served(&state, found, persona.id(), |id| {
                 Arc::new(state.status(id, now))
             }))

@@ -28,6 +28,7 @@ pub(super) struct State {
     pub(super) names: HashMap<String, ModelId>,
     pub(super) adapters: Vec<Arc<ServedAdapter>>,
     pub(super) personas: Vec<Arc<Persona>>,
+    persona_names: HashMap<String, usize>,
     pub(super) any_name: bool,
     pub(super) max_queue_len: usize,
     pub(super) is_stopping: bool,
@@ -88,6 +89,7 @@ impl State {
             names: HashMap::new(),
             adapters: Vec::new(),
             personas: Vec::new(),
+            persona_names: HashMap::new(),
             any_name,
             max_queue_len,
             is_stopping: false,
@@ -133,23 +135,40 @@ impl State {
         if let Some(found) = self.model_or_adapter(name) {
             return Some(Ok(found));
         }
-        let named = |persona: &&Arc<Persona>| persona.id() == name || persona.name() == name;
-        let persona = self.personas.iter().find(named)?;
+        let persona = self.persona_names.get(name)?;
+        Some(self.spoken_for(&self.personas[*persona]))
+    }
+
+    /// A persona, and what speaks for it.
+    pub(super) fn spoken_for(&self, persona: &Arc<Persona>) -> Result<Found, LlmError> {
         let base = match persona.model() {
             Some(base) => self.model_or_adapter(base),
             None => self.served.first().copied().map(Found::model),
         };
         let missing = || {
             let message = format!(
-                "The persona `{name}` speaks with the model `{}`, which is not served here.",
+                "The persona `{}` speaks with the model `{}`, which is not served here.",
+                persona.id(),
                 persona.model().unwrap_or_default()
             );
             LlmError::unavailable(message, None)
         };
-        Some(base.ok_or_else(missing).map(|found| Found {
+        base.ok_or_else(missing).map(|found| Found {
             persona: Some(Arc::clone(persona)),
             ..found
-        }))
+        })
+    }
+
+    /// Serves these personas, and no others, by their ids and by their names.
+    pub(super) fn set_personas(&mut self, personas: Vec<Arc<Persona>>) {
+        self.persona_names.clear();
+        let all = || personas.iter().enumerate();
+        let ids = all().map(|(place, persona)| (persona.id(), place));
+        // An id comes before another's name.
+        for (name, place) in ids.chain(all().map(|(place, persona)| (persona.name(), place))) {
+            self.persona_names.entry(name.to_owned()).or_insert(place);
+        }
+        self.personas = personas;
     }
 
     fn model_or_adapter(&self, name: &str) -> Option<Found> {

@@ -287,3 +287,133 @@ async fn a_model_whose_engine_has_ended_is_loaded_again_after_a_pause() {
     assert_eq!(answer(&lease).await.len(), 8);
     assert_eq!(models.status(Some("a")).unwrap().loads, 2);
 }
+
+fn adapted(name: &str, adapter: &str) -> AdapterConfig {
+    let path = matou_testkit::fixtures_dir().join("lora").join(adapter);
+    AdapterConfig {
+        name: name.to_owned(),
+        files: matou_model::AdapterFiles::open(&path).unwrap().into(),
+    }
+}
+
+fn persona(name: &str, model: Option<&str>) -> std::sync::Arc<matou_persona::Persona> {
+    let matou = serde_json::json!({"model": model, "sampling": {"temperature": 0.25}});
+    let card = serde_json::json!({
+        "spec": "chara_card_v2", "data": {"name": name, "extensions": {"matou": matou}},
+    });
+    matou_persona::Persona::read(card.to_string().as_bytes(), "x.json")
+        .unwrap()
+        .into()
+}
+
+/// A persona speaks with an adapter, which belongs to a model: one name brings all three.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persona_brings_its_adapter_and_that_its_model() {
+    let with = ModelConfig {
+        adapters: vec![adapted("style", "llama3.2-qv")],
+        ..config(&folder("llama3.2"), "b")
+    };
+    let models = Models::new(
+        vec![config(&folder("llama2"), "a"), with],
+        &options(1 << 40),
+    );
+    let (used, _) = models.memory();
+    assert_eq!(used, 0);
+    models.set_personas(vec![
+        persona("Ada", Some("style")),
+        persona("Bea", None),
+        persona("Cleo", Some("nowhere")),
+        // Another's id is its own, whatever this one is called.
+        persona("ada", Some("a")),
+    ]);
+    let names: Vec<(String, Option<String>)> = models
+        .names()
+        .into_iter()
+        .map(|named| (named.name, named.parent))
+        .collect();
+    let told = |name: &str, parent: Option<&str>| (name.to_owned(), parent.map(str::to_owned));
+    assert_eq!(
+        names[..5],
+        [
+            told("a", None),
+            told("b", None),
+            told("style", Some("b")),
+            told("ada", Some("style")),
+            told("bea", Some("a")),
+        ]
+    );
+    for name in ["ada", "Ada", "ada:latest"] {
+        let lease = models.acquire(Some(name), ANYBODY, None).await.unwrap();
+        assert_eq!(lease.name(), "ada");
+        assert_eq!(lease.model_name(), "style");
+        assert_eq!(lease.card().names, ["b"]);
+        assert!(lease.adapter().is_some());
+        assert_eq!(lease.default_sampling().temperature, 0.25);
+    }
+    assert_eq!(states(&models), [ModelState::Unloaded, LOADED]);
+    let lost = models
+        .acquire(Some("cleo"), ANYBODY, None)
+        .await
+        .err()
+        .unwrap();
+    assert!(lost.message.contains("nowhere"), "{lost}");
+    assert!(matches!(lost.kind, ErrorKind::Unavailable { .. }));
+    // What goes with its model is loaded again with it.
+    let loaded = async || {
+        let lease = models.acquire(Some("style"), ANYBODY, None).await.unwrap();
+        lease.adapter().unwrap().id()
+    };
+    let first = loaded().await;
+    assert_eq!(loaded().await, first);
+    assert!(models.unload(Some("style")).unwrap());
+    assert_ne!(loaded().await, first);
+}
+
+/// An adapter that a request brought stays over a change of the configuration, with its model; one of
+/// the configuration goes with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_configuration_takes_its_own_adapters_along() {
+    let base = |adapters: Vec<AdapterConfig>| {
+        vec![ModelConfig {
+            adapters,
+            ..config(&folder("llama3.2"), "b")
+        }]
+    };
+    let models = Models::new(base(vec![adapted("one", "llama3.2-qv")]), &options(1 << 40));
+    let brought = adapted("two", "llama3.2-qkvo");
+    models.load_adapter(brought, None, false).await.unwrap();
+    let names = |models: &Models| -> Vec<String> {
+        models
+            .adapters()
+            .into_iter()
+            .map(|adapter| adapter.name)
+            .collect()
+    };
+    assert_eq!(names(&models), ["one", "two"]);
+    models.replace(
+        base(vec![adapted("three", "llama3.2-regex")]),
+        &options(1 << 40),
+    );
+    assert_eq!(names(&models), ["two", "three"]);
+    models.acquire(Some("three"), ANYBODY, None).await.unwrap();
+    models.acquire(Some("two"), ANYBODY, None).await.unwrap();
+    assert!(models.acquire(Some("one"), ANYBODY, None).await.is_err());
+    models.replace(vec![config(&folder("llama2"), "a")], &options(1 << 40));
+    assert_eq!(names(&models), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adapter_that_there_is_no_memory_for_is_refused_with_the_numbers() {
+    let configs = || vec![config(&folder("llama3.2"), "b")];
+    let needs = plan(&configs(), &options(1 << 40));
+    let enough = needs[0].as_ref().unwrap().0;
+    let models = Models::new(configs(), &options(enough));
+    models.load(Some("b")).await.unwrap();
+    let refused = models
+        .load_adapter(adapted("x", "llama3.2-qkvo"), None, false)
+        .await;
+    let refused = refused.unwrap_err();
+    assert!(refused.message.contains("are in use"), "{refused}");
+    assert!(models.adapters().is_empty());
+    assert_eq!(models.memory().0, enough);
+}

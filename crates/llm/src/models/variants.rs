@@ -119,7 +119,7 @@ impl Models {
 
     /// Serves these personas, and no others, from now on.
     pub fn set_personas(&self, personas: Vec<Arc<Persona>>) {
-        self.0.lock().personas = personas;
+        self.0.lock().set_personas(personas);
     }
 
     /// All personas that are served.

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use matou_engine::ClientId;
-use matou_llm::models::{ModelState, ModelStatus};
+use matou_llm::models::{AdapterStatus, ModelState, ModelStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -121,6 +121,7 @@ async fn unload(State(door): State<Door>, body: JsonBody) -> Result<Json<Value>,
 async fn status(State(state): State<AppState>) -> Json<Value> {
     let (used, budget) = state.models.memory();
     let models = state.models.list();
+    let adapters = state.models.adapters();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "connections": state.connections.open(),
@@ -130,7 +131,18 @@ async fn status(State(state): State<AppState>) -> Json<Value> {
             "budget": (budget < u64::MAX).then_some(budget),
         },
         "models": models.iter().map(model).collect::<Vec<_>>(),
+        "adapters": adapters.iter().map(adapter).collect::<Vec<_>>(),
+        "personas": state.models.personas().len(),
     }))
+}
+
+fn adapter(adapter: &AdapterStatus) -> Value {
+    json!({
+        "name": adapter.name,
+        "model": adapter.base,
+        "bytes": adapter.memory,
+        "loaded": adapter.is_loaded,
+    })
 }
 
 fn model(model: &ModelStatus) -> Value {

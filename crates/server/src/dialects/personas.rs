@@ -71,9 +71,15 @@ fn escaped(name: &str) -> String {
     name.bytes().map(escape).collect()
 }
 
-async fn list(State(models): State<Models>) -> Json<Value> {
-    let data: Vec<PersonaObject> = models.names().iter().filter_map(persona).collect();
-    Json(json!({"object": "list", "data": data}))
+async fn list(State(models): State<Models>) -> Result<Json<Value>, ApiError> {
+    // There may be thousands, each with greetings to be written: no work for an async worker.
+    let told = tokio::task::spawn_blocking(move || {
+        let data: Vec<PersonaObject> = models.names().iter().filter_map(persona).collect();
+        json!({"object": "list", "data": data})
+    });
+    told.await
+        .map(Json)
+        .map_err(|error| ApiError::internal(error.to_string()))
 }
 
 async fn retrieve(

@@ -31,14 +31,18 @@ fn blank_ids(text: &str) -> String {
         ("rs_", 32),
         ("fc_", 32),
     ] {
-        let mut parts = text.split(prefix);
-        let mut blanked = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
-            blanked.push_str(prefix);
-            blanked.push_str(if digits >= length { "ID" } else { "" });
-            blanked.push_str(&part[if digits >= length { length } else { 0 }..]);
+        let mut blanked = String::new();
+        let mut rest = text.as_str();
+        // One after the other: an id may end as another's prefix begins.
+        while let Some(place) = rest.find(prefix) {
+            let (before, after) = rest.split_at(place + prefix.len());
+            let digits = after.bytes().take_while(u8::is_ascii_hexdigit).count();
+            let is_id = digits >= length;
+            blanked.push_str(before);
+            blanked.push_str(if is_id { "ID" } else { "" });
+            rest = &after[if is_id { length } else { 0 }..];
         }
+        blanked.push_str(rest);
         text = blanked;
     }
     text
