@@ -189,7 +189,7 @@ impl Serving {
         param: &str,
     ) -> Result<Embeddings, ApiError> {
         let (client, name) = (caller.client, caller.to_string());
-        self.llm.check_open("embedded with")?;
+        self.llm.check_open("embeddings")?;
         let of = (&*self.llm, self.llm.adapter());
         tokio::select! {
             biased;

@@ -2,11 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use matou_llm::models::{AdapterConfig, ModelConfig};
-use matou_model::AdapterFiles;
 
 /// An adapter, as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +48,8 @@ impl FromStr for AdapterArg {
 impl AdapterArg {
     /// Its files, opened.
     pub(super) fn open(&self) -> Result<AdapterConfig> {
-        let files = AdapterFiles::open(&self.path);
-        let files = files.with_context(|| format!("the adapter `{}`", self.name))?;
-        Ok(AdapterConfig {
-            name: self.name.clone(),
-            files: Arc::new(files),
-        })
+        let opened = AdapterConfig::open(self.name.clone(), &self.path);
+        opened.with_context(|| format!("the adapter `{}`", self.name))
     }
 }
 
@@ -82,7 +76,7 @@ pub(super) fn give_out(
                     names.concat().join(", ")
                 ),
             },
-            None => opened.files.base().and_then(place).unwrap_or(0),
+            None => opened.base().and_then(place).unwrap_or(0),
         };
         if let Some(config) = configs.get_mut(model) {
             config.adapters.push(opened);

@@ -28,6 +28,8 @@ const MARGIN: (f64, u64) = (0.05, 256 << 20);
 /// Part of what weights leave that keys and values get at most, where nobody says how much memory there
 /// is: prompts in flight and the machine itself need some.
 const KV_CACHE_PART: f64 = 0.5;
+/// Personas that are named at start.
+const MAX_NAMED: usize = 20;
 
 /// What does not change while the server runs.
 pub(super) struct Shared {
@@ -143,17 +145,17 @@ fn finish(
     give_out(&args.lora, &mut planned.configs, &names)?;
     for (config, names) in planned.configs.iter().zip(&names) {
         for adapter in &config.adapters {
-            let path = adapter.files.path().to_owned();
-            if let Some(other) = taken.insert(adapter.name.clone(), path) {
+            let path = adapter.path().to_owned();
+            if let Some(other) = taken.insert(adapter.name().to_owned(), path) {
                 bail!(
                     "the adapter `{}` has the name of {}; give it another",
-                    adapter.name,
+                    adapter.name(),
                     other.display()
                 );
             }
             // What is wrong with one is told at once, where its model is there to tell it.
             if names.iter().any(|name| planned.at_start.contains(name)) {
-                planned.at_start.push(adapter.name.clone());
+                planned.at_start.push(adapter.name().to_owned());
             }
         }
     }
@@ -340,8 +342,8 @@ pub(super) fn describe(
             Err(reason) => write!(text, "does not fit: {reason}"),
         };
         for adapter in &config.adapters {
-            let memory = human_bytes(adapter.files.memory_bytes());
-            let _ = write!(text, "\n{indent}adapter {} ({memory})", adapter.name);
+            let memory = human_bytes(adapter.memory_bytes());
+            let _ = write!(text, "\n{indent}adapter {} ({memory})", adapter.name());
         }
     }
     if configs.len() > 1 {
@@ -352,8 +354,11 @@ pub(super) fn describe(
         );
     }
     if !personas.is_empty() {
-        let names: Vec<&str> = personas.iter().map(|persona| persona.id()).collect();
-        let _ = write!(text, "\n  personas: {}", names.join(", "));
+        let names: Vec<&str> = personas.iter().map(|it| it.id()).take(MAX_NAMED).collect();
+        let _ = match personas.len() - names.len() {
+            0 => write!(text, "\n  personas: {}", names.join(", ")),
+            more => write!(text, "\n  personas: {} and {more} more", names.join(", ")),
+        };
     }
     text
 }

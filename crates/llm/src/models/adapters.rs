@@ -1,20 +1,75 @@
 //! Adapters that models are served with, each under a name of its own.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
-use matou_model::{Adapter, AdapterFiles, AdapterTargets};
+use matou_model::{Adapter, AdapterFiles, AdapterTargets, ModelError};
 
 use super::residency::ModelId;
 use crate::error::LlmError;
 use crate::llm::Llm;
+use crate::open::human_bytes;
 
-/// An adapter, and what it is called.
-#[derive(Debug, Clone)]
+/// An adapter, and what it is called: as its headers have it. Its files are opened again when it is
+/// loaded, for they may be replaced meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdapterConfig {
+    name: String,
+    path: PathBuf,
+    base: Option<String>,
+    bytes: u64,
+    /// Length and time of change of each of its files.
+    stamps: Vec<Option<(u64, SystemTime)>>,
+}
+
+impl AdapterConfig {
+    /// Reads the headers of an adapter, which is to have this name in the API. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is none that can be applied.
+    pub fn open(name: String, path: &Path) -> Result<Self, ModelError> {
+        let files = AdapterFiles::open(path)?;
+        Ok(Self {
+            name,
+            base: files.base().map(str::to_owned),
+            bytes: files.memory_bytes(),
+            stamps: stamps(path),
+            path: path.to_owned(),
+        })
+    }
+
     /// Its name in the API.
-    pub name: String,
-    /// Its files, whose headers have been read.
-    pub files: Arc<AdapterFiles>,
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its folder or file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model that it was made for, as its files call it.
+    pub fn base(&self) -> Option<&str> {
+        self.base.as_deref()
+    }
+
+    /// Memory that it takes at most, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// What tells whether files are still the same.
+fn stamps(path: &Path) -> Vec<Option<(u64, SystemTime)>> {
+    let stamp = |path: &Path| {
+        let about = std::fs::metadata(path).ok()?;
+        Some((about.len(), about.modified().ok()?))
+    };
+    let files = ["adapter_config.json", "adapter_model.safetensors"];
+    let inside = files.iter().map(|file| stamp(&path.join(file)));
+    std::iter::once(stamp(path)).chain(inside).collect()
 }
 
 /// An adapter, for those who ask.
@@ -41,8 +96,6 @@ pub(super) struct ServedAdapter {
     pub(super) created: u64,
     /// Whether it is in the configuration, and not there by a request.
     pub(super) is_configured: bool,
-    /// Memory that is set aside for it.
-    pub(super) bytes: u64,
     loaded: Mutex<Option<Arc<Adapter>>>,
     /// Who loads it, so that nobody does so at the same time.
     turn: tokio::sync::Mutex<()>,
@@ -56,7 +109,6 @@ impl ServedAdapter {
         is_configured: bool,
     ) -> Self {
         Self {
-            bytes: config.files.memory_bytes(),
             config,
             base,
             created,
@@ -103,7 +155,19 @@ impl ServedAdapter {
         }
         let (own, targets) = (Arc::clone(self), Arc::clone(targets));
         let load = move || {
-            let adapter = Arc::new(targets.load(&own.config.files)?);
+            let files = AdapterFiles::open(&own.config.path)?;
+            let (planned, needed) = (own.config.bytes, files.memory_bytes());
+            if needed > planned {
+                return Err(ModelError::InvalidFile {
+                    path: own.config.path.clone(),
+                    message: format!(
+                        "it has changed: it takes {} now, and {} were planned for; load it anew",
+                        human_bytes(needed),
+                        human_bytes(planned)
+                    ),
+                });
+            }
+            let adapter = Arc::new(targets.load(&files)?);
             *own.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&adapter));
             Ok(adapter)
         };
@@ -126,10 +190,7 @@ impl ServedAdapter {
                 );
                 Ok(adapter)
             }
-            Ok(Err(error)) => {
-                let error: matou_model::ModelError = error;
-                Err(refused(error.to_string()))
-            }
+            Ok(Err(error)) => Err(refused(error.to_string())),
             Err(panic) => Err(refused(panic.to_string())),
         }
     }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::adapters::ServedAdapter;
+use super::adapters::{AdapterConfig, ServedAdapter};
 use super::config::{ModelConfig, ModelsOptions};
 use super::keep_alive::KeepAlive;
 use super::residency::{Decision, Entry, ModelId, Phase, Ticket};
@@ -78,7 +78,7 @@ impl Inner {
     pub(super) fn set(&self, configs: Vec<ModelConfig>, options: &ModelsOptions) {
         let adapter_bytes = |config: &ModelConfig| -> u64 {
             let adapters = config.adapters.iter();
-            adapters.map(|adapter| adapter.files.memory_bytes()).sum()
+            adapters.map(AdapterConfig::memory_bytes).sum()
         };
         let needs: Vec<_> = configs
             .iter()
@@ -97,8 +97,11 @@ impl Inner {
         state.max_queue_len = options.max_queue_len;
         state.residency.set_budget(options.memory);
         let mut served = Vec::new();
-        // Those that requests brought stay with their models.
-        state.adapters.retain(|adapter| !adapter.is_configured);
+        // Those that requests brought stay with their models, and so do those that have not changed.
+        let mut before = std::mem::take(&mut state.adapters);
+        state
+            .adapters
+            .extend(before.extract_if(.., |adapter| !adapter.is_configured));
         for ((config, share), needs) in configs.into_iter().zip(shares).zip(needs) {
             let beside = adapter_bytes(&config);
             let (share, too_large) = match share {
@@ -142,8 +145,11 @@ impl Inner {
             state.models[id].too_large = too_large;
             let created = state.models[id].facts.created;
             for adapter in config.adapters {
-                let adapter = ServedAdapter::new(adapter, id, created, true);
-                state.adapters.push(Arc::new(adapter));
+                let is_same = |it: &Arc<ServedAdapter>| it.base == id && it.config == adapter;
+                let same = before.iter().position(is_same);
+                let same = same.map(|place| before.swap_remove(place));
+                let new = || Arc::new(ServedAdapter::new(adapter, id, created, true));
+                state.adapters.push(same.unwrap_or_else(new));
             }
             state.recount(id);
             served.push(id);

@@ -142,7 +142,7 @@ impl Models {
                     return Ok(lease);
                 };
                 let loaded = adapter.of(&llm).await?;
-                return Ok(lease.with_adapter(&adapter.config.name, loaded));
+                return Ok(lease.with_adapter(adapter.config.name(), loaded));
             }
             // An error would mean that nobody is left who could change anything; this holds one.
             let _ = changed.changed().await;

@@ -1,11 +1,13 @@
 //! All names that a request may ask for.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use matou_persona::Persona;
 
 use super::Models;
 use super::adapters::AdapterStatus;
+use super::residency::ModelId;
 use super::state::{Found, State};
 use super::view::ModelStatus;
 use crate::error::LlmError;
@@ -39,20 +41,24 @@ impl Models {
         let state = self.0.lock();
         let now = self.0.now();
         let mut names = Vec::new();
+        // A status has all that an engine has counted: it is made once.
+        let status = |id: &ModelId| (*id, Arc::new(state.status(*id, now)));
+        let statuses: HashMap<ModelId, Arc<ModelStatus>> =
+            state.served.iter().map(status).collect();
         for &id in &state.served {
-            let model = Arc::new(state.status(id, now));
+            let model = &statuses[&id];
             let own = |name: &String| ServedName {
                 name: name.clone(),
                 parent: None,
-                model: Arc::clone(&model),
+                model: Arc::clone(model),
                 adapter: None,
                 persona: None,
             };
             names.extend(model.facts.names.iter().map(own));
             let adapters = state.adapters_of(id).map(|adapter| ServedName {
-                name: adapter.config.name.clone(),
+                name: adapter.config.name().to_owned(),
                 parent: Some(model.facts.names[0].clone()),
-                model: Arc::clone(&model),
+                model: Arc::clone(model),
                 adapter: Some(state.adapter_status(adapter)),
                 persona: None,
             });
@@ -61,9 +67,8 @@ impl Models {
         let personas = state.personas.iter();
         let found = personas.filter_map(|persona| {
             let found = state.spoken_for(persona).ok()?;
-            Some(served(&state, found, persona.id(), |id| {
-                Arc::new(state.status(id, now))
-            }))
+            let model = Arc::clone(&statuses[&found.id]);
+            Some(served(&state, found, persona.id(), model))
         });
         names.extend(found);
         names
@@ -80,19 +85,12 @@ impl Models {
         let found = state.resolve(name)?;
         let first = state.models[found.id].facts.names[0].clone();
         let name = name.filter(|name| !name.is_empty()).unwrap_or(&first);
-        Ok(served(&state, found, name, |id| {
-            Arc::new(state.status(id, now))
-        }))
+        let model = Arc::new(state.status(found.id, now));
+        Ok(served(&state, found, name, model))
     }
 }
 
-fn served(
-    state: &State,
-    found: Found,
-    name: &str,
-    status: impl Fn(usize) -> Arc<ModelStatus>,
-) -> ServedName {
-    let model = status(found.id);
+fn served(state: &State, found: Found, name: &str, model: Arc<ModelStatus>) -> ServedName {
     let adapter = found
         .adapter
         .as_ref()

@@ -52,7 +52,7 @@ impl Lease {
     ///
     /// As of that; and for a persona, whose prompt is not shown.
     pub fn tokenize_chat(&self, request: &ChatRequest) -> Result<Vec<u32>, LlmError> {
-        self.check_open("shown")?;
+        self.check_open("view of its prompt")?;
         prepare::tokenize_chat(self, request)
     }
 
@@ -62,7 +62,7 @@ impl Lease {
     ///
     /// As of that; and for a persona, whose prompt is not shown.
     pub fn render_chat(&self, request: &ChatRequest) -> Result<RenderedPrompt, LlmError> {
-        self.check_open("shown")?;
+        self.check_open("view of its prompt")?;
         prepare::render_chat(self, request)
     }
 
@@ -79,7 +79,7 @@ impl Lease {
         output: Option<&OutputGrammar>,
         wanted: &Wanted,
     ) -> Result<RawPrompts, LlmError> {
-        self.check_open("written by clients")?;
+        self.check_open("raw completions")?;
         let options = GenerationOptions {
             adapter: self.adapter().cloned(),
             ..options
@@ -87,17 +87,17 @@ impl Lease {
         prepare::raw(self, inputs, suffix, options, output, wanted)
     }
 
-    /// Refuses what a persona is not there for.
+    /// Refuses `what` a persona does not give.
     ///
     /// # Errors
     ///
     /// For a persona.
-    pub fn check_open(&self, how: &str) -> Result<(), LlmError> {
+    pub fn check_open(&self, what: &str) -> Result<(), LlmError> {
         let Some(persona) = self.persona() else {
             return Ok(());
         };
         let message = format!(
-            "`{}` is a persona, whose prompt is not {how}: ask it in a conversation, or its model `{}`.",
+            "`{}` is a persona: it answers conversations, and gives no {what}. Ask its model `{}` for that.",
             persona.id(),
             persona.model().unwrap_or(self.card().names[0].as_str()),
         );

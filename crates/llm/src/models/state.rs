@@ -189,7 +189,7 @@ impl State {
 
     pub(super) fn adapter(&self, name: &str) -> Option<&Arc<ServedAdapter>> {
         let mut adapters = self.adapters.iter();
-        adapters.find(|adapter| adapter.config.name == name)
+        adapters.find(|adapter| adapter.config.name() == name)
     }
 
     /// The adapters of a model.
@@ -201,18 +201,21 @@ impl State {
 
     /// Has the residency know what a model and its adapters take.
     pub(super) fn recount(&mut self, id: ModelId) {
-        let adapters: u64 = self.adapters_of(id).map(|adapter| adapter.bytes).sum();
+        let adapters: u64 = self
+            .adapters_of(id)
+            .map(|adapter| adapter.config.memory_bytes())
+            .sum();
         let bytes = self.models[id].facts.memory.saturating_add(adapters);
         self.residency.set_bytes(id, bytes);
     }
 
     pub(super) fn adapter_status(&self, adapter: &ServedAdapter) -> AdapterStatus {
         AdapterStatus {
-            name: adapter.config.name.clone(),
+            name: adapter.config.name().to_owned(),
             base: self.models[adapter.base].facts.names[0].clone(),
-            path: adapter.config.files.path().display().to_string(),
+            path: adapter.config.path().display().to_string(),
             created: adapter.created,
-            memory: adapter.bytes,
+            memory: adapter.config.memory_bytes(),
             is_loaded: adapter.is_loaded(),
         }
     }
@@ -220,10 +223,7 @@ impl State {
     pub(super) fn unknown(&self, name: &str) -> LlmError {
         let models = self.served.iter();
         let models = models.flat_map(|id| self.models[*id].facts.names.iter().map(String::as_str));
-        let adapters = self
-            .adapters
-            .iter()
-            .map(|adapter| adapter.config.name.as_str());
+        let adapters = self.adapters.iter().map(|adapter| adapter.config.name());
         let personas = self.personas.iter().map(|persona| persona.id());
         let names: Vec<String> = models
             .chain(adapters)

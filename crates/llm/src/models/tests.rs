@@ -290,10 +290,7 @@ async fn a_model_whose_engine_has_ended_is_loaded_again_after_a_pause() {
 
 fn adapted(name: &str, adapter: &str) -> AdapterConfig {
     let path = matou_testkit::fixtures_dir().join("lora").join(adapter);
-    AdapterConfig {
-        name: name.to_owned(),
-        files: matou_model::AdapterFiles::open(&path).unwrap().into(),
-    }
+    AdapterConfig::open(name.to_owned(), &path).unwrap()
 }
 
 fn persona(name: &str, model: Option<&str>) -> std::sync::Arc<matou_persona::Persona> {
@@ -395,7 +392,17 @@ async fn a_new_configuration_takes_its_own_adapters_along() {
         &options(1 << 40),
     );
     assert_eq!(names(&models), ["two", "three"]);
-    models.acquire(Some("three"), ANYBODY, None).await.unwrap();
+    let loaded = async || {
+        let lease = models.acquire(Some("three"), ANYBODY, None).await.unwrap();
+        lease.adapter().unwrap().id()
+    };
+    // What has not changed stays in memory.
+    let id = loaded().await;
+    models.replace(
+        base(vec![adapted("three", "llama3.2-regex")]),
+        &options(1 << 40),
+    );
+    assert_eq!(loaded().await, id);
     models.acquire(Some("two"), ANYBODY, None).await.unwrap();
     assert!(models.acquire(Some("one"), ANYBODY, None).await.is_err());
     models.replace(vec![config(&folder("llama2"), "a")], &options(1 << 40));
@@ -416,4 +423,33 @@ async fn an_adapter_that_there_is_no_memory_for_is_refused_with_the_numbers() {
     assert!(refused.message.contains("are in use"), "{refused}");
     assert!(models.adapters().is_empty());
     assert_eq!(models.memory().0, enough);
+}
+
+/// Files of an adapter may be replaced between the start and the first request for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adapter_whose_files_have_changed_is_loaded_as_it_is_or_refused() {
+    let fixture = |name: &str| matou_testkit::fixtures_dir().join("lora").join(name);
+    let own = tempfile::tempdir().unwrap();
+    let put = |name: &str| {
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            std::fs::copy(fixture(name).join(file), own.path().join(file)).unwrap();
+        }
+    };
+    put("llama3.2-qkvo");
+    let with = ModelConfig {
+        adapters: vec![AdapterConfig::open("own".to_owned(), own.path()).unwrap()],
+        ..config(&folder("llama3.2"), "b")
+    };
+    let models = Models::new(vec![with], &options(1 << 40));
+    let load = async || models.load(Some("own")).await;
+    std::fs::write(own.path().join("adapter_model.safetensors"), "x").unwrap();
+    let refused = load().await.unwrap_err();
+    assert!(refused.message.contains("adapter_model"), "{refused}");
+    // A larger one, for which no memory was set aside.
+    put("llama3.2-patterns");
+    let refused = load().await.unwrap_err();
+    assert!(refused.message.contains("it has changed"), "{refused}");
+    put("llama3.2-qv");
+    load().await.unwrap();
+    models.load(Some("b")).await.unwrap();
 }

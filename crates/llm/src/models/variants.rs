@@ -34,7 +34,7 @@ impl Models {
         base: Option<&str>,
         replaces: bool,
     ) -> Result<(), LlmError> {
-        let name = config.name.clone();
+        let name = config.name().to_owned();
         let replaced = self.add_adapter(config, base, replaces)?;
         match self.load(Some(&name)).await {
             Ok(()) => Ok(()),
@@ -42,7 +42,9 @@ impl Models {
                 // As it was before.
                 let mut state = self.0.lock();
                 let own = state.adapter(&name).map(Arc::clone);
-                state.adapters.retain(|adapter| adapter.config.name != name);
+                state
+                    .adapters
+                    .retain(|adapter| adapter.config.name() != name);
                 state.adapters.extend(replaced);
                 own.into_iter().for_each(|own| state.recount(own.base));
                 Err(error)
@@ -57,9 +59,13 @@ impl Models {
         replaces: bool,
     ) -> Result<Option<Arc<ServedAdapter>>, LlmError> {
         let mut state = self.0.lock();
-        let name = config.name.clone();
-        let stated = config.files.base();
-        let own_base = || stated.filter(|stated| state.names.contains_key(*stated));
+        let name = config.name().to_owned();
+        let stated = config.base().map(str::to_owned);
+        let own_base = || {
+            stated
+                .as_deref()
+                .filter(|stated| state.names.contains_key(*stated))
+        };
         let id = match base {
             Some(base) => state.names.get(base).copied(),
             None => state.find(own_base()).ok(),
@@ -79,20 +85,25 @@ impl Models {
         let created = SystemTime::now().duration_since(UNIX_EPOCH);
         let created = created.map_or(0, |since| since.as_secs());
         let added = ServedAdapter::new(config, id, created, false);
+        let bytes = added.config.memory_bytes();
         let (used, budget) = (state.residency.used(), state.residency.budget());
-        let freed = known.as_ref().map_or(0, |known| known.bytes);
+        let freed = known
+            .as_ref()
+            .map_or(0, |known| known.config.memory_bytes());
         let is_there = state.residency.phase(id) != Phase::Absent;
-        if is_there && used.saturating_add(added.bytes) > budget.saturating_add(freed) {
+        if is_there && used.saturating_add(bytes) > budget.saturating_add(freed) {
             let message = format!(
                 "The adapter `{name}` does not fit: it takes {}, and {} of {} are in use; unload a model \
                  or an adapter, or raise --memory.",
-                human_bytes(added.bytes),
+                human_bytes(bytes),
                 human_bytes(used),
                 human_bytes(budget),
             );
             return Err(LlmError::unavailable(message, None));
         }
-        state.adapters.retain(|adapter| adapter.config.name != name);
+        state
+            .adapters
+            .retain(|adapter| adapter.config.name() != name);
         state.adapters.push(Arc::new(added));
         state.recount(id);
         if let Some(known) = &known {

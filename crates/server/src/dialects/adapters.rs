@@ -2,13 +2,11 @@
 //! `POST /v1/unload_lora_adapter`, as vLLM has them, where the server's owner lets clients do it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use matou_llm::models::AdapterConfig;
-use matou_model::AdapterFiles;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -58,15 +56,12 @@ async fn load(State(state): State<AppState>, body: JsonBody) -> Result<String, A
     let name = given("lora_name", request.lora_name)?;
     let path = PathBuf::from(given("lora_path", request.lora_path)?);
     state.management.as_ref().ok_or_else(forbidden)?;
-    let opened = tokio::task::spawn_blocking(move || AdapterFiles::open(&path)).await;
+    let named = name.clone();
+    let opened = tokio::task::spawn_blocking(move || AdapterConfig::open(named, &path)).await;
     let opened = opened.map_err(|error| ApiError::internal(error.to_string()))?;
-    let files = opened.map_err(|error| {
+    let config = opened.map_err(|error| {
         ApiError::invalid("lora_path", format!("The adapter cannot be used: {error}."))
     })?;
-    let config = AdapterConfig {
-        name: name.clone(),
-        files: Arc::new(files),
-    };
     let (base, replaces) = (
         request.base_model_name,
         request.load_inplace.unwrap_or(false),
