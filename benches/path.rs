@@ -76,6 +76,7 @@ fn step(criterion: &mut Criterion) {
         priority: 0,
         cache_salt: None,
         adapter: None,
+        num_open_tokens: 0,
     };
     criterion.bench_function(
         "32 steps of the engine around a model of 256 tokens",

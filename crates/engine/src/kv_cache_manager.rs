@@ -17,9 +17,16 @@ use matou_model::BLOCK_SIZE;
 
 use crate::block_pool::{BlockContent, BlockId, BlockPool};
 
-/// Hash of the empty prefix.
+/// Where the hashes of a sequence begin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct RootHash(u64);
+pub(crate) struct RootHash {
+    /// Of the empty prefix.
+    empty: u64,
+    /// What is mixed in behind the leading blocks that are anybody's, if anything is.
+    salt: Option<u64>,
+    /// Number of these blocks.
+    num_open: usize,
+}
 
 /// The blocks that hold one sequence's keys and values.
 #[derive(Debug, Default)]
@@ -31,6 +38,7 @@ pub(crate) struct BlockTable {
     /// Leading blocks whose hash is known, and the hash of the last of them.
     num_hashed: usize,
     last_hash: u64,
+    root: RootHash,
 }
 
 impl BlockTable {
@@ -50,6 +58,7 @@ impl BlockTable {
 pub(crate) struct PrefixMatch {
     blocks: Vec<BlockId>,
     last_hash: u64,
+    root: RootHash,
 }
 
 impl PrefixMatch {
@@ -57,7 +66,8 @@ impl PrefixMatch {
     pub(crate) fn none(root: RootHash) -> Self {
         Self {
             blocks: Vec::new(),
-            last_hash: root.0,
+            last_hash: root.empty,
+            root,
         }
     }
 
@@ -110,12 +120,26 @@ impl KvCacheManager {
     }
 
     /// Where the hashes of sequences with this salt and adapter begin: they share blocks with each
-    /// other only.
-    pub(crate) fn root(&self, salt: Option<&str>, adapter: Option<u64>) -> RootHash {
-        RootHash(match (salt, adapter) {
-            (None, None) => 0,
-            of => self.hash_key.hash_one(of),
-        })
+    /// other only. Those of the first `num_open_tokens` they share with all who have the adapter.
+    pub(crate) fn root(
+        &self,
+        salt: Option<&str>,
+        adapter: Option<u64>,
+        num_open_tokens: usize,
+    ) -> RootHash {
+        RootHash {
+            empty: adapter.map_or(0, |adapter| self.hash_key.hash_one(adapter)),
+            salt: salt.map(|salt| self.hash_key.hash_one(salt)),
+            num_open: num_open_tokens / BLOCK_SIZE,
+        }
+    }
+
+    /// The hash before block `i`, which is `last_hash` but where the salt comes in.
+    fn parent(&self, root: &RootHash, i: usize, last_hash: u64) -> u64 {
+        match root.salt {
+            Some(salt) if i == root.num_open => self.hash_key.hash_one((last_hash, salt)),
+            _ => last_hash,
+        }
     }
 
     /// The longest computed prefix of `tokens`, in whole blocks. At least one token is always left
@@ -126,8 +150,9 @@ impl KvCacheManager {
             return found;
         }
         let (chunks, _) = tokens[..tokens.len() - 1].as_chunks::<BLOCK_SIZE>();
-        for chunk in chunks {
-            let content = self.content(found.last_hash, chunk);
+        for (i, chunk) in chunks.iter().enumerate() {
+            let parent = self.parent(&root, i, found.last_hash);
+            let content = self.content(parent, chunk);
             let Some(block) = self.pool.lookup(&content) else {
                 break;
             };
@@ -180,6 +205,7 @@ impl KvCacheManager {
         }
         table.num_hashed = found.blocks.len();
         table.last_hash = found.last_hash;
+        table.root = found.root;
         table.blocks = found.blocks;
     }
 
@@ -204,7 +230,8 @@ impl KvCacheManager {
         if self.enable_prefix_caching {
             let (chunks, _) = tokens[..num_computed].as_chunks::<BLOCK_SIZE>();
             for (i, chunk) in chunks.iter().enumerate().skip(table.num_hashed) {
-                let content = self.content(table.last_hash, chunk);
+                let parent = self.parent(&table.root, i, table.last_hash);
+                let content = self.content(parent, chunk);
                 self.pool.register(table.blocks[i], content);
                 table.last_hash = content.hash;
             }
@@ -361,5 +388,36 @@ mod tests {
             .unwrap();
         manager.free(&mut table);
         assert_eq!(manager.pool.num_available(), 8);
+    }
+
+    #[test]
+    fn what_is_open_is_shared_over_salts_and_nothing_behind_it() {
+        let mut manager = KvCacheManager::new(32, true, None);
+        let (one, other) = (
+            manager.root(Some("one"), None, 2 * BLOCK_SIZE + 5),
+            manager.root(Some("other"), None, 2 * BLOCK_SIZE),
+        );
+        let text = tokens(0..4 * BLOCK_SIZE as u32 + 1);
+        let mut table = BlockTable::default();
+        let found = manager.find_prefix(one, &text);
+        assert_eq!(found.num_tokens(), 0);
+        manager.adopt_prefix(&mut table, found);
+        assert!(manager.allocate(&mut table, text.len()));
+        manager.commit(&mut table, &text, text.len());
+        assert_eq!(manager.find_prefix(one, &text).num_tokens(), 4 * BLOCK_SIZE);
+        assert_eq!(
+            manager.find_prefix(other, &text).num_tokens(),
+            2 * BLOCK_SIZE
+        );
+        let closed = manager.root(Some("one"), None, 0);
+        assert_eq!(manager.find_prefix(closed, &text).num_tokens(), 0);
+        // Who has no salt finds what is open, and who has another adapter nothing.
+        let unsalted = manager.root(None, None, 0);
+        assert_eq!(
+            manager.find_prefix(unsalted, &text).num_tokens(),
+            2 * BLOCK_SIZE
+        );
+        let adapted = manager.root(None, Some(7), 0);
+        assert_eq!(manager.find_prefix(adapted, &text).num_tokens(), 0);
     }
 }

@@ -167,6 +167,7 @@ impl Requests {
                 priority: request.priority.clamp(-max_priority, max_priority),
                 cache_salt: request.cache_salt.clone(),
                 adapter: request.adapter.as_ref().map(|adapter| adapter.id()),
+                num_open_tokens: request.num_open_tokens,
                 leader,
                 prompt_logits: leader.is_none() && params.prompt_logprobs.is_some(),
                 prompt_hidden: leader.is_none() && params.prompt_embedding,

@@ -38,6 +38,9 @@ pub struct GenerationRequest {
     /// What its tokens are computed with beside the model's weights. Requests share computed blocks only
     /// with those that have the same.
     pub adapter: Option<Arc<Adapter>>,
+    /// Leading tokens of the prompt that are no secret of whoever asks, such as what the server itself puts
+    /// before it: what is computed of them is shared whatever the `cache_salt`.
+    pub num_open_tokens: usize,
 }
 
 /// What happens to a request, in order.

@@ -72,7 +72,9 @@ impl Scheduler {
     pub(crate) fn add(&mut self, new: NewSequence) -> SequenceId {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        let root_hash = self.kv_cache.root(new.cache_salt.as_deref(), new.adapter);
+        let root_hash =
+            self.kv_cache
+                .root(new.cache_salt.as_deref(), new.adapter, new.num_open_tokens);
         let rank = Rank::new(id, self.virtual_time, new.place, new.priority);
         let sequence = Sequence::new(rank, root_hash, new);
         self.waiting.insert(sequence.rank);

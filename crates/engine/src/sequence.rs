@@ -57,6 +57,8 @@ pub(crate) struct NewSequence {
     pub(crate) cache_salt: Option<Arc<str>>,
     /// The number of its adapter: keys and values are another's with another.
     pub(crate) adapter: Option<u64>,
+    /// Leading tokens that are no secret: their blocks are shared over salts.
+    pub(crate) num_open_tokens: usize,
     /// A sequence with the same prompt, for whose blocks to wait.
     pub(crate) leader: Option<SequenceId>,
     /// Logits are wanted at every position of the prompt, so that it cannot be taken from the cache.

@@ -48,6 +48,7 @@ pub async fn embed(
         priority: 0,
         cache_salt: None,
         adapter: adapter.cloned(),
+        num_open_tokens: 0,
     };
     let requests = inputs.into_iter().enumerate().map(request).collect();
     let submitted = llm.engine().submit_all(requests);

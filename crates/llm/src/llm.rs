@@ -175,6 +175,7 @@ impl Llm {
             priority: options.priority,
             cache_salt: options.cache_salt.clone(),
             adapter: options.adapter.clone(),
+            num_open_tokens: options.num_open_tokens,
         };
         let requests: Vec<_> = prompts.into_iter().map(request).collect();
         let prompts: Vec<_> = requests

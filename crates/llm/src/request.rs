@@ -138,6 +138,8 @@ pub struct GenerationOptions {
     pub cache_salt: Option<Arc<str>>,
     /// What is computed with beside the model's weights.
     pub adapter: Option<Arc<Adapter>>,
+    /// Leading tokens of the prompt that are no secret of whoever asks.
+    pub num_open_tokens: usize,
     /// What becomes of the tokens.
     pub text: TextOptions,
 }
@@ -154,6 +156,7 @@ impl Default for GenerationOptions {
             priority: 0,
             cache_salt: None,
             adapter: None,
+            num_open_tokens: 0,
             text: TextOptions::default(),
         }
     }

@@ -119,6 +119,7 @@ pub(crate) fn request(
         priority: 0,
         cache_salt: None,
         adapter: None,
+        num_open_tokens: 0,
     }
 }
 

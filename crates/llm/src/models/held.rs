@@ -18,7 +18,9 @@ pub struct Lease {
     llm: Arc<Llm>,
     adapter: Option<(Arc<str>, Arc<Adapter>)>,
     persona: Option<Arc<Persona>>,
-    _held: Arc<Held>,
+    /// What the persona is always told, as tokens, if that was read before.
+    prefix: Option<Arc<[u32]>>,
+    held: Arc<Held>,
 }
 
 struct Held {
@@ -38,7 +40,8 @@ impl Lease {
             llm,
             adapter: None,
             persona: None,
-            _held: Arc::new(Held {
+            prefix: None,
+            held: Arc::new(Held {
                 inner,
                 id,
                 keep_alive,
@@ -58,7 +61,28 @@ impl Lease {
 
     /// The same, for a persona.
     pub(super) fn with_persona(self, persona: Option<Arc<Persona>>) -> Self {
-        Self { persona, ..self }
+        let key = persona
+            .as_ref()
+            .map(|persona| (persona.id().to_owned(), self.held.id));
+        let state = self.held.inner.lock();
+        let prefix = key.and_then(|key| state.prefixes.get(&key).cloned());
+        drop(state);
+        Self {
+            persona,
+            prefix,
+            ..self
+        }
+    }
+
+    /// What the persona is always told, as tokens, if that was read before.
+    pub(super) fn prefix(&self) -> Option<&[u32]> {
+        self.prefix.as_deref()
+    }
+
+    /// Keeps what the persona is always told.
+    pub(super) fn keep_prefix(&self, persona: &Persona, prefix: Arc<[u32]>) {
+        let key = (persona.id().to_owned(), self.held.id);
+        self.held.inner.lock().prefixes.insert(key, prefix);
     }
 
     /// The name that answers carry: the persona's, the adapter's, or the model's.

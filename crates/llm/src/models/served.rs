@@ -1,5 +1,7 @@
 //! What a lease is asked: what its model is asked, with whatever the name brings along.
 
+use std::sync::Arc;
+
 use matou_chat::RenderedPrompt;
 
 use super::held::Lease;
@@ -27,7 +29,15 @@ impl Lease {
             }
         };
         call.options.adapter = self.adapter().cloned();
-        prepare::chat(self, call, wanted)
+        let mut prompt = prepare::chat(self, call, wanted)?;
+        // What the persona is told is not the secret of whoever asks: it is computed once for all.
+        let open = self
+            .prefix()
+            .into_iter()
+            .flatten()
+            .zip(&prompt.prompt_token_ids);
+        prompt.options.num_open_tokens = open.take_while(|(a, b)| a == b).count();
+        Ok(prompt)
     }
 
     /// As [`prepare::tokenize_chat`], for the persona if it is one: how many tokens that is.
@@ -115,10 +125,12 @@ impl Lease {
             return Ok(0);
         };
         let llm = self.shared();
-        let read = move || persona::prefix(&persona, &llm);
+        let own = Arc::clone(&persona);
+        let read = move || persona::prefix(&own, &llm);
         let prefix = tokio::task::spawn_blocking(read).await;
         let prefix = prefix.map_err(|error| LlmError::internal(error.to_string()))??;
         let tokens = prefix.len();
+        self.keep_prefix(&persona, prefix.as_slice().into());
         if tokens == 0 {
             return Ok(0);
         }

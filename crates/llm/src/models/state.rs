@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) adapters: Vec<Arc<ServedAdapter>>,
     pub(super) personas: Vec<Arc<Persona>>,
     persona_names: HashMap<String, usize>,
+    /// What personas are always told, as tokens of their models.
+    pub(super) prefixes: HashMap<(String, ModelId), Arc<[u32]>>,
     pub(super) any_name: bool,
     pub(super) max_queue_len: usize,
     pub(super) is_stopping: bool,
@@ -90,6 +92,7 @@ impl State {
             adapters: Vec::new(),
             personas: Vec::new(),
             persona_names: HashMap::new(),
+            prefixes: HashMap::new(),
             any_name,
             max_queue_len,
             is_stopping: false,
@@ -162,6 +165,7 @@ impl State {
     /// Serves these personas, and no others, by their ids and by their names.
     pub(super) fn set_personas(&mut self, personas: Vec<Arc<Persona>>) {
         self.persona_names.clear();
+        self.prefixes.clear();
         let all = || personas.iter().enumerate();
         let ids = all().map(|(place, persona)| (persona.id(), place));
         // An id comes before another's name.

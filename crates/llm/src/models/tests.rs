@@ -86,6 +86,7 @@ async fn answer(lease: &Lease) -> Vec<u32> {
             priority: 0,
             cache_salt: None,
             adapter: None,
+            num_open_tokens: 0,
         })
         .unwrap();
     let mut tokens = Vec::new();

@@ -388,6 +388,51 @@ async fn a_long_persona_is_computed_once() {
     );
 }
 
+/// Keys share what the persona is told, and nothing of what they say to it.
+#[tokio::test]
+async fn a_persona_is_warm_for_every_key_and_conversations_stay_apart() {
+    let mut long = card();
+    long["data"]["description"] = "{{char}} commands a lighthouse tender. ".repeat(40).into();
+    let mut state = state(&[long]);
+    state.access.keys = ["first", "second"].into_iter().collect();
+    let server = serve(state);
+    let anybody = matou_engine::ClientId::ANYBODY;
+    let models = &server.state.models;
+    let lease = models
+        .acquire(Some("captain-ada"), anybody, None)
+        .await
+        .unwrap();
+    let warm = lease.warm().await.unwrap();
+    drop(lease);
+    let cached = async |key: &str, said: &str| {
+        let body = json!({
+            "model": "captain-ada", "messages": [{"role": "user", "content": said}],
+        });
+        let request = Request::post("/v1/chat/completions")
+            .header("content-type", "application/json")
+            .header("x-api-key", key);
+        let reply = server
+            .send(request.body(Body::from(body.to_string())).unwrap())
+            .await;
+        let usage = &reply.json()["usage"];
+        let of = |value: &Value| value.as_u64().unwrap() as usize;
+        (
+            of(&usage["prompt_tokens_details"]["cached_tokens"]),
+            of(&usage["prompt_tokens"]),
+        )
+    };
+    let secret = "What did I say about my neighbour? ".repeat(10);
+    for key in ["first", "second"] {
+        let (first, all) = cached(key, &secret).await;
+        assert!(
+            first <= warm && first + 16 > warm,
+            "{key}: {first} of {warm}"
+        );
+        let (again, _) = cached(key, &secret).await;
+        assert!(again + 16 >= all && again > warm, "{key}: {again} of {all}");
+    }
+}
+
 #[tokio::test]
 async fn answers_are_kept_as_hashes_streamed_or_not_and_as_far_as_they_came() {
     let folder = tempfile::tempdir().unwrap();

@@ -33,6 +33,7 @@ fn sequence(prompt: impl IntoIterator<Item = u32>) -> NewSequence {
         priority: 0,
         cache_salt: None,
         adapter: None,
+        num_open_tokens: 0,
         leader: None,
         prompt_logits: false,
         prompt_hidden: false,

@@ -78,6 +78,7 @@ fn every_parameter_of_a_chat_request_is_carried_over() {
     assert_eq!(call.request.template_kwargs["thinking"], true);
     let expected = GenerationOptions {
         adapter: None,
+        num_open_tokens: 0,
         sampling: SamplingParams {
             temperature: 0.5,
             dynatemp_range: 0.25,
