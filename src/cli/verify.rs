@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use matou_provenance::{Match, SHORTEST, Source, Verdict, verify};
 
@@ -40,7 +40,11 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         }
         None => Box::new(std::io::stdin()),
     };
-    source.take(MAX_TEXT).read_to_end(&mut text)?;
+    source.take(MAX_TEXT + 1).read_to_end(&mut text)?;
+    ensure!(
+        text.len() as u64 <= MAX_TEXT,
+        "the text has more than {MAX_TEXT} bytes: look a part of it up"
+    );
     let verdict = verify(&args.log, &String::from_utf8_lossy(&text))?;
     let told = match args.json {
         true => format!("{}\n", serde_json::to_string_pretty(&as_json(&verdict))?),
@@ -58,7 +62,9 @@ fn origin(source: &Source) -> String {
         Some(persona) => format!("{persona} ({})", source.model),
         None => source.model.clone(),
     };
-    format!("{when}, {who}, request {}", source.request)
+    // The log may come from anywhere: what it says is not to move the cursor.
+    let told = format!("{when}, {who}, request {}", source.request);
+    told.replace(|letter: char| letter.is_control(), "\u{fffd}")
 }
 
 fn in_words(verdict: &Verdict) -> String {

@@ -10,7 +10,7 @@
 //! A passage is found by winnowing (Schleimer, Wilkerson and Aiken 2003, "Winnowing: local algorithms for
 //! document fingerprinting"): of the hashes of all stretches of [`STRETCH`] letters, the least of each
 //! [`WINDOW`] that follow each other is kept. So of every passage of [`SHORTEST`] letters that two texts
-//! have in common at least one hash is common, wherever it stands. What is no letter or digit does not
+//! have in common at least two hashes are common, wherever it stands; one alone may be a saying. What is no letter or digit does not
 //! count, nor does case: line breaks, quotation marks and Markdown may change. Other words are another
 //! text.
 

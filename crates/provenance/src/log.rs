@@ -46,10 +46,14 @@ impl ProvenanceLog {
         let writer = std::thread::Builder::new()
             .name("matou-provenance".to_owned())
             .spawn(move || {
+                let mut is_torn = false;
                 for record in waiting {
-                    // In one piece, so that a line is whole or not there.
-                    let line = record.to_line() + "\n";
+                    // In one piece, so that a line is whole or not there; what was torn ends first.
+                    let torn = if is_torn { "\n" } else { "" };
+                    let line = format!("{torn}{}\n", record.to_line());
+                    is_torn = false;
                     if let Err(error) = file.write_all(line.as_bytes()) {
+                        is_torn = true;
                         let request = record.source.request;
                         error!(file = name, request, %error, "an answer is not in the provenance log");
                     }

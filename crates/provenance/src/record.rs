@@ -34,7 +34,7 @@ pub struct Record {
     pub letters: usize,
     /// The hash of all of it.
     pub whole: u64,
-    /// The hashes of stretches of it.
+    /// The hashes of stretches of it, each once, ascending.
     pub passages: Vec<u64>,
 }
 
@@ -81,6 +81,13 @@ impl Head {
     }
 }
 
+/// A text that repeats itself has the same hash many times, of which one says as much as all.
+fn distinct(mut hashes: Vec<u64>) -> Vec<u64> {
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes
+}
+
 impl Record {
     /// An answer with this fingerprint.
     pub fn new(source: Source, fingerprint: Fingerprint) -> Self {
@@ -89,7 +96,7 @@ impl Record {
             source,
             letters: fingerprint.letters,
             whole: fingerprint.whole,
-            passages: passages.collect(),
+            passages: distinct(passages.collect()),
         }
     }
 
@@ -120,7 +127,7 @@ impl Record {
             source: line.source,
             letters: line.letters,
             whole: *hashes(&line.whole)?.first()?,
-            passages: hashes(&line.passages)?,
+            passages: distinct(hashes(&line.passages)?),
         })
     }
 }

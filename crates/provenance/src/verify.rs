@@ -116,7 +116,7 @@ impl Verdict {
         }
         let found = record.passages.iter().filter_map(|hash| places.get(hash));
         let letters = common_letters(found.flatten().copied());
-        if letters < SHORTEST {
+        if letters == 0 {
             return;
         }
         let rank = self
@@ -217,6 +217,37 @@ mod tests {
         let found = verify(&path, paraphrase).unwrap();
         assert_eq!((found.whole, found.passages), (Vec::new(), Vec::new()));
         assert!(!found.is_short);
+    }
+
+    #[test]
+    fn a_sentence_of_the_shortest_length_is_found() {
+        let (_folder, path) = logged();
+        let letters: Vec<(usize, char)> = ANSWER
+            .char_indices()
+            .filter(|(_, it)| it.is_alphanumeric())
+            .collect();
+        for first in 0..letters.len() - SHORTEST {
+            let sentence = &ANSWER[letters[first].0..letters[first + SHORTEST].0];
+            let found = verify(&path, sentence).unwrap();
+            assert_eq!(found.passages.len(), 1, "{sentence}");
+            assert!(!found.is_short);
+        }
+    }
+
+    /// What repeats itself is no more work than what does not.
+    #[test]
+    fn a_text_without_end_is_looked_up_in_an_answer_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = ProvenanceLog::open(&path).unwrap();
+        let mut fingerprinter = Fingerprinter::new(log.salt());
+        fingerprinter.push(&"ha".repeat(20_000));
+        let record = Record::new(Source::default(), fingerprinter.finish());
+        assert!(record.passages.len() <= 2, "{}", record.passages.len());
+        log.write(record);
+        drop(log);
+        let found = verify(&path, &"ha".repeat(100_000)).unwrap();
+        assert_eq!(found.passages[0].of, 200_000);
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl AdapterFiles {
         }
     }
 
-    /// Memory that it will take at most, in bytes.
+    /// Memory that it will take at most on the CPU, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         match &self.kind {
             Kind::Peft(adapter) => adapter.memory_bytes(),

@@ -84,7 +84,7 @@ impl GgufAdapter {
                 .map_or(0, |(_, bytes)| bytes.len());
             packed_bytes(tensor.shape(), data as u64)
         });
-        bytes.sum()
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// What is there for each of `modules`, which are all that the model has.

@@ -29,7 +29,10 @@ pub(super) struct ModuleTensors<'a> {
 /// Bytes that a tensor of this shape takes at most once packed: strips have sixteen rows.
 pub(super) fn packed_bytes(shape: &[usize], bytes: u64) -> u64 {
     match *shape {
-        [rows, _] if rows > 0 => bytes / rows as u64 * rows.next_multiple_of(16) as u64,
+        [rows, _] if rows > 0 => {
+            let strips = (rows as u64).div_ceil(16);
+            (bytes / rows as u64).saturating_mul(strips.saturating_mul(16))
+        }
         _ => bytes,
     }
 }

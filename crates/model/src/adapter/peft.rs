@@ -22,8 +22,10 @@ const WEIGHTS: FileNames = FileNames {
 /// More than any config of an adapter has.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
-/// Bytes that a compiled pattern may take: module names need a thousandth of it.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
+/// Bytes that a compiled pattern may take: module names need a tenth of it.
+const MAX_PATTERN_BYTES: usize = 128 << 10;
+/// Patterns that are more than a name.
+const MAX_REGEXES: usize = 256;
 
 /// Fields that change what is computed in ways that are not supported: anything but nothing is refused.
 const REFUSED: [(&str, &str); 7] = [
@@ -71,16 +73,45 @@ struct Config {
 
 /// Values for the modules whose names end in what a pattern matches.
 #[derive(Debug)]
-struct Patterns<T>(Vec<(Regex, T)>);
+struct Patterns<T>(Vec<(Pattern, T)>);
+
+#[derive(Debug)]
+enum Pattern {
+    /// The end of a name, from a dot on: nearly all of them.
+    Plain(String),
+    Regex(Regex),
+}
+
+impl Pattern {
+    fn matches(&self, module: &str) -> bool {
+        match self {
+            Self::Plain(end) => module
+                .strip_suffix(end.as_str())
+                .is_some_and(|before| before.is_empty() || before.ends_with('.')),
+            Self::Regex(regex) => regex.is_match(module),
+        }
+    }
+}
 
 impl<T: Copy> Patterns<T> {
     fn new(path: &Path, field: &str, patterns: Option<&BTreeMap<String, T>>) -> Result<Self> {
+        let mut regexes = 0;
         let compile = |(pattern, value): (&String, &T)| {
+            let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_.".contains(letter);
+            if pattern.chars().all(is_plain) {
+                return Ok((Pattern::Plain(pattern.clone()), *value));
+            }
+            regexes += 1;
+            if regexes > MAX_REGEXES {
+                let message = format!("has more than {MAX_REGEXES} regular expressions");
+                return Err(invalid_config(path, field, message));
+            }
             // As PEFT matches them.
             RegexBuilder::new(&format!(r"^(?:.*\.)?(?:{pattern})$"))
                 .size_limit(MAX_PATTERN_BYTES)
+                .dfa_size_limit(MAX_PATTERN_BYTES)
                 .build()
-                .map(|regex| (regex, *value))
+                .map(|regex| (Pattern::Regex(regex), *value))
                 .map_err(|error| {
                     let message = format!("has a pattern {pattern:?} that cannot be used: {error}");
                     invalid_config(path, field, message)
@@ -91,7 +122,7 @@ impl<T: Copy> Patterns<T> {
     }
 
     fn get(&self, module: &str) -> Option<T> {
-        let matching = self.0.iter().find(|(regex, _)| regex.is_match(module));
+        let matching = self.0.iter().find(|(pattern, _)| pattern.matches(module));
         matching.map(|(_, value)| *value)
     }
 }
@@ -127,17 +158,23 @@ impl PeftAdapter {
     pub(super) fn memory_bytes(&self) -> u64 {
         let tensors = self.source.tensors().unwrap_or_default();
         let bytes = tensors.iter().map(|tensor| {
-            let elements: u64 = tensor.shape.iter().map(|&size| size as u64).product();
-            packed_bytes(&tensor.shape, elements * tensor.format.block_bytes() as u64)
+            let bytes = tensor.format.block_bytes() as u64;
+            let sizes = tensor.shape.iter().map(|&size| size as u64);
+            packed_bytes(&tensor.shape, sizes.fold(bytes, u64::saturating_mul))
         });
-        bytes.sum()
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// What is there for each module.
     pub(super) fn modules(&self) -> Result<Modules<'_>> {
         let mut modules = Modules::new();
+        // Patterns are for the names that they have where the text model is a part of another.
+        let mut own_names = BTreeMap::new();
         for tensor in self.source.tensors()? {
-            let (module, kind) = parsed(&tensor.name).ok_or_else(|| self.unknown(&tensor.name))?;
+            let (own_name, kind) =
+                parsed(&tensor.name).ok_or_else(|| self.unknown(&tensor.name))?;
+            let module = text_module(own_name);
+            own_names.insert(module.clone(), own_name.to_owned());
             let view = self.source.get(&tensor.name)?;
             let entry = modules.entry(module).or_default();
             let place = match kind {
@@ -156,14 +193,15 @@ impl PeftAdapter {
         }
         for (module, tensors) in &mut modules {
             let rank = tensors.a.as_ref().and_then(|a| a.shape.first().copied());
-            let stated = self.ranks.get(module).unwrap_or(self.config.r);
+            let own_name = &own_names[module];
+            let stated = self.ranks.get(own_name).unwrap_or(self.config.r);
             match rank {
                 Some(rank) if rank != stated => {
                     return Err(self.invalid(format!(
                         "{module} has rank {rank}, but {CONFIG_FILE} says {stated}"
                     )));
                 }
-                Some(_) => tensors.scale = self.scale(module, stated),
+                Some(_) => tensors.scale = self.scale(own_name, stated),
                 None => {}
             }
             if tensors.magnitude.is_some() != (self.config.use_dora && rank.is_some()) {
@@ -273,8 +311,8 @@ enum TensorKind {
     Weight,
 }
 
-/// The module that a tensor is for, and what it is there.
-fn parsed(name: &str) -> Option<(String, TensorKind)> {
+/// The module that a tensor is for, as the adapter calls it, and what it is there.
+fn parsed(name: &str) -> Option<(&str, TensorKind)> {
     const SUFFIXES: [(&str, TensorKind); 12] = [
         (".lora_A.weight", TensorKind::A),
         (".lora_B.weight", TensorKind::B),
@@ -299,9 +337,13 @@ fn parsed(name: &str) -> Option<(String, TensorKind)> {
         return None;
     }
     let module = module.strip_prefix("base_model.model.").unwrap_or(module);
-    // Where the text model is a part of one that reads images too.
+    Some((module, kind))
+}
+
+/// The name of a module in the text model alone, where that is a part of one that reads images too.
+fn text_module(module: &str) -> String {
     let module = module.replace("language_model.model.", "model.");
-    Some((module.replace("model.language_model.", "model."), kind))
+    module.replace("model.language_model.", "model.")
 }
 
 #[cfg(test)]
@@ -310,25 +352,25 @@ mod tests {
 
     #[test]
     fn tensor_names_are_taken_apart() {
-        let q = "model.layers.0.self_attn.q_proj".to_owned();
-        let name = |rest: &str| parsed(&format!("base_model.model.{q}{rest}"));
-        assert_eq!(name(".lora_A.weight"), Some((q.clone(), TensorKind::A)));
-        assert_eq!(
-            name(".lora_B.default.weight"),
-            Some((q.clone(), TensorKind::B))
-        );
-        assert_eq!(name(".lora_B.bias"), Some((q.clone(), TensorKind::BBias)));
-        assert_eq!(
-            name(".base_layer.bias"),
-            Some((q.clone(), TensorKind::Bias))
-        );
+        let q = "model.layers.0.self_attn.q_proj";
+        let name = |rest: &str| {
+            let (module, kind) = parsed(&format!("base_model.model.{q}{rest}"))
+                .map(|(module, kind)| (module.to_owned(), kind))?;
+            (module == q).then_some(kind)
+        };
+        assert_eq!(name(".lora_A.weight"), Some(TensorKind::A));
+        assert_eq!(name(".lora_B.default.weight"), Some(TensorKind::B));
+        assert_eq!(name(".lora_B.bias"), Some(TensorKind::BBias));
+        assert_eq!(name(".base_layer.bias"), Some(TensorKind::Bias));
         assert_eq!(name(".lora_C.weight"), None);
         assert_eq!(name(".lora_embedding_A"), None);
         let head = parsed("base_model.model.lm_head.weight");
-        assert_eq!(head, Some(("lm_head".to_owned(), TensorKind::Weight)));
+        assert_eq!(head, Some(("lm_head", TensorKind::Weight)));
         let nested =
             parsed("base_model.model.model.language_model.layers.1.mlp.up_proj.lora_A.weight");
-        assert_eq!(nested.unwrap().0, "model.layers.1.mlp.up_proj");
+        let own_name = nested.unwrap().0;
+        assert_eq!(own_name, "model.language_model.layers.1.mlp.up_proj");
+        assert_eq!(text_module(own_name), "model.layers.1.mlp.up_proj");
     }
 
     #[test]

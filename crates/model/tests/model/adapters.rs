@@ -281,6 +281,46 @@ fn corrupt_files_are_errors() {
     }
 }
 
+/// Shapes whose sizes no memory has are told, whichever file states them.
+#[test]
+fn impossible_shapes_are_errors() {
+    let folder = changed("llama3.2-qv", |_| ());
+    let header = format!(
+        "{{\"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight\":\
+         {{\"dtype\":\"F32\",\"shape\":[{},0],\"data_offsets\":[0,0]}}}}",
+        u64::MAX
+    );
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    std::fs::write(folder.path().join("adapter_model.safetensors"), bytes).unwrap();
+    if let Ok(files) = AdapterFiles::open(folder.path()) {
+        files.memory_bytes();
+    }
+    assert!(!refusal("llama3.2", folder.path()).is_empty());
+}
+
+#[test]
+fn more_expressions_than_there_are_modules_are_refused() {
+    let folder = changed("llama3.2-qv", |config| {
+        let patterns = (0..1000).map(|i| (format!("(q|k)_proj{i}"), serde_json::json!(4)));
+        config["rank_pattern"] = serde_json::Value::Object(patterns.collect());
+    });
+    let error = refusal("llama3.2", folder.path());
+    assert!(error.contains("regular expressions"), "{error}");
+    // Names, one for each module, are what adapters with ranks of their own have.
+    let folder = changed("llama3.2-qv", |config| {
+        let patterns = (0..5000).map(|i| {
+            (
+                format!("model.layers.{i}.self_attn.k_proj"),
+                serde_json::json!(9),
+            )
+        });
+        config["rank_pattern"] = serde_json::Value::Object(patterns.collect());
+    });
+    let mut model = Harness::huggingface(&checkpoint("llama3.2"), &options(DeviceChoice::Cpu));
+    model.adapt(folder.path()).unwrap();
+}
+
 #[test]
 fn an_adapter_of_another_model_never_runs() {
     let mut one = adapted("llama3.2-qv", DeviceChoice::Cpu);
