@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -44,18 +44,31 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// Whether a request waits for its model, and its client for a stream.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Waiting(Arc<AtomicBool>);
+pub(crate) struct Waiting(Arc<Wait>);
+
+#[derive(Debug, Default)]
+struct Wait {
+    is_on: AtomicBool,
+    /// The name that the request gave its model.
+    model: OnceLock<Option<String>>,
+}
 
 impl Waiting {
-    pub(crate) fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    pub(crate) fn begin(&self, model: Option<&str>) {
+        self.0.model.get_or_init(|| model.map(str::to_owned));
+        self.0.is_on.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn end(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.is_on.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_on.load(Ordering::Relaxed)
+    }
+
+    /// The name of the model that is waited for.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.0.model.get()?.as_deref()
     }
 }

@@ -11,19 +11,21 @@ use futures_util::{FutureExt, StreamExt, stream};
 use crate::caller::Waiting;
 use crate::dialects;
 use crate::error::ApiError;
-use crate::limits::Limits;
+use crate::label::Label;
 use crate::sse;
+use crate::state::AppState;
 
 /// Begins the response of a stream whose model is long in coming, and sends comments until it is there.
 /// What fails after that is told by an event.
 pub(crate) async fn keep_company(
-    State(limits): State<Limits>,
+    State(state): State<AppState>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let Some(error_frames) = dialects::error_frames(request.uri().path()) else {
         return next.run(request).await;
     };
+    let limits = state.limits.clone();
     let waiting = Waiting::default();
     request.extensions_mut().insert(waiting.clone());
     let mut answer = Box::pin(next.run(request));
@@ -34,6 +36,10 @@ pub(crate) async fn keep_company(
             None => {}
         }
     }
+    // The head goes now: it has to say what the answer will.
+    let named = state.models.named(waiting.model()).ok();
+    let labelled = named.filter(|named| state.label || named.persona.is_some());
+    let label = labelled.as_ref().map(Label::of_name);
     let comments = stream::unfold(Some(answer), move |answer| async move {
         let mut answer = answer?;
         Some(match or_pause(&mut answer, limits.keep_alive).await {
@@ -46,7 +52,9 @@ pub(crate) async fn keep_company(
     });
     let first = stream::once(async { Ok(Bytes::from_static(sse::KEEP_ALIVE)) });
     let rest = comments.flat_map(Body::into_data_stream);
-    sse::respond(Body::from_stream(first.chain(rest)), sse::Framing::Events)
+    let mut response = sse::respond(Body::from_stream(first.chain(rest)), sse::Framing::Events);
+    label.iter().for_each(|label| label.put_on(&mut response));
+    response
 }
 
 /// What `answer` gives, unless it takes longer than `pause`: without one, unless it has to wait at all.

@@ -105,10 +105,10 @@ impl Door {
         peek: &Peek,
         keep_alive: Option<KeepAlive>,
     ) -> Result<Serving, ApiError> {
-        if peek.streams {
-            caller.waiting.begin();
-        }
         let model = peek.model.as_deref();
+        if peek.streams {
+            caller.waiting.begin(model);
+        }
         let acquired = self.models.acquire(model, caller.client, keep_alive);
         let llm = tokio::select! {
             biased;

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
-use matou_llm::models::Lease;
+use matou_llm::models::{Lease, ServedName};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -34,6 +34,23 @@ impl Label {
             model: lease.model_name().to_owned(),
             persona: lease.persona().map(|persona| persona.id().to_owned()),
             fingerprint: lease.card().fingerprint.clone(),
+        }
+    }
+
+    /// The label of what will be answered under a name.
+    pub(crate) fn of_name(named: &ServedName) -> Self {
+        let facts = &named.model.facts;
+        let adapter = named.adapter.as_ref();
+        Self {
+            generator: GENERATOR,
+            model: adapter
+                .map_or(&facts.names[0], |adapter| &adapter.name)
+                .clone(),
+            persona: named
+                .persona
+                .as_ref()
+                .map(|persona| persona.id().to_owned()),
+            fingerprint: facts.fingerprint.clone(),
         }
     }
 

@@ -5,19 +5,39 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use matou_llm::generation::GenerationEvent;
+use matou_llm::message::{MessageFormat, MessageParser, MessagePart};
 use matou_provenance::{Fingerprinter, ProvenanceLog, Record, Source};
 
 use crate::clock::unix_time;
 use crate::label::Label;
 
-/// Follows the events of a request. Dropped, it notes what there is: of an answer whose client went away,
+/// Follows the events of a request, and notes what is said to its client: no thoughts, and no calls of
+/// tools. Dropped, it notes what there is: of an answer whose client went away,
 /// as far as it came.
 pub(crate) struct Recorder {
     log: Arc<ProvenanceLog>,
     label: Label,
     request: String,
     clock: fn() -> SystemTime,
-    choices: BTreeMap<usize, Fingerprinter>,
+    format: MessageFormat,
+    choices: BTreeMap<usize, Choice>,
+}
+
+/// An answer in the making.
+struct Choice {
+    /// Tells what is said from thoughts and calls.
+    parser: MessageParser,
+    said: Fingerprinter,
+}
+
+impl Choice {
+    fn add(&mut self, parts: Vec<MessagePart>) {
+        for part in parts {
+            if let MessagePart::Text(text) = part {
+                self.said.push(&text);
+            }
+        }
+    }
 }
 
 impl Recorder {
@@ -26,8 +46,10 @@ impl Recorder {
         label: Label,
         request: String,
         clock: fn() -> SystemTime,
+        format: MessageFormat,
     ) -> Self {
         Self {
+            format,
             log,
             label,
             request,
@@ -39,11 +61,13 @@ impl Recorder {
     pub(crate) fn see(&mut self, event: &GenerationEvent) {
         match event {
             GenerationEvent::Text { index, text, .. } => {
-                let salt = self.log.salt();
-                let choice = self.choices.entry(*index);
-                choice
-                    .or_insert_with(|| Fingerprinter::new(salt))
-                    .push(text);
+                let begin = || Choice {
+                    parser: MessageParser::new(&self.format),
+                    said: Fingerprinter::new(self.log.salt()),
+                };
+                let choice = self.choices.entry(*index).or_insert_with(begin);
+                let parts = choice.parser.push(text);
+                choice.add(parts);
             }
             GenerationEvent::Finished { index, .. } => {
                 if let Some(choice) = self.choices.remove(index) {
@@ -54,7 +78,10 @@ impl Recorder {
         }
     }
 
-    fn note(&self, choice: Fingerprinter) {
+    fn note(&self, mut choice: Choice) {
+        let rest = choice.parser.finish();
+        choice.add(rest);
+        let choice = choice.said;
         if choice.is_empty() {
             return;
         }

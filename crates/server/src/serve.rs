@@ -58,10 +58,7 @@ pub fn app(state: AppState) -> Router {
             refuse_other_sites,
         ))
         .layer(access::cors(&state.access))
-        .layer(middleware::from_fn_with_state(
-            state.limits.clone(),
-            keep_company,
-        ))
+        .layer(middleware::from_fn_with_state(state.clone(), keep_company))
         .layer(middleware::from_fn(dialects::word_errors))
         .layer(middleware::from_fn(name_request))
         .with_state(state)

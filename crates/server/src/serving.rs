@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use matou_llm::Wanted;
 use matou_llm::embedding::{self, Embeddings};
 use matou_llm::generation::{EventStream, begin};
+use matou_llm::message::MessageFormat;
 use matou_llm::models::Lease;
 use matou_llm::prepare::{PreparedPrompt, RawPrompts};
 use matou_llm::request::GenerationOptions;
@@ -111,8 +112,9 @@ impl Serving {
         param: &str,
     ) -> Result<EventStream, ApiError> {
         self.own(caller, &mut prompt.options);
+        let format = prompt.format.clone();
         let generation = prompt.start(&self.llm, caller.to_string(), param)?;
-        Ok(self.held(generation.into_stream(), caller))
+        Ok(self.held(generation.into_stream(), caller, format))
     }
 
     /// Hands several prompts to the engine.
@@ -128,18 +130,18 @@ impl Serving {
     ) -> Result<EventStream, ApiError> {
         self.own(caller, &mut prompts.options);
         let events = prompts.start(&self.llm, &caller.to_string(), param)?;
-        Ok(self.held(events, caller))
+        Ok(self.held(events, caller, MessageFormat::default()))
     }
 
     /// `events`, until they end or are cut; the model stays in memory for so long. They are noted in the
     /// provenance log if there is one.
-    fn held(&self, events: EventStream, caller: &Caller) -> EventStream {
+    fn held(&self, events: EventStream, caller: &Caller, format: MessageFormat) -> EventStream {
         let held = self.llm.clone();
         let log = self.services.provenance.clone();
         let clock = self.services.clock;
         let mut recorder = log.map(|log| {
             let label = Label::of(&self.llm);
-            Recorder::new(log, label, caller.to_string(), clock)
+            Recorder::new(log, label, caller.to_string(), clock, format)
         });
         let events = events.inspect(move |event| {
             let _ = &held;

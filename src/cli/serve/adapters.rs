@@ -46,6 +46,17 @@ impl FromStr for AdapterArg {
 }
 
 impl AdapterArg {
+    /// The same, of a model that says so itself: it cannot be for another.
+    pub(super) fn of_this_model(&self) -> Result<Self> {
+        match &self.base {
+            None => Ok(self.clone()),
+            Some(base) => bail!(
+                "the adapter `{}` is said to be for `{base}`: leave that out, or give it to that model",
+                self.name
+            ),
+        }
+    }
+
     /// Its files, opened.
     pub(super) fn open(&self) -> Result<AdapterConfig> {
         let opened = AdapterConfig::open(self.name.clone(), &self.path);

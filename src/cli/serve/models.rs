@@ -266,7 +266,12 @@ fn configured(entry: &ModelEntry, args: &ServeArgs) -> Result<Wanted> {
         keep_alive: entry.keep_alive.unwrap_or(args.keep_alive),
         model: model.clone(),
         is_found: false,
-        adapters: entry.lora.clone(),
+        adapters: entry
+            .lora
+            .iter()
+            .map(AdapterArg::of_this_model)
+            .collect::<Result<_>>()
+            .with_context(about)?,
     })
 }
 

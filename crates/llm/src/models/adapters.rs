@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use matou_model::{Adapter, AdapterFiles, AdapterTargets, ModelError};
 
@@ -19,9 +19,11 @@ pub struct AdapterConfig {
     path: PathBuf,
     base: Option<String>,
     bytes: u64,
-    /// Length and time of change of each of its files.
-    stamps: Vec<Option<(u64, SystemTime)>>,
+    stamps: Vec<Stamp>,
 }
+
+/// A file, its length and when it was changed.
+type Stamp = (PathBuf, Option<(u64, SystemTime)>);
 
 impl AdapterConfig {
     /// Reads the headers of an adapter, which is to have this name in the API. Blocks.
@@ -61,15 +63,20 @@ impl AdapterConfig {
     }
 }
 
-/// What tells whether files are still the same.
-fn stamps(path: &Path) -> Vec<Option<(u64, SystemTime)>> {
-    let stamp = |path: &Path| {
-        let about = std::fs::metadata(path).ok()?;
-        Some((about.len(), about.modified().ok()?))
+/// What tells whether files are still the same: of a folder, those in it.
+fn stamps(path: &Path) -> Vec<Stamp> {
+    /// More files than a folder with an adapter has.
+    const MAX_FILES: usize = 256;
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = inside.map(|entry| entry.path()).take(MAX_FILES).collect();
+    files.push(path.to_owned());
+    files.sort();
+    let stamp = |path: PathBuf| {
+        let about = std::fs::metadata(&path).ok();
+        let about = about.and_then(|about| Some((about.len(), about.modified().ok()?)));
+        (path, about)
     };
-    let files = ["adapter_config.json", "adapter_model.safetensors"];
-    let inside = files.iter().map(|file| stamp(&path.join(file)));
-    std::iter::once(stamp(path)).chain(inside).collect()
+    files.into_iter().map(stamp).collect()
 }
 
 /// An adapter, for those who ask.
@@ -79,8 +86,8 @@ pub struct AdapterStatus {
     pub name: String,
     /// The name of the model that it belongs to.
     pub base: String,
-    /// Where its files are.
-    pub path: String,
+    /// What its folder or file is called.
+    pub folder: String,
     /// Unix time since when it is served, in seconds.
     pub created: u64,
     /// Memory that it takes, in bytes.
@@ -97,9 +104,19 @@ pub(super) struct ServedAdapter {
     /// Whether it is in the configuration, and not there by a request.
     pub(super) is_configured: bool,
     loaded: Mutex<Option<Arc<Adapter>>>,
-    /// Who loads it, so that nobody does so at the same time.
-    turn: tokio::sync::Mutex<()>,
+    /// Who loads it, so that nobody does so at the same time; and how that failed.
+    turn: Arc<tokio::sync::Mutex<Option<Failure>>>,
 }
+
+/// Why an adapter could not be loaded, when, and as what files it had then.
+struct Failure {
+    error: LlmError,
+    at: Instant,
+    stamps: Vec<Stamp>,
+}
+
+/// How long an adapter that could not be loaded is left alone, unless its files change.
+const PAUSE: Duration = Duration::from_secs(5);
 
 impl ServedAdapter {
     pub(super) fn new(
@@ -114,7 +131,7 @@ impl ServedAdapter {
             created,
             is_configured,
             loaded: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
         }
     }
 
@@ -141,7 +158,6 @@ impl ServedAdapter {
     ///
     /// When it does not fit the model, or its files have changed for the worse.
     pub(super) async fn of(self: &Arc<Self>, llm: &Arc<Llm>) -> Result<Arc<Adapter>, LlmError> {
-        let name = &self.config.name;
         let Some(targets) = llm.engine().adapter_targets() else {
             let message = format!("The model `{}` takes no adapters.", llm.name());
             return Err(LlmError::invalid("model", message));
@@ -149,49 +165,67 @@ impl ServedAdapter {
         if let Some(adapter) = self.loaded(targets) {
             return Ok(adapter);
         }
-        let _turn = self.turn.lock().await;
+        let mut turn = Arc::clone(&self.turn).lock_owned().await;
         if let Some(adapter) = self.loaded(targets) {
             return Ok(adapter);
         }
+        if let Some(failure) = &*turn
+            && failure.at.elapsed() < PAUSE
+            && failure.stamps == stamps(&self.config.path)
+        {
+            return Err(failure.error.clone());
+        }
         let (own, targets) = (Arc::clone(self), Arc::clone(targets));
+        let llm = Arc::clone(llm);
+        // The turn goes with the work: whoever asked may be gone before that is done.
         let load = move || {
-            let files = AdapterFiles::open(&own.config.path)?;
-            let (planned, needed) = (own.config.bytes, files.memory_bytes());
-            if needed > planned {
-                return Err(ModelError::InvalidFile {
-                    path: own.config.path.clone(),
-                    message: format!(
-                        "it has changed: it takes {} now, and {} were planned for; load it anew",
-                        human_bytes(needed),
-                        human_bytes(planned)
-                    ),
-                });
-            }
-            let adapter = Arc::new(targets.load(&files)?);
-            *own.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&adapter));
-            Ok(adapter)
+            let loaded = own.load(&targets, &llm);
+            *turn = loaded.as_ref().err().map(|error| Failure {
+                error: error.clone(),
+                at: Instant::now(),
+                stamps: stamps(&own.config.path),
+            });
+            loaded
         };
         let loaded = tokio::task::spawn_blocking(load).await;
-        let refused = |reason: String| {
+        loaded.unwrap_or_else(|panic| Err(LlmError::internal(panic.to_string())))
+    }
+
+    /// Loads the adapter. Blocks.
+    fn load(&self, targets: &AdapterTargets, llm: &Llm) -> Result<Arc<Adapter>, LlmError> {
+        let name = self.config.name();
+        let adapter = self.open(targets).map_err(|error| {
             let message = format!(
-                "The adapter `{name}` cannot be used with the model `{}`: {reason}.",
+                "The adapter `{name}` cannot be used with the model `{}`: {error}.",
                 llm.name()
             );
             LlmError::unavailable(message, None)
-        };
-        match loaded {
-            Ok(Ok(adapter)) => {
-                tracing::info!(
-                    adapter = name,
-                    model = llm.name(),
-                    bytes = adapter.bytes(),
-                    rank = adapter.rank(),
-                    "adapter loaded"
-                );
-                Ok(adapter)
-            }
-            Ok(Err(error)) => Err(refused(error.to_string())),
-            Err(panic) => Err(refused(panic.to_string())),
+        })?;
+        tracing::info!(
+            adapter = name,
+            model = llm.name(),
+            bytes = adapter.bytes(),
+            rank = adapter.rank(),
+            "adapter loaded"
+        );
+        let adapter = Arc::new(adapter);
+        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&adapter));
+        Ok(adapter)
+    }
+
+    fn open(&self, targets: &AdapterTargets) -> Result<Adapter, ModelError> {
+        let files = AdapterFiles::open(&self.config.path)?;
+        let (planned, needed) = (self.config.bytes, files.memory_bytes());
+        if needed > planned {
+            return Err(ModelError::InvalidFile {
+                path: self.config.path.clone(),
+                message: format!(
+                    "it has changed: it takes {} now, and {} were planned for; load it anew",
+                    human_bytes(needed),
+                    human_bytes(planned)
+                ),
+            });
         }
+        targets.load(&files)
     }
 }

@@ -159,6 +159,7 @@ impl Inner {
         state
             .adapters
             .retain(|adapter| served.contains(&adapter.base));
+        state.drop_shadowed_adapters(&served);
         for id in retired {
             state.residency.set_pinned(id, false);
             state.residency.turn_away(id);

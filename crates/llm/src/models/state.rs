@@ -1,6 +1,6 @@
 //! What is known of all models at a time, and of each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,11 +213,40 @@ impl State {
         self.residency.set_bytes(id, bytes);
     }
 
+    /// Drops adapters that requests brought whose name the configuration gives to another, of `served`
+    /// models or their adapters.
+    pub(super) fn drop_shadowed_adapters(&mut self, served: &[ModelId]) {
+        let models = served
+            .iter()
+            .flat_map(|id| self.models[*id].facts.names.iter().cloned());
+        let configured = self.adapters.iter().filter(|adapter| adapter.is_configured);
+        let configured = configured.map(|adapter| adapter.config.name().to_owned());
+        let taken: HashSet<String> = models.chain(configured).collect();
+        let is_shadowed =
+            |it: &mut Arc<ServedAdapter>| !it.is_configured && taken.contains(it.config.name());
+        let dropped: Vec<Arc<ServedAdapter>> = self.adapters.extract_if(.., is_shadowed).collect();
+        for adapter in dropped {
+            let name = adapter.config.name();
+            tracing::warn!(
+                adapter = name,
+                "goes: the configuration gives its name to another"
+            );
+            adapter.let_go();
+            self.recount(adapter.base);
+        }
+    }
+
     pub(super) fn adapter_status(&self, adapter: &ServedAdapter) -> AdapterStatus {
         AdapterStatus {
             name: adapter.config.name().to_owned(),
             base: self.models[adapter.base].facts.names[0].clone(),
-            path: adapter.config.path().display().to_string(),
+            folder: adapter
+                .config
+                .path()
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             created: adapter.created,
             memory: adapter.config.memory_bytes(),
             is_loaded: adapter.is_loaded(),

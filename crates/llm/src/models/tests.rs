@@ -406,6 +406,12 @@ async fn a_new_configuration_takes_its_own_adapters_along() {
     assert_eq!(loaded().await, id);
     models.acquire(Some("two"), ANYBODY, None).await.unwrap();
     assert!(models.acquire(Some("one"), ANYBODY, None).await.is_err());
+    // A name of the configuration is not a request's.
+    models.replace(
+        base(vec![adapted("two", "llama3.2-regex")]),
+        &options(1 << 40),
+    );
+    assert_eq!(names(&models), ["two"]);
     models.replace(vec![config(&folder("llama2"), "a")], &options(1 << 40));
     assert_eq!(names(&models), [""; 0]);
 }
@@ -453,4 +459,36 @@ async fn an_adapter_whose_files_have_changed_is_loaded_as_it_is_or_refused() {
     put("llama3.2-qv");
     load().await.unwrap();
     models.load(Some("b")).await.unwrap();
+}
+
+/// Whoever asked may go away: an adapter is there and loaded, or it is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adapter_that_cannot_be_loaded_leaves_what_was_before() {
+    let models = Models::new(vec![config(&folder("llama3.2"), "b")], &options(1 << 40));
+    let load = async |name: &str, adapter: &str, replaces: bool| {
+        models
+            .load_adapter(adapted(name, adapter), None, replaces)
+            .await
+    };
+    load("x", "llama3.2-qv", false).await.unwrap();
+    let (used, _) = models.memory();
+    assert!(
+        load("x", "refuse-wrong-base", false).await.is_err(),
+        "its name is taken"
+    );
+    assert!(load("x", "refuse-wrong-base", true).await.is_err());
+    models.load(Some("x")).await.unwrap();
+    assert_eq!(models.memory().0, used);
+    let gone = models.load_adapter(adapted("y", "refuse-wrong-base"), None, false);
+    // Begun, and then nobody waits for it any more.
+    let outcome = futures_util::FutureExt::now_or_never(gone);
+    assert!(outcome.is_none_or(|outcome| outcome.is_err()));
+    for _ in 0..500 {
+        if models.adapters().len() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(models.adapters().len(), 1);
+    assert_eq!(models.memory().0, used);
 }

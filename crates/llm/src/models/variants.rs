@@ -34,22 +34,31 @@ impl Models {
         base: Option<&str>,
         replaces: bool,
     ) -> Result<(), LlmError> {
-        let name = config.name().to_owned();
-        let replaced = self.add_adapter(config, base, replaces)?;
-        match self.load(Some(&name)).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                // As it was before.
-                let mut state = self.0.lock();
-                let own = state.adapter(&name).map(Arc::clone);
-                state
-                    .adapters
-                    .retain(|adapter| adapter.config.name() != name);
-                state.adapters.extend(replaced);
-                own.into_iter().for_each(|own| state.recount(own.base));
-                Err(error)
+        let (added, replaced) = self.add_adapter(config, base, replaces)?;
+        let models = self.clone();
+        // To its end, whether or not whoever asked still listens: it is there and loaded, or not there.
+        let loading = tokio::spawn(async move {
+            let loaded = models.load(Some(added.config.name())).await;
+            if loaded.is_err() {
+                models.take_back(&added, replaced);
             }
-        }
+            loaded
+        });
+        let loaded = loading.await;
+        loaded.unwrap_or_else(|panic| Err(LlmError::internal(panic.to_string())))
+    }
+
+    /// Puts what was before in the place of an adapter that could not be loaded, unless somebody has put
+    /// another there.
+    fn take_back(&self, added: &Arc<ServedAdapter>, replaced: Option<Arc<ServedAdapter>>) {
+        let mut state = self.0.lock();
+        let Some(place) = state.adapters.iter().position(|it| Arc::ptr_eq(it, added)) else {
+            return;
+        };
+        state.adapters.remove(place);
+        let bases: Vec<_> = replaced.iter().chain([added]).map(|it| it.base).collect();
+        state.adapters.extend(replaced);
+        bases.into_iter().for_each(|base| state.recount(base));
     }
 
     fn add_adapter(
@@ -57,7 +66,7 @@ impl Models {
         config: AdapterConfig,
         base: Option<&str>,
         replaces: bool,
-    ) -> Result<Option<Arc<ServedAdapter>>, LlmError> {
+    ) -> Result<(Arc<ServedAdapter>, Option<Arc<ServedAdapter>>), LlmError> {
         let mut state = self.0.lock();
         let name = config.name().to_owned();
         let stated = config.base().map(str::to_owned);
@@ -104,12 +113,13 @@ impl Models {
         state
             .adapters
             .retain(|adapter| adapter.config.name() != name);
-        state.adapters.push(Arc::new(added));
+        let added = Arc::new(added);
+        state.adapters.push(Arc::clone(&added));
         state.recount(id);
         if let Some(known) = &known {
             state.recount(known.base);
         }
-        Ok(known)
+        Ok((added, known))
     }
 
     /// Serves an adapter no longer. Requests that have begun with it are finished.

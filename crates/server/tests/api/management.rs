@@ -189,10 +189,20 @@ fn unloaded() -> (TestServer, tempfile::TempDir) {
 async fn a_stream_whose_model_is_loading_is_kept_alive() {
     let body = json!({"model": "tiny", "prompt": " t10", "max_tokens": 2, "stream": true});
     let (server, _folder) = unloaded();
+    // Its head is sent before the model is there, and says all the same what a model will answer.
+    let mut state = server.state.clone();
+    state.label = true;
+    let server = serve(state);
     let reply = server.post("/v1/completions", &body).await;
     assert_eq!(
         reply.headers["content-type"],
         "text/event-stream; charset=utf-8"
+    );
+    assert!(
+        reply.headers["ai-disclosure"]
+            .to_str()
+            .unwrap()
+            .contains("\"tiny\"")
     );
     assert!(reply.text.starts_with(":\n\n"), "{}", reply.text);
     assert!(reply.text.ends_with("data: [DONE]\n\n"), "{}", reply.text);

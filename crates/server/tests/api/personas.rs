@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use matou_persona::Persona;
 use matou_provenance::{ProvenanceLog, verify};
 use matou_server::AppState;
-use matou_testkit::speller::{PLAIN, conversing};
+use matou_testkit::speller::{PLAIN, THINKING, conversing};
 use serde_json::{Value, json};
 
 use crate::support::{Reply, TestServer, serve};
@@ -468,4 +468,26 @@ async fn answers_are_kept_as_hashes_streamed_or_not_and_as_far_as_they_came() {
     assert_eq!(found.whole[0].persona.as_deref(), Some("captain-ada"));
     assert_eq!(found.whole[0].request, "test");
     assert!(!std::fs::read_to_string(&path).unwrap().contains("tide"));
+}
+
+/// What is kept is what is said: a short answer is recognised though it was thought about.
+#[tokio::test]
+async fn thoughts_are_not_among_what_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let said = "I weigh the tides, the wind and the moon at some length here.</think>Paris.";
+    let state = AppState::new(conversing(&[("", said)], THINKING, 4096));
+    let log = Arc::new(ProvenanceLog::open(&path).unwrap());
+    let server = serve(state.with_provenance(Some(Arc::clone(&log))));
+    let body = json!({"messages": [{"role": "user", "content": "Where?"}]});
+    let reply = server.post("/v1/chat/completions", &body).await;
+    assert_eq!(reply.json()["choices"][0]["message"]["content"], "Paris.");
+    drop(server);
+    for _ in 0..500 {
+        if verify(&path, "Paris").unwrap().records == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(verify(&path, "Paris").unwrap().whole.len(), 1);
 }

@@ -23,7 +23,8 @@ pub(crate) fn retrieve(models: &Models, id: &str) -> Result<Json<Model>, ApiErro
 fn model(named: &ServedName) -> Model {
     let facts = &named.model.facts;
     let root = match (&named.adapter, &named.persona) {
-        (Some(adapter), None) => adapter.path.clone(),
+        // Where it is on the machine is nobody's affair but its owner's.
+        (Some(adapter), None) => adapter.folder.clone(),
         _ => facts.names[0].clone(),
     };
     let context = facts.max_model_len;

@@ -325,7 +325,7 @@ pub(crate) struct Model {
     pub context_length: usize,
     /// The same again.
     pub context_window: usize,
-    /// The model's own name; of an adapter, where its files are (vLLM).
+    /// The model's own name; of an adapter, what its folder or file is called.
     pub root: String,
     /// What it stands on: an adapter's model, a persona's adapter or model (vLLM).
     pub parent: Option<String>,
