@@ -11,11 +11,16 @@ impl LinearAdapter {
     /// changes them in `rows`, which ascend.
     pub(super) fn apply_on_device(&self, x: &Tensor, rows: &[u32], y: &Tensor) -> Result<Tensor> {
         let dtype = y.dtype();
+        // One for the rows that stay as they are.
+        let mut kept = vec![1f32; y.dim(0)?];
+        rows.iter().for_each(|&row| kept[row as usize] = 0.0);
+        let kept = Tensor::new(kept, y.device())?
+            .to_dtype(dtype)?
+            .unsqueeze(1)?;
         let rows = Tensor::new(rows, y.device())?;
         let x = x.index_select(&rows, 0)?;
         let width = y.dim(1)?;
         let mut own = y.index_select(&rows, 0)?;
-        let before = own.clone();
         for part in &self.parts {
             let mut values = own.narrow(1, part.start, part.rows)?;
             let vector = |values: &[f32]| -> Result<Tensor> {
@@ -47,6 +52,7 @@ impl LinearAdapter {
             }
             own = Tensor::cat(&columns, 1)?;
         }
-        Ok(y.index_add(&rows, &(own - before)?, 0)?)
+        // Added to zeros, so that nothing is rounded once more.
+        Ok(y.broadcast_mul(&kept)?.index_add(&rows, &own, 0)?)
     }
 }
