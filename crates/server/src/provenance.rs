@@ -12,8 +12,7 @@ use crate::clock::unix_time;
 use crate::label::Label;
 
 /// Follows the events of a request, and notes what is said to its client: no thoughts, and no calls of
-/// tools. Dropped, it notes what there is: of an answer whose client went away,
-/// as far as it came.
+/// tools. Dropped, it notes what there is: of an answer whose client went away, as far as it came.
 pub(crate) struct Recorder {
     log: Arc<ProvenanceLog>,
     label: Label,

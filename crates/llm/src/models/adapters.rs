@@ -210,6 +210,10 @@ impl ServedAdapter {
         );
         let adapter = Arc::new(adapter);
         *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&adapter));
+        // Its model may have gone meanwhile, if whoever asked has.
+        if llm.engine().has_ended() {
+            self.let_go();
+        }
         Ok(adapter)
     }
 
