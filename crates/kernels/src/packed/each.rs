@@ -4,7 +4,7 @@
 //! a layer's in one loop share that cost, and the threads.
 
 use super::matrix::PackedMatrix;
-use super::product::{MIN_TASK_BYTES, TASK_BYTES, TASK_TOKENS, matmul, part};
+use super::product::{TASK_TOKENS, matmul, part, task_bytes};
 use crate::context::Context;
 use crate::matmul::task::{Inputs, Output};
 use crate::memory::SharedMut;
@@ -46,7 +46,7 @@ pub fn matmul_each(ctx: &Context, products: &mut [Product<'_>]) {
         return;
     }
     let bytes: usize = products.iter().map(|product| product.weight.bytes()).sum();
-    let task_bytes = (bytes / (4 * ctx.pool().threads())).clamp(MIN_TASK_BYTES, TASK_BYTES);
+    let task_bytes = task_bytes(ctx, bytes);
     let mut num_tasks = 0;
     let jobs: Vec<Job<'_>> = products
         .iter_mut()
@@ -61,9 +61,6 @@ pub fn matmul_each(ctx: &Context, products: &mut [Product<'_>]) {
                 tokens * rows,
                 "the output is {tokens} rows of {rows}"
             );
-            let strips = (task_bytes / weight.strip_bytes())
-                .next_multiple_of(2)
-                .max(2);
             let job = Job {
                 weight,
                 inputs: Inputs {
@@ -79,7 +76,7 @@ pub fn matmul_each(ctx: &Context, products: &mut [Product<'_>]) {
                     first: 0,
                 },
                 tokens,
-                cuts: (strips, weight.strips().div_ceil(strips)),
+                cuts: weight.cuts(task_bytes),
                 first_task: num_tasks,
             };
             num_tasks += tokens.div_ceil(TASK_TOKENS) * job.cuts.1;

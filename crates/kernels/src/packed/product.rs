@@ -15,9 +15,9 @@ use crate::simd::dots::GROUP;
 
 /// Weights that a task reads at most: enough to hide the cost of taking a task, little enough that
 /// a thread which lost its core for a while does not keep the others waiting.
-pub(super) const TASK_BYTES: usize = 192 << 10;
+const TASK_BYTES: usize = 192 << 10;
 /// Weights below which another task does not pay.
-pub(super) const MIN_TASK_BYTES: usize = 16 << 10;
+const MIN_TASK_BYTES: usize = 16 << 10;
 /// Most rows of inputs of a task. At 2048 columns their codes take 590 KB: they stay in an L2 of 1
 /// MB while strips pass by.
 pub(super) const TASK_TOKENS: usize = 192;
@@ -105,12 +105,8 @@ fn quantize(ctx: &Context, x: &[f32], cols: usize, quantized: &mut [InputGroup],
 /// Cuts the products into tasks, and runs them.
 fn run(ctx: &Context, ws: &[&PackedMatrix], inputs: Inputs<'_>, tokens: usize, out: Output<'_>) {
     let bytes: usize = ws.iter().map(|w| w.bytes()).sum();
-    let task_bytes = (bytes / (4 * ctx.pool().threads())).clamp(MIN_TASK_BYTES, TASK_BYTES);
-    let cuts = |w: &PackedMatrix| {
-        // In pairs, as the kernels like them.
-        let strips = (task_bytes / w.strip_bytes()).next_multiple_of(2).max(2);
-        (strips, w.strips().div_ceil(strips))
-    };
+    let task_bytes = task_bytes(ctx, bytes);
+    let cuts = |w: &PackedMatrix| w.cuts(task_bytes);
     let tasks_per_tile: usize = ws.iter().map(|w| cuts(w).1).sum();
     let tiles = tokens.div_ceil(TASK_TOKENS).max(1);
     // Whole tiles of the sweep, but for the last.
@@ -134,12 +130,24 @@ fn run(ctx: &Context, ws: &[&PackedMatrix], inputs: Inputs<'_>, tokens: usize, o
     });
 }
 
+/// Bytes of weights that a task should read, of `bytes` in all.
+pub(super) fn task_bytes(ctx: &Context, bytes: usize) -> usize {
+    (bytes / (4 * ctx.pool().threads())).clamp(MIN_TASK_BYTES, TASK_BYTES)
+}
+
 /// The `i`-th range of `size` in `0..total`.
 pub(super) fn part(i: usize, size: usize, total: usize) -> Range<usize> {
     i * size..((i + 1) * size).min(total)
 }
 
 impl PackedMatrix {
+    /// Strips of a task that reads so many bytes, and the number of such tasks.
+    pub(super) fn cuts(&self, task_bytes: usize) -> (usize, usize) {
+        // In pairs, as the kernels like them.
+        let strips = (task_bytes / self.strip_bytes()).next_multiple_of(2).max(2);
+        (strips, self.strips().div_ceil(strips))
+    }
+
     pub(super) fn strips(&self) -> usize {
         self.rows().div_ceil(STRIP_ROWS)
     }
