@@ -37,16 +37,13 @@ pub(super) fn apply(cpu: &Cpu, adapted: &[Adapted<'_>], x: &Tensor, y: &Tensor) 
     let jobs = jobs(adapted);
     let columns = x.dim(1)?;
     read(x, |x| replace(cpu, &jobs, x, columns, y))??;
-    let (ranks, widths) =
-        jobs.iter()
-            .filter(|job| job.pair().is_some())
-            .fold((0, 0), |sum, job| {
-                let low_rank = job.part.low_rank.as_ref().map_or(0, |it| it.rank);
-                (
-                    sum.0 + job.rows.len() * low_rank,
-                    sum.1 + job.rows.len() * job.part.rows,
-                )
-            });
+    let (mut ranks, mut widths) = (0, 0);
+    for job in &jobs {
+        if let Some((a, b)) = job.pair() {
+            ranks += job.rows.len() * a.rows();
+            widths += job.rows.len() * b.rows();
+        }
+    }
     let hidden = cpu.produce((1, ranks), |hidden| {
         read(x, |x| down(cpu, &jobs, x, columns, hidden))
     })?;

@@ -15,7 +15,7 @@ use crate::compute::Compute;
 use crate::error::{ModelError, Result};
 use crate::weights::TensorView;
 
-/// Ranks that are accepted: as many as vLLM takes.
+/// Ranks that are accepted: many times those in use, and a bound on what an adapter costs.
 const MAX_RANK: usize = 256;
 
 /// What adapters of a model can change: its linear layers, by name.
@@ -171,33 +171,12 @@ impl Place<'_> {
         if tensors.b_bias.is_some() && low_rank.is_none() {
             return Err(self.invalid("has a bias of B, and no B"));
         }
-        let mut bias: Option<Vec<f32>> = None;
-        if let Some(view) = &tensors.b_bias {
-            let own = self.vector("lora_B.bias", view, rows)?;
-            bias = Some(own.into_iter().map(|x| x * tensors.scale).collect());
-        }
-        if let Some(view) = &tensors.bias {
-            let own = self.vector("bias", view, rows)?;
-            let sum = bias.get_or_insert_with(|| vec![0.0; rows]);
-            for (i, (sum, own)) in sum.iter_mut().zip(own).enumerate() {
-                *sum += own - base_bias.get(i).copied().unwrap_or(0.0);
-            }
-        }
+        let bias = self.bias(tensors, &base_bias)?;
         let replaced = match &tensors.weight {
             Some(view) => {
                 self.check_shape("weight", view, &[rows, columns])?;
-                // It stands for the product alone: the base's bias went with its outputs.
-                if !base_bias.is_empty() {
-                    let sum = bias.get_or_insert_with(|| vec![0.0; rows]);
-                    sum.iter_mut()
-                        .zip(&base_bias)
-                        .for_each(|(sum, base)| *sum += base);
-                }
-                Some(Matrix::load(
-                    &self.targets.compute,
-                    &self.part.module,
-                    view,
-                )?)
+                let (compute, module) = (&self.targets.compute, &self.part.module);
+                Some(Matrix::load(compute, module, view)?)
             }
             None => None,
         };
@@ -224,7 +203,6 @@ impl Place<'_> {
 
     /// A and B as they are computed with.
     fn low_rank(&self, scale: f32, a: &TensorView<'_>, b: &TensorView<'_>) -> Result<LowRank> {
-        let module = &self.part.module;
         let rank = a.shape.first().copied().unwrap_or(0);
         if rank == 0 || rank > MAX_RANK {
             let message = format!("has rank {rank}; ranks from 1 to {MAX_RANK} are supported");
@@ -235,24 +213,51 @@ impl Place<'_> {
         if !scale.is_finite() {
             return Err(self.invalid("has a scale that is no number"));
         }
-        let compute = &self.targets.compute;
-        let (a, b, scale) = match self.is_narrow() {
-            true => {
-                let (half_a, half_b) = (halved(module, a)?, halved(module, b)?);
-                let factor =
-                    |half: &Option<(TensorView<'_>, f32)>| half.as_ref().map_or(1.0, |it| it.1);
-                let scale = scale * factor(&half_a) * factor(&half_b);
-                let a = Matrix::load(compute, module, half_a.as_ref().map_or(a, |it| &it.0))?;
-                let b = Matrix::load(compute, module, half_b.as_ref().map_or(b, |it| &it.0))?;
-                (a, b, scale)
-            }
-            false => (
-                Matrix::load(compute, module, a)?,
-                Matrix::load(compute, module, b)?,
-                scale,
-            ),
+        let ((a, a_factor), (b, b_factor)) = (self.factor(a)?, self.factor(b)?);
+        Ok(LowRank {
+            a,
+            b,
+            rank,
+            scale: scale * a_factor * b_factor,
+        })
+    }
+
+    /// A or B as it is computed with, and what its products are multiplied with: beside weights that are
+    /// narrower than f32 it is so too.
+    fn factor(&self, view: &TensorView<'_>) -> Result<(Matrix, f32)> {
+        let (compute, module) = (&self.targets.compute, &self.part.module);
+        let half = match self.is_narrow() {
+            true => halved(module, view)?,
+            false => None,
         };
-        Ok(LowRank { a, b, rank, scale })
+        match half {
+            Some((half, factor)) => Ok((Matrix::load(compute, module, &half)?, factor)),
+            None => Ok((Matrix::load(compute, module, view)?, 1.0)),
+        }
+    }
+
+    /// What is added to the outputs, if anything is.
+    fn bias(&self, tensors: &ModuleTensors<'_>, base: &[f32]) -> Result<Option<Vec<f32>>> {
+        let rows = self.part.rows;
+        let mut sum = vec![0.0; rows];
+        let mut add = |values: &[f32], factor: f32| {
+            let pairs = sum.iter_mut().zip(values);
+            pairs.for_each(|(sum, value)| *sum += value * factor);
+        };
+        if let Some(view) = &tensors.b_bias {
+            add(&self.vector("lora_B.bias", view, rows)?, tensors.scale);
+        }
+        if let Some(view) = &tensors.bias {
+            add(&self.vector("bias", view, rows)?, 1.0);
+            add(base, -1.0);
+        }
+        if tensors.weight.is_some() {
+            // It stands for the product alone: the base's bias went with its outputs.
+            add(base, 1.0);
+        }
+        let is_any = tensors.b_bias.is_some() || tensors.bias.is_some();
+        let is_kept = tensors.weight.is_some() && !base.is_empty();
+        Ok((is_any || is_kept).then_some(sum))
     }
 
     /// Whether the weights are narrower than f32 already.
