@@ -2,6 +2,7 @@
 
 use super::adapters::AdapterConfig;
 use super::keep_alive::KeepAlive;
+use super::shares::Needs;
 use super::source::Inspected;
 
 /// How models are held together.
@@ -27,4 +28,20 @@ pub struct ModelConfig {
     pub keep_alive: KeepAlive,
     /// What it is served with, beside itself.
     pub adapters: Vec<AdapterConfig>,
+}
+
+impl ModelConfig {
+    /// Memory that its adapters take at most, in bytes.
+    pub(super) fn adapter_bytes(&self) -> u64 {
+        self.adapters.iter().map(AdapterConfig::memory_bytes).sum()
+    }
+
+    /// What it needs, its adapters included.
+    pub(super) fn needs(&self) -> Needs {
+        let needs = self.inspected.needs();
+        Needs {
+            fixed: needs.fixed.saturating_add(self.adapter_bytes()),
+            ..needs
+        }
+    }
 }

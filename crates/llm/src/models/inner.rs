@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::adapters::{AdapterConfig, ServedAdapter};
+use super::adapters::ServedAdapter;
 use super::config::{ModelConfig, ModelsOptions};
 use super::keep_alive::KeepAlive;
 use super::residency::{Decision, Entry, ModelId, Phase, Ticket};
-use super::shares::{Needs, Share, share_out};
+use super::shares::{Share, share_out};
 use super::source::{Loading, Source, share_threads};
 use super::state::{Model, PAUSE, Running, State};
 use crate::error::LlmError;
@@ -76,21 +76,7 @@ impl Inner {
 
     /// Serves these models from now on.
     pub(super) fn set(&self, configs: Vec<ModelConfig>, options: &ModelsOptions) {
-        let adapter_bytes = |config: &ModelConfig| -> u64 {
-            let adapters = config.adapters.iter();
-            adapters.map(AdapterConfig::memory_bytes).sum()
-        };
-        let needs: Vec<_> = configs
-            .iter()
-            .map(|config| Needs {
-                fixed: config
-                    .inspected
-                    .needs()
-                    .fixed
-                    .saturating_add(adapter_bytes(config)),
-                ..config.inspected.needs()
-            })
-            .collect();
+        let needs: Vec<_> = configs.iter().map(ModelConfig::needs).collect();
         let shares = share_out(options.memory, options.kv_cache_part, &needs);
         let mut state = self.lock();
         state.any_name = options.any_name;
@@ -103,7 +89,7 @@ impl Inner {
             .adapters
             .extend(before.extract_if(.., |adapter| !adapter.is_configured));
         for ((config, share), needs) in configs.into_iter().zip(shares).zip(needs) {
-            let beside = adapter_bytes(&config);
+            let beside = config.adapter_bytes();
             let (share, too_large) = match share {
                 Ok(share) => (share, None),
                 Err(reason) => (needs.least_share(), Some(reason)),

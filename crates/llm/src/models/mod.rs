@@ -50,7 +50,7 @@ pub fn plan(
     models: &[ModelConfig],
     options: &ModelsOptions,
 ) -> Vec<Result<(u64, u64, usize), TooLarge>> {
-    let needs: Vec<_> = models.iter().map(|model| model.inspected.needs()).collect();
+    let needs: Vec<_> = models.iter().map(ModelConfig::needs).collect();
     let shares = shares::share_out(options.memory, options.kv_cache_part, &needs);
     let told = shares
         .into_iter()

@@ -63,6 +63,7 @@ impl Lease {
     /// As of that; and for a persona, whose prompt is not shown.
     pub fn tokenize_chat(&self, request: &ChatRequest) -> Result<Vec<u32>, LlmError> {
         self.check_open("view of its prompt")?;
+        check_scene(request)?;
         prepare::tokenize_chat(self, request)
     }
 
@@ -73,6 +74,7 @@ impl Lease {
     /// As of that; and for a persona, whose prompt is not shown.
     pub fn render_chat(&self, request: &ChatRequest) -> Result<RenderedPrompt, LlmError> {
         self.check_open("view of its prompt")?;
+        check_scene(request)?;
         prepare::render_chat(self, request)
     }
 

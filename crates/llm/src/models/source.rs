@@ -221,9 +221,7 @@ impl Inspected {
             weight_bytes: summary.weight_bytes,
             memory: share.total,
             max_model_len: share.max_model_len,
-            created: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
+            created: unix_now(),
         };
         let source = FileSource {
             identity: Identity {
@@ -313,6 +311,12 @@ impl Source for FileSource {
         let is_file = own.files == others.files && self.identity.names == other.identity.names;
         is_file && own.limits == others.limits && how(self) == how(other)
     }
+}
+
+/// Unix time, in seconds.
+pub(super) fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// Makes models share threads: those that `options` ask for.

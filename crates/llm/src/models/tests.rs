@@ -419,8 +419,19 @@ async fn a_new_configuration_takes_its_own_adapters_along() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_adapter_that_there_is_no_memory_for_is_refused_with_the_numbers() {
     let configs = || vec![config(&folder("llama3.2"), "b")];
-    let needs = plan(&configs(), &options(1 << 40));
-    let enough = needs[0].as_ref().unwrap().0;
+    let planned = |configs: &[ModelConfig]| plan(configs, &options(1 << 40))[0].as_ref().unwrap().0;
+    let enough = planned(&configs());
+    let adapter = adapted("x", "llama3.2-qkvo");
+    let beside = adapter.memory_bytes();
+    let with = ModelConfig {
+        adapters: vec![adapter],
+        ..config(&folder("llama3.2"), "b")
+    };
+    assert_eq!(
+        planned(&[with]),
+        enough + beside,
+        "the plan has the adapters in it"
+    );
     let models = Models::new(configs(), &options(enough));
     models.load(Some("b")).await.unwrap();
     let refused = models

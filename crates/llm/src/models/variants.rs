@@ -1,13 +1,13 @@
 //! Names that are no models of their own: adapters, and personas.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use matou_persona::Persona;
 
 use super::Models;
 use super::adapters::{AdapterConfig, AdapterStatus, ServedAdapter};
 use super::residency::Phase;
+use super::source::unix_now;
 use crate::error::LlmError;
 use crate::open::human_bytes;
 
@@ -91,9 +91,7 @@ impl Models {
             );
             return Err(LlmError::invalid("lora_name", message));
         }
-        let created = SystemTime::now().duration_since(UNIX_EPOCH);
-        let created = created.map_or(0, |since| since.as_secs());
-        let added = ServedAdapter::new(config, id, created, false);
+        let added = ServedAdapter::new(config, id, unix_now(), false);
         let bytes = added.config.memory_bytes();
         let (used, budget) = (state.residency.used(), state.residency.budget());
         let freed = known
