@@ -5,7 +5,6 @@ use crate::card::name;
 use crate::card::read::Card;
 use crate::card::settings::{Sampling, SystemMessages};
 use crate::card::toml_form;
-use crate::compose::message::{role, says};
 use crate::compose::prompt::{compose, greeted};
 use crate::compose::scene::{Composed, Scene, default_user};
 use crate::container::charx::{self, EMBEDDED};
@@ -155,29 +154,6 @@ impl Persona {
     /// there is no such greeting, or nothing to continue.
     pub fn compose(&self, scene: &Scene<'_>) -> Result<Composed, ComposeError> {
         compose(&self.card, &self.id, &self.book, scene)
-    }
-
-    /// What [`Persona::compose`] puts before a user's first message, as far as that does not depend
-    /// on the message: for a server that computes it in advance. `scene` has no messages of its own.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such greeting.
-    pub fn static_prefix(&self, scene: &Scene<'_>) -> Result<Composed, ComposeError> {
-        let messages = [says("user", "…")];
-        let first = Scene {
-            messages: &messages,
-            continues: false,
-            ..*scene
-        };
-        let mut composed = self.compose(&first)?;
-        let begin = composed
-            .messages
-            .iter()
-            .take_while(|message| role(message) != "user")
-            .count();
-        composed.messages.truncate(begin);
-        Ok(composed)
     }
 
     /// What the card has and does not get.

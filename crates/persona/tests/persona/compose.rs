@@ -3,7 +3,7 @@
 use matou_persona::{ComposeError, Scene};
 use serde_json::{Value, json};
 
-use crate::cards::{composed, messages, names, of, read, says, scene, words};
+use crate::cards::{composed, messages, of, read, says, scene, words};
 
 fn plain() -> matou_persona::Persona {
     of(
@@ -196,30 +196,6 @@ fn a_conversation_keeps_its_chances_while_it_goes_on() {
     let head = |talk: &[Value]| messages(&persona, talk).unwrap()[0].clone();
     assert_eq!(head(&begin), head(&later));
     assert_ne!(head(&begin), head(&[says("user", "Another")]));
-}
-
-#[test]
-fn the_static_prefix_is_what_conversations_begin_with() {
-    for name in names() {
-        let persona = read(&name);
-        let prefix = persona.static_prefix(&scene(&[])).unwrap().messages;
-        assert_eq!(prefix[0]["role"], "system", "{name}");
-        assert!(
-            prefix.iter().all(|message| message["role"] != "user"),
-            "{name}"
-        );
-    }
-    let prefix = read("v2_full.json").static_prefix(&Scene {
-        user: Some("Robin"),
-        ..scene(&[])
-    });
-    let asked = [says("user", "Hello?")];
-    let whole = read("v2_full.json").compose(&Scene {
-        user: Some("Robin"),
-        ..scene(&asked)
-    });
-    let (prefix, whole) = (prefix.unwrap().messages, whole.unwrap().messages);
-    assert_eq!(prefix[..], whole[..2]);
 }
 
 #[test]

@@ -151,7 +151,6 @@ fn exercise(persona: &Persona, talk: &[Value]) {
     let _ = persona.compose(&continued);
     assert!(persona.findings().len() <= 1_000);
     serde_json::to_string(&persona.profile()).unwrap();
-    persona.static_prefix(&scene(&[])).unwrap();
     let files = [
         persona.to_json().into_bytes(),
         persona.to_png(None).unwrap(),
