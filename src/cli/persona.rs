@@ -148,14 +148,7 @@ fn check(paths: &[PathBuf]) -> Result<ExitCode> {
     let mut text = String::new();
     let mut is_sound = true;
     for path in paths {
-        let mut files = vec![path.clone()];
-        if path.is_dir() {
-            let listed = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
-            files = listed.into_iter().map(|entry| entry.path()).collect();
-            files.retain(|file| cards::is_card(file));
-            files.sort();
-        }
-        for file in files {
+        for file in cards::found(path)? {
             match cards::read(&file) {
                 Ok(persona) => {
                     let _ = writeln!(text, "{}: `{}`", file.display(), persona.id());

@@ -14,6 +14,7 @@ use matou_llm::open::{self, OpenOptions, free_memory, human_bytes};
 use matou_persona::Persona;
 use matou_server::ModelManagement;
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 
 use super::adapters::{AdapterArg, give_out};
 use super::args::ServeArgs;
@@ -127,7 +128,8 @@ pub(super) async fn plan(
     if planned.configs.is_empty() {
         bail!("none of the models can be served; the log says why");
     }
-    finish(args, &mut planned, &mut names)?;
+    // Headers of adapters, and perhaps a thousand cards: clients are answered meanwhile.
+    block_in_place(|| finish(args, &mut planned, &mut names))?;
     Ok(planned)
 }
 
@@ -216,15 +218,13 @@ async fn add(
     if is_alone || pinned || wanted.is_preloaded {
         planned.at_start.push(names[0].clone());
     }
+    let adapters = wanted.adapters.iter().map(AdapterArg::open);
+    let adapters = block_in_place(|| adapters.collect::<Result<_>>())?;
     planned.configs.push(ModelConfig {
         inspected,
         pinned,
         keep_alive: wanted.keep_alive,
-        adapters: wanted
-            .adapters
-            .iter()
-            .map(AdapterArg::open)
-            .collect::<Result<_>>()?,
+        adapters,
     });
     Ok(())
 }

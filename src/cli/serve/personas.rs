@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use matou_llm::models::{ModelState, Models};
 use matou_persona::Persona;
 use tracing::{info, warn};
@@ -24,7 +24,13 @@ pub(super) fn read(paths: &[PathBuf], names: &[String]) -> Result<Vec<Arc<Person
     let mut personas: Vec<Arc<Persona>> = Vec::new();
     let mut taken: HashMap<String, PathBuf> = HashMap::new();
     for path in paths {
-        for card in cards_in(path)? {
+        let found = cards::found(path)?;
+        ensure!(
+            found.len() <= MAX_CARDS,
+            "{} has more than {MAX_CARDS} cards",
+            path.display()
+        );
+        for card in found {
             match fit(&card, names, &taken) {
                 Ok(persona) => {
                     taken.insert(persona.id().to_owned(), card);
@@ -60,28 +66,6 @@ fn fit(card: &Path, names: &[String], taken: &HashMap<String, PathBuf>) -> Resul
         );
     }
     Ok(persona)
-}
-
-/// The cards at a path, in the order of their names.
-fn cards_in(path: &Path) -> Result<Vec<PathBuf>> {
-    if path.is_file() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let about = || format!("cannot read the personas in {}", path.display());
-    let mut cards = Vec::new();
-    for entry in std::fs::read_dir(path).with_context(about)? {
-        let file = entry.with_context(about)?.path();
-        if file.is_file() && cards::is_card(&file) {
-            cards.push(file);
-            ensure!(
-                cards.len() <= MAX_CARDS,
-                "{} has more than {MAX_CARDS} cards",
-                path.display()
-            );
-        }
-    }
-    cards.sort();
-    Ok(cards)
 }
 
 /// Has models that are in memory read what their personas are always told.
