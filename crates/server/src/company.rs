@@ -15,6 +15,9 @@ use crate::label::Label;
 use crate::sse;
 use crate::state::AppState;
 
+/// The least time between two comments.
+const TICK: Duration = Duration::from_millis(1);
+
 /// Begins the response of a stream whose model is long in coming, and sends comments until it is there.
 /// What fails after that is told by an event.
 pub(crate) async fn keep_company(
@@ -25,12 +28,12 @@ pub(crate) async fn keep_company(
     let Some(error_frames) = dialects::error_frames(request.uri().path()) else {
         return next.run(request).await;
     };
-    let limits = state.limits.clone();
+    let pause = state.limits.keep_alive;
     let waiting = Waiting::default();
     request.extensions_mut().insert(waiting.clone());
     let mut answer = Box::pin(next.run(request));
     loop {
-        match or_pause(&mut answer, limits.keep_alive).await {
+        match or_pause(&mut answer, pause).await {
             Some(response) => return response,
             None if waiting.is_on() => break,
             None => {}
@@ -42,7 +45,7 @@ pub(crate) async fn keep_company(
     let label = labelled.as_ref().map(Label::of_name);
     let comments = stream::unfold(Some(answer), move |answer| async move {
         let mut answer = answer?;
-        Some(match or_pause(&mut answer, limits.keep_alive).await {
+        Some(match or_pause(&mut answer, pause).await {
             None => (Body::from(sse::KEEP_ALIVE), Some(answer)),
             Some(mut response) => match response.extensions_mut().remove::<ApiError>() {
                 Some(error) => (Body::from(error_frames(&error)), None),
@@ -69,6 +72,3 @@ async fn or_pause<T>(answer: impl Future<Output = T> + Unpin, pause: Duration) -
     }
     now
 }
-
-/// The least time between two comments.
-const TICK: Duration = Duration::from_millis(1);

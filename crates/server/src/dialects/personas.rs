@@ -1,7 +1,7 @@
 //! Who there is to talk to: `GET /v1/personas`, what anybody may see of each, its picture and its
 //! greetings. What a persona is told about itself is not shown.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -31,6 +31,12 @@ pub(crate) struct SceneFields {
     pub greeting: Option<i64>,
     /// What the persona calls the user.
     pub user: Option<String>,
+}
+
+/// Who is greeted: `?user=NAME`.
+#[derive(Debug, Deserialize)]
+struct Greeted {
+    user: Option<String>,
 }
 
 /// A persona, as far as anybody may see.
@@ -119,11 +125,11 @@ async fn picture(
 async fn greetings(
     State(models): State<Models>,
     Path(name): Path<String>,
-    query: axum::extract::Query<SceneFields>,
+    Query(greeted): Query<Greeted>,
 ) -> Result<Json<Value>, ApiError> {
     let named = models.named(Some(&name))?;
     let persona = named.persona.ok_or_else(|| no_persona(&name))?;
-    let greetings = persona.greetings(query.user.as_deref().unwrap_or_default());
+    let greetings = persona.greetings(greeted.user.as_deref().unwrap_or_default());
     Ok(Json(json!({"object": "list", "data": greetings})))
 }
 

@@ -290,8 +290,10 @@ async fn a_client_chooses_the_greeting_and_says_who_it_is() {
     assert_eq!((status, param.as_deref()), (400, Some("persona.greeting")));
     assert!(message.contains("has 2"), "{message}");
     request["model"] = "speller".into();
-    let (status, param, _, _) = server.post("/v1/chat/completions", &request).await.error();
-    assert_eq!((status, param.as_deref()), (400, Some("persona")));
+    for path in ["/v1/chat/completions", "/apply-template", "/tokenize"] {
+        let (status, param, _, _) = server.post(path, &request).await.error();
+        assert_eq!((status, param.as_deref()), (400, Some("persona")), "{path}");
+    }
 }
 
 #[tokio::test]
