@@ -17,6 +17,15 @@ pub const DETAIL_BYTES: usize = 64 << 20;
 pub const CONVERSATIONS: u64 = 100_000;
 /// Most messages of one conversation.
 pub const MESSAGES: u64 = 20_000;
+/// Most bytes of the texts of one conversation's messages, which are what is in memory when it is read
+/// whole: all of them but log probabilities and requests. Answers that were being written when it was
+/// reached are kept all the same.
+pub const CONVERSATION_BYTES: u64 = 64 << 20;
+/// Most JSON values in each of a message's content, tool calls, usage, timings and settings, and in a
+/// conversation's settings: in memory each takes many times its text.
+pub const JSON_VALUES: usize = 10_000;
+/// Most JSON values in the request, and in the log probabilities, behind one answer.
+pub const DETAIL_VALUES: usize = 4_000_000;
 /// Most bytes of one owner's conversations, with all that belongs to them.
 pub const OWNER_BYTES: u64 = 4 << 30;
 /// Most conversations that one listing gives.
@@ -30,9 +39,14 @@ pub const QUERY_TERMS: usize = 16;
 /// Bytes of a message, from its beginning, that are searched.
 pub const SEARCHED_BYTES: usize = 1 << 20;
 /// Messages that a word of one or two characters is looked for in, newest first: no index helps there.
-pub const SCANNED_MESSAGES: u64 = 20_000;
+/// If it is searched for with longer words, they are the newest of those that have these.
+pub const SCANNED_MESSAGES: u64 = 2_000;
+/// Characters of each of them, from its beginning, that it is looked for in.
+pub const SCANNED_CHARS: usize = 64 << 10;
 /// Most sign-ins.
 pub const SIGN_INS: u64 = 10_000;
+/// Most sign-ins with one key.
+pub const SIGN_INS_OF_KEY: u64 = 100;
 /// Deepest nesting of JSON: what is nested deeper could not be read again.
 pub(crate) const JSON_DEPTH: usize = 100;
 
@@ -41,6 +55,7 @@ pub(crate) const JSON_DEPTH: usize = 100;
 pub(crate) struct Bounds {
     pub(crate) conversations: u64,
     pub(crate) messages: u64,
+    pub(crate) conversation_bytes: u64,
     pub(crate) owner_bytes: u64,
     pub(crate) sign_ins: u64,
 }
@@ -50,6 +65,7 @@ impl Default for Bounds {
         Self {
             conversations: CONVERSATIONS,
             messages: MESSAGES,
+            conversation_bytes: CONVERSATION_BYTES,
             owner_bytes: OWNER_BYTES,
             sign_ins: SIGN_INS,
         }

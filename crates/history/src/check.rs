@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::bounds::{
-    CONTENT_BYTES, DRAFT_BYTES, FOLDER_CHARS, JSON_DEPTH, SETTINGS_BYTES, TITLE_CHARS,
+    CONTENT_BYTES, DETAIL_BYTES, DETAIL_VALUES, DRAFT_BYTES, FOLDER_CHARS, JSON_DEPTH, JSON_VALUES,
+    SETTINGS_BYTES, TITLE_CHARS,
 };
 use crate::error::HistoryError;
 
@@ -42,7 +43,8 @@ pub(crate) fn settings(settings: Option<&Value>) -> Checked<String> {
     if !settings.is_object() {
         return Err(HistoryError::invalid("settings", "must be an object"));
     }
-    json("the settings", "settings", settings, SETTINGS_BYTES)
+    let limits = (SETTINGS_BYTES, JSON_VALUES);
+    json("the settings", "settings", settings, limits)
 }
 
 /// A message's content as JSON: a text, or an array of objects.
@@ -57,7 +59,8 @@ pub(crate) fn content(content: &Value) -> Checked<String> {
         let message = "must be a string or an array of parts";
         return Err(HistoryError::invalid("content", message));
     }
-    json("the content", "content", content, CONTENT_BYTES)
+    let limits = (CONTENT_BYTES, JSON_VALUES);
+    json("the content", "content", content, limits)
 }
 
 /// A message's other texts.
@@ -73,12 +76,16 @@ pub(crate) fn tool_calls(calls: Option<&Vec<Value>>) -> Checked<Option<String>> 
         let message = "must be an array of objects";
         return Err(HistoryError::invalid("tool_calls", message));
     }
+    let what = "the tool calls";
+    // The array is one, too.
+    let mut left = JSON_VALUES - 1;
     for call in calls {
-        depth("tool_calls", call)?;
+        count(call, JSON_DEPTH, &mut left)
+            .map_err(|excess| excess.error(what, "tool_calls", JSON_VALUES))?;
     }
     let text = serde_json::to_string(calls)
         .map_err(|error| HistoryError::invalid("tool_calls", error.to_string()))?;
-    within("the tool calls", text.len(), CONTENT_BYTES, "bytes")?;
+    within(what, text.len(), CONTENT_BYTES, "bytes")?;
     Ok(Some(text))
 }
 
@@ -91,15 +98,34 @@ pub(crate) fn value(
 ) -> Checked<Option<String>> {
     value
         .filter(|value| !value.is_null())
-        .map(|value| json(what, field, value, limit))
+        .map(|value| json(what, field, value, (limit, JSON_VALUES)))
         .transpose()
 }
 
-fn json(what: &'static str, field: &'static str, value: &Value, limit: usize) -> Checked<String> {
-    depth(field, value)?;
+/// What the server has of an answer as JSON, none for null: it may be larger than what clients send.
+pub(crate) fn detail(
+    what: &'static str,
+    field: &'static str,
+    value: Option<&Value>,
+) -> Checked<Option<String>> {
+    value
+        .filter(|value| !value.is_null())
+        .map(|value| json(what, field, value, (DETAIL_BYTES, DETAIL_VALUES)))
+        .transpose()
+}
+
+/// A value as JSON of not too many bytes, with not too many values in it.
+fn json(
+    what: &'static str,
+    field: &'static str,
+    value: &Value,
+    (bytes, values): (usize, usize),
+) -> Checked<String> {
+    let mut left = values;
+    count(value, JSON_DEPTH, &mut left).map_err(|excess| excess.error(what, field, values))?;
     let text = serde_json::to_string(value)
         .map_err(|error| HistoryError::invalid(field, error.to_string()))?;
-    within(what, text.len(), limit, "bytes")?;
+    within(what, text.len(), bytes, "bytes")?;
     Ok(text)
 }
 
@@ -110,21 +136,37 @@ fn within(what: &'static str, size: usize, limit: usize, unit: &'static str) -> 
     Ok(())
 }
 
-fn depth(field: &'static str, value: &Value) -> Checked<()> {
-    if is_deeper(value, JSON_DEPTH) {
-        let message = format!("is nested more than {JSON_DEPTH} levels deep");
-        return Err(HistoryError::invalid(field, message));
-    }
-    Ok(())
+/// What is wrong with a value's shape.
+enum Excess {
+    Depth,
+    Values,
 }
 
-fn is_deeper(value: &Value, levels: usize) -> bool {
-    let Some(below) = levels.checked_sub(1) else {
-        return value.is_array() || value.is_object();
-    };
+impl Excess {
+    fn error(self, what: &'static str, field: &'static str, values: usize) -> HistoryError {
+        match self {
+            Self::Values => HistoryError::too_long(what, values, "JSON values"),
+            Self::Depth => {
+                let message = format!("is nested more than {JSON_DEPTH} levels deep");
+                HistoryError::invalid(field, message)
+            }
+        }
+    }
+}
+
+/// Takes all values of a value, itself and those in it, off what is `left`.
+fn count(value: &Value, levels: usize, left: &mut usize) -> Result<(), Excess> {
+    *left = left.checked_sub(1).ok_or(Excess::Values)?;
+    let below = || levels.checked_sub(1).ok_or(Excess::Depth);
     match value {
-        Value::Array(values) => values.iter().any(|value| is_deeper(value, below)),
-        Value::Object(fields) => fields.values().any(|value| is_deeper(value, below)),
-        _ => false,
+        Value::Array(values) => {
+            let below = below()?;
+            values.iter().try_for_each(|it| count(it, below, left))
+        }
+        Value::Object(fields) => {
+            let below = below()?;
+            fields.values().try_for_each(|it| count(it, below, left))
+        }
+        _ => Ok(()),
     }
 }

@@ -47,7 +47,8 @@ impl History {
         })
     }
 
-    /// A conversation by its id, with all its messages.
+    /// A conversation by its id, with all its messages, whose texts take
+    /// [`CONVERSATION_BYTES`](crate::CONVERSATION_BYTES) at most.
     ///
     /// # Errors
     ///
@@ -91,7 +92,7 @@ impl History {
                 transaction.prepare_cached(sql)?.execute((number, grown))?;
             }
             if grown > 0 {
-                insert::has_room(transaction, &self.bounds(), owner, number)?;
+                insert::owner_has_room(transaction, &self.bounds(), owner)?;
             }
             rows::conversation_at(transaction, number)
         })

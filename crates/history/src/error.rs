@@ -122,6 +122,16 @@ impl HistoryError {
         Self::Invalid { field, message }
     }
 
+    /// The error of one of many conversations, the first of which is 1; it says which, if it can.
+    pub(crate) fn of_conversation(self, place: usize) -> Self {
+        match self {
+            Self::Invalid { field, message } => {
+                Self::invalid("conversation", format!("{place}: {field} {message}"))
+            }
+            error => error,
+        }
+    }
+
     pub(crate) fn too_long(what: &'static str, limit: usize, unit: &'static str) -> Self {
         Self::TooMuch {
             what,
@@ -155,6 +165,14 @@ impl From<rusqlite::Error> for Failure {
 }
 
 impl Failure {
+    /// As [`HistoryError::of_conversation`].
+    pub(crate) fn of_conversation(self, place: usize) -> Self {
+        match self {
+            Self::History(error) => Self::History(error.of_conversation(place)),
+            failure => failure,
+        }
+    }
+
     /// What callers are told.
     pub(crate) fn at(self, path: &Path) -> HistoryError {
         let error = match self {

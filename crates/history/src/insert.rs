@@ -3,11 +3,11 @@
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
-use crate::bounds::{Bounds, CONTENT_BYTES, DETAIL_BYTES, SETTINGS_BYTES};
+use crate::bounds::{Bounds, CONTENT_BYTES, SETTINGS_BYTES};
 use crate::check;
 use crate::error::{Attempt, HistoryError};
 use crate::model::{Message, NewConversation, Owner, State};
-use crate::rows::stored;
+use crate::rows::{stored, time};
 use crate::search;
 
 /// What a row takes beside its texts: its id, numbers, and its places in indexes.
@@ -20,6 +20,25 @@ pub(crate) fn new_id(prefix: &str) -> Attempt<String> {
         HistoryError::invalid("id", format!("cannot be made: no random bits: {error}"))
     })?;
     Ok(format!("{prefix}{:032x}", u128::from_be_bytes(bits)))
+}
+
+/// A message's id that its caller has made, if it is one and no message has it.
+pub(crate) fn unused_id(connection: &Connection, id: &str) -> Attempt<String> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_id = id
+        .strip_prefix("msg_")
+        .is_some_and(|digits| digits.len() == 32 && digits.bytes().all(is_digit));
+    if !is_id {
+        let message = "must be \"msg_\" and 32 lower-case hexadecimal digits";
+        return Err(HistoryError::invalid("id", message).into());
+    }
+    let is_taken: bool = connection
+        .prepare_cached("SELECT EXISTS(SELECT 1 FROM messages WHERE id = ?1)")?
+        .query_row([id], |row| row.get(0))?;
+    if is_taken {
+        return Err(HistoryError::invalid("id", "is taken").into());
+    }
+    Ok(id.to_owned())
 }
 
 /// Writes a conversation without messages.
@@ -188,8 +207,8 @@ pub(crate) fn details(
     logprobs: Option<&Value>,
     request: Option<&Value>,
 ) -> Attempt<()> {
-    let logprobs = check::value("the log probabilities", "logprobs", logprobs, DETAIL_BYTES)?;
-    let request = check::value("the request", "request", request, DETAIL_BYTES)?;
+    let logprobs = check::detail("the log probabilities", "logprobs", logprobs)?;
+    let request = check::detail("the request", "request", request)?;
     if logprobs.is_none() && request.is_none() {
         return Ok(());
     }
@@ -217,32 +236,55 @@ pub(crate) fn details(
     Ok(())
 }
 
-/// Refuses what was written if it is too much for its owner, or for its conversation.
+/// Refuses what was written if it is too much for its conversation, or for its owner.
 pub(crate) fn has_room(
     connection: &Connection,
     bounds: &Bounds,
     owner: &Owner,
     conversation: i64,
 ) -> Attempt<()> {
-    let (conversations, bytes): (i64, i64) = connection
-        .prepare_cached("SELECT conversations, bytes FROM owners WHERE owner = ?1")?
-        .query_row([owner.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let messages: i64 = connection
-        .prepare_cached("SELECT message_count FROM conversations WHERE number = ?1")?
-        .query_row([conversation], |row| row.get(0))?;
-    let is_over = |number: i64, limit: u64| u64::try_from(number).is_ok_and(|it| it > limit);
-    let (what, limit, unit, advice) = if is_over(messages, bounds.messages) {
-        let advice = ": begin a new one";
-        ("a conversation", bounds.messages, "messages", advice)
-    } else if is_over(conversations, bounds.conversations) {
-        let advice = ": delete old ones";
-        ("the history", bounds.conversations, "conversations", advice)
-    } else if is_over(bytes, bounds.owner_bytes) {
-        let advice = ": delete old conversations";
-        ("the history", bounds.owner_bytes, "bytes", advice)
-    } else {
+    let sql = "SELECT message_count, text_bytes FROM conversations WHERE number = ?1";
+    let (messages, bytes) = connection
+        .prepare_cached(sql)?
+        .query_row([conversation], |row| Ok((time(row, 0)?, time(row, 1)?)))?;
+    let (what, advice) = ("a conversation", ": begin a new one");
+    bounded(what, messages, bounds.messages, "messages", advice)?;
+    bounded(what, bytes, bounds.conversation_bytes, "bytes", advice)?;
+    owner_has_room(connection, bounds, owner)
+}
+
+/// Refuses what was written if it is too much for its owner.
+pub(crate) fn owner_has_room(
+    connection: &Connection,
+    bounds: &Bounds,
+    owner: &Owner,
+) -> Attempt<()> {
+    let sql = "SELECT conversations, bytes FROM owners WHERE owner = ?1";
+    let (conversations, bytes) = connection
+        .prepare_cached(sql)?
+        .query_row([owner.as_str()], |row| Ok((time(row, 0)?, time(row, 1)?)))?;
+    let (what, advice) = ("the history", ": delete old ones");
+    bounded(
+        what,
+        conversations,
+        bounds.conversations,
+        "conversations",
+        advice,
+    )?;
+    let advice = ": delete old conversations";
+    bounded(what, bytes, bounds.owner_bytes, "bytes", advice)
+}
+
+fn bounded(
+    what: &'static str,
+    number: u64,
+    limit: u64,
+    unit: &'static str,
+    advice: &'static str,
+) -> Attempt<()> {
+    if number <= limit {
         return Ok(());
-    };
+    }
     Err(HistoryError::TooMuch {
         what,
         limit,

@@ -8,7 +8,8 @@
 //!
 //! All of it is by owner: to another owner it does not exist. It knows neither HTTP nor a clock: callers
 //! say what time it is, in unix seconds. All calls block: most for some milliseconds, deletions of long
-//! conversations for a second or more, and any of them for five while another program holds a lock.
+//! conversations for a second or more, and any of them for five while another program holds a lock. In a
+//! file, those that read do not wait for those that write, nor these for those.
 //!
 //! What a call has kept is on the disk when it returns. What is deleted is overwritten, in the file, in
 //! its index and in its log: no text of it is left there.
@@ -28,12 +29,15 @@ mod schema;
 mod search;
 mod sign_ins;
 mod store;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub use bounds::{
-    CONTENT_BYTES, CONVERSATIONS, DETAIL_BYTES, DRAFT_BYTES, FOLDER_CHARS, FOLDERS, LISTED,
-    MESSAGES, OWNER_BYTES, QUERY_CHARS, QUERY_TERMS, SCANNED_MESSAGES, SEARCHED_BYTES,
-    SETTINGS_BYTES, SIGN_INS, TITLE_CHARS,
+    CONTENT_BYTES, CONVERSATION_BYTES, CONVERSATIONS, DETAIL_BYTES, DETAIL_VALUES, DRAFT_BYTES,
+    FOLDER_CHARS, FOLDERS, JSON_VALUES, LISTED, MESSAGES, OWNER_BYTES, QUERY_CHARS, QUERY_TERMS,
+    SCANNED_CHARS, SCANNED_MESSAGES, SEARCHED_BYTES, SETTINGS_BYTES, SIGN_INS, SIGN_INS_OF_KEY,
+    TITLE_CHARS,
 };
 pub use error::HistoryError;
 pub use markdown::markdown;

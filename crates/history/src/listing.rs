@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
-use crate::bounds::{FOLDERS, LISTED, SCANNED_MESSAGES};
+use crate::bounds::{FOLDERS, LISTED, SCANNED_CHARS, SCANNED_MESSAGES};
 use crate::error::{Attempt, HistoryError};
 use crate::model::{Conversation, Listed, Listing, Owner, Snippet};
 use crate::rows;
@@ -119,7 +119,8 @@ fn find(
 }
 
 /// The beginning of a statement: `found` is each conversation with what is searched for, with the newest
-/// such message or none for its title.
+/// such message or none for its title. Where short words are among it, the newest messages that have the
+/// others are read to their end or to a bound.
 fn hits(query: &Query, names: &[String]) -> String {
     let like = |column: &str| -> String {
         let tests = names
@@ -127,30 +128,46 @@ fn hits(query: &Query, names: &[String]) -> String {
             .map(|name| format!(" AND {column} LIKE {name} ESCAPE '\\'"));
         tests.collect()
     };
-    // "+": the index has nothing for so short a word, and must not try.
-    let (messages, titles) = (like("+t.text"), like("c.title"));
-    if query.indexed.is_some() {
-        return format!(
-            "WITH found(conversation, message) AS (\
-             SELECT m.conversation, max(m.number) FROM message_text t \
-             CROSS JOIN messages m ON m.number = t.rowid \
-             CROSS JOIN conversations o ON o.number = m.conversation AND o.owner = :owner \
-             WHERE t.message_text MATCH :query{messages} GROUP BY m.conversation \
-             UNION ALL SELECT t.rowid, NULL FROM title_text t \
-             WHERE t.title_text MATCH :query{messages}) "
-        );
-    }
-    format!(
-        "WITH found(conversation, message) AS (\
-         SELECT m.conversation, max(m.number) FROM (\
-         SELECT s.number, s.conversation FROM messages s \
-         CROSS JOIN conversations o ON o.number = s.conversation AND o.owner = :owner \
-         ORDER BY s.number DESC LIMIT {SCANNED_MESSAGES}) m \
-         CROSS JOIN message_text t ON t.rowid = m.number WHERE TRUE{messages} \
-         GROUP BY m.conversation \
-         UNION ALL SELECT c.number, NULL FROM conversations c \
-         WHERE c.owner = :owner{titles}) "
-    )
+    let messages = if query.short.is_empty() {
+        "SELECT m.conversation, max(m.number) FROM message_text t \
+         CROSS JOIN messages m ON m.number = t.rowid \
+         CROSS JOIN conversations o ON o.number = m.conversation AND o.owner = :owner \
+         WHERE t.message_text MATCH :query GROUP BY m.conversation"
+            .to_owned()
+    } else {
+        // Of the owner's messages alone: those of others, however many, cost nothing.
+        let newest = match &query.indexed {
+            None => {
+                "SELECT s.number, s.conversation FROM conversations o \
+                 CROSS JOIN messages s ON s.conversation = o.number \
+                 WHERE o.owner = :owner ORDER BY s.number"
+            }
+            Some(_) => {
+                "SELECT t.rowid AS number, s.conversation FROM message_text t \
+                 CROSS JOIN messages s ON s.number = t.rowid \
+                 CROSS JOIN conversations o ON o.number = s.conversation AND o.owner = :owner \
+                 WHERE t.message_text MATCH :query ORDER BY t.rowid"
+            }
+        };
+        format!(
+            "SELECT m.conversation, max(m.number) FROM \
+             ({newest} DESC LIMIT {SCANNED_MESSAGES}) m \
+             CROSS JOIN message_text t ON t.rowid = m.number WHERE TRUE{} GROUP BY m.conversation",
+            like(&format!("substr(t.text, 1, {SCANNED_CHARS})"))
+        )
+    };
+    let titles = match &query.indexed {
+        None => format!(
+            "SELECT c.number, NULL FROM conversations c WHERE c.owner = :owner{}",
+            like("c.title")
+        ),
+        // "+": the index has nothing for so short a word, and must not try.
+        Some(_) => format!(
+            "SELECT t.rowid, NULL FROM title_text t WHERE t.title_text MATCH :query{}",
+            like("+t.text")
+        ),
+    };
+    format!("WITH found(conversation, message) AS ({messages} UNION ALL {titles}) ")
 }
 
 /// Where in the order a conversation stands.
@@ -190,7 +207,9 @@ fn piece(
                 .optional()?
         }
         None => connection
-            .prepare_cached(&format!("SELECT text FROM {table} WHERE rowid = ?1"))?
+            .prepare_cached(&format!(
+                "SELECT substr(text, 1, {SCANNED_CHARS}) FROM {table} WHERE rowid = ?1"
+            ))?
             .query_row([number], |row| row.get(0))
             .optional()?,
     };

@@ -7,6 +7,7 @@ use crate::error::{Attempt, HistoryError};
 use crate::insert;
 use crate::model::{Answer, Detail, Message, NewMessage, Owner, State};
 use crate::rows;
+use crate::schema::TEXT_BYTES;
 use crate::search;
 use crate::store::History;
 
@@ -15,8 +16,8 @@ impl History {
     ///
     /// # Errors
     ///
-    /// When the conversation is not there, the parent is none of its messages, a field is too long or
-    /// wrong, there is no room, or the file cannot be written.
+    /// When the conversation is not there, the parent is none of its messages, the id is taken, a field is
+    /// too long or wrong, there is no room, or the file cannot be written.
     pub fn add_message(
         &self,
         owner: &Owner,
@@ -35,7 +36,10 @@ impl History {
                 ),
             };
             let message = Message {
-                id: insert::new_id("msg_")?,
+                id: match &new.id {
+                    None => insert::new_id("msg_")?,
+                    Some(id) => insert::unused_id(transaction, id)?,
+                },
                 parent: new.parent.clone(),
                 role: new.role,
                 content: new.content.clone(),
@@ -65,12 +69,14 @@ impl History {
     }
 
     /// Writes what there is of an answer over what there was: at checkpoints while it is made, and at its
-    /// end. False if its message was deleted meanwhile. It is found by searches once it no longer runs.
+    /// end. False if its message was deleted meanwhile. It is found by searches once it no longer runs. One
+    /// that has ended is kept even if there is no room for it, in its conversation or for its owner: it
+    /// would be lost, and there is none for what follows it.
     ///
     /// # Errors
     ///
-    /// When a field is too long or wrong, there is no room, or the file cannot be written. What was kept
-    /// before stays.
+    /// When a field is too long or wrong, there is no room while it runs, or the file cannot be written.
+    /// What was kept before stays.
     pub fn save_answer(
         &self,
         owner: &Owner,
@@ -99,35 +105,52 @@ impl History {
             let logprobs = answer.logprobs.as_ref();
             insert::details(transaction, number, logprobs, answer.request.as_ref())?;
             touch(transaction, conversation, now)?;
-            insert::has_room(transaction, &self.bounds(), owner, conversation)?;
+            if answer.state == State::Running {
+                insert::has_room(transaction, &self.bounds(), owner, conversation)?;
+            }
             Ok(true)
         })
     }
 
     /// The messages from the beginning of a conversation to one of its messages, which is the last; none
-    /// if that is not there.
+    /// if that is not there. Their texts take so many bytes at most; of more, none is loaded.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// When they take more, or the file cannot be read.
     pub fn path(
         &self,
         owner: &Owner,
         conversation: &str,
         message: &str,
+        most_bytes: u64,
     ) -> Result<Option<Vec<Message>>, HistoryError> {
         self.read(|connection| {
             let found = rows::owned_message(connection, owner, conversation, message)?;
             let Some((_, number)) = found else {
                 return Ok(None);
             };
-            let sql = format!(
+            let above = format!(
                 "WITH RECURSIVE above(number, parent) AS ( \
                  SELECT number, parent FROM messages WHERE number = ?1 UNION ALL \
                  SELECT messages.number, messages.parent FROM above \
-                 JOIN messages ON messages.number = above.parent LIMIT {MESSAGES}) \
-                 SELECT {} FROM above JOIN messages m ON m.number = above.number \
-                 ORDER BY m.number",
+                 JOIN messages ON messages.number = above.parent LIMIT {MESSAGES})"
+            );
+            let branch = "FROM above JOIN messages m ON m.number = above.number";
+            let bytes = connection
+                .prepare_cached(&format!("{above} SELECT sum({TEXT_BYTES}) {branch}"))?
+                .query_row([number], |row| rows::time(row, 0))?;
+            if bytes > most_bytes {
+                return Err(HistoryError::TooMuch {
+                    what: "the branch",
+                    limit: most_bytes,
+                    unit: "bytes",
+                    advice: ": begin a new conversation",
+                }
+                .into());
+            }
+            let sql = format!(
+                "{above} SELECT {} {branch} ORDER BY m.number",
                 rows::MESSAGE
             );
             let mut statement = connection.prepare_cached(&sql)?;
@@ -188,15 +211,12 @@ impl History {
             let parent: Option<i64> = transaction
                 .prepare_cached("SELECT parent FROM messages WHERE number = ?1")?
                 .query_row([number], |row| row.get(0))?;
-            let below = "WITH RECURSIVE below(number) AS (SELECT ?1 UNION ALL \
-                         SELECT messages.number FROM below \
-                         JOIN messages ON messages.parent = below.number)";
             let count: i64 = transaction
-                .prepare_cached(&format!("{below} SELECT count(*) FROM below"))?
+                .prepare_cached(&format!("{BELOW} SELECT count(*) FROM below"))?
                 .query_row([number], |row| row.get(0))?;
             search::forgetting(transaction, count, || {
                 let sql = "DELETE FROM messages WHERE number IN (SELECT number FROM below)";
-                let mut delete = transaction.prepare_cached(&format!("{below} {sql}"))?;
+                let mut delete = transaction.prepare_cached(&format!("{BELOW} {sql}"))?;
                 Ok(delete.execute([number])?)
             })?;
             move_leaf(transaction, conversation, parent)?;
@@ -209,8 +229,43 @@ impl History {
         Ok(is_deleted)
     }
 
-    /// Marks what no one writes any more as interrupted, and says how many: for a server that begins, as
-    /// the only one with this file.
+    /// The ids of the messages that are being written, of a message and all below it, or of the whole
+    /// conversation: what a server has to stop before it deletes them. Of what is not there, there are none.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn message_ids_below(
+        &self,
+        owner: &Owner,
+        conversation: &str,
+        message: Option<&str>,
+    ) -> Result<Vec<String>, HistoryError> {
+        self.read(|connection| {
+            // Few messages run: the index of those is the way to them.
+            let running = "SELECT id FROM messages INDEXED BY messages_running \
+                           WHERE state = 'running' AND conversation = ?2";
+            let (number, sql) = match message {
+                None => (None, format!("{running} AND ?1 IS NULL ORDER BY number")),
+                Some(message) => (
+                    rows::owned_message(connection, owner, conversation, message)?
+                        .map(|(_, number)| number),
+                    format!(
+                        "{BELOW} {running} AND number IN (SELECT number FROM below) \
+                         ORDER BY number"
+                    ),
+                ),
+            };
+            let conversation = rows::conversation_number(connection, owner, conversation)?;
+            let mut statement = connection.prepare_cached(&sql)?;
+            let ids = statement.query_map((number, conversation), |row| row.get(0))?;
+            Ok(ids.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Marks what is being written as interrupted, and says how many: for a server that begins, when
+    /// nobody writes it any more. If another server with the same file does, its running answers are shown
+    /// as interrupted until their next checkpoint.
     ///
     /// # Errors
     ///
@@ -233,6 +288,10 @@ impl History {
         })
     }
 }
+
+/// The beginning of a statement: `below` is the message `?1` and all below it.
+const BELOW: &str = "WITH RECURSIVE below(number) AS (SELECT ?1 UNION ALL \
+     SELECT messages.number FROM below JOIN messages ON messages.parent = below.number)";
 
 /// A conversation has changed. Clocks may go back: it does not.
 fn touch(connection: &Connection, conversation: i64, now: u64) -> Attempt<()> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// Whom something belongs to: a text that the caller makes, such as a digest of a key. It is only ever
 /// compared.
@@ -21,7 +22,7 @@ impl Owner {
 }
 
 /// A conversation without its messages.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "object", rename = "history.conversation")]
 pub struct Conversation {
     /// Its id: `conv_` and 32 hexadecimal digits, 128 random bits.
@@ -50,7 +51,8 @@ pub struct Conversation {
 }
 
 /// A piece of a message, or a title, with what was searched for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HistorySnippet)]
 pub struct Snippet {
     /// About 120 characters round the first match, on one line; "…" stands where more is left out.
     pub text: String,
@@ -61,7 +63,7 @@ pub struct Snippet {
 }
 
 /// A conversation with all its messages, parents before their children.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct WholeConversation {
     /// The conversation.
     #[serde(flatten)]
@@ -71,7 +73,8 @@ pub struct WholeConversation {
 }
 
 /// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = HistoryRole)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// A human.
@@ -104,7 +107,8 @@ impl Role {
 }
 
 /// How far a message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[schema(as = HistoryState)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// It is whole.
@@ -143,7 +147,8 @@ impl State {
 
 /// A message. Read from JSON (to import it), fields that are not known do not count, and all but `id`
 /// and `role` may be left out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = HistoryMessage)]
 pub struct Message {
     /// Its id: `msg_` and 32 hexadecimal digits, 128 random bits.
     pub id: String,
@@ -198,7 +203,8 @@ fn no_text() -> Value {
 }
 
 /// A message with what is too large to list.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = HistoryDetail)]
 pub struct Detail {
     /// The message.
     #[serde(flatten)]
@@ -212,24 +218,28 @@ pub struct Detail {
 }
 
 /// A conversation to be made. In JSON all may be left out.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct NewConversation {
     /// Its title.
+    #[serde(deserialize_with = "or_nothing")]
     pub title: String,
     /// Whether it is pinned.
+    #[serde(deserialize_with = "or_nothing")]
     pub pinned: bool,
     /// Its folder; an empty name is none.
     pub folder: Option<String>,
     /// The page's settings: an object.
     pub settings: Option<Value>,
     /// The text that is not sent yet.
+    #[serde(deserialize_with = "or_nothing")]
     pub draft: String,
 }
 
 /// What changes of a conversation; what is none stays. In JSON, `"folder": null` takes it out of its
 /// folder.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
+#[schema(as = HistoryChanges)]
 #[serde(default)]
 pub struct Changes {
     /// Its title.
@@ -247,14 +257,25 @@ pub struct Changes {
     pub leaf: Option<String>,
 }
 
+/// A field that is null is one that is not there.
+fn or_nothing<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(
+    field: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(field)?.unwrap_or_default())
+}
+
 /// Tells a field that is null from one that is not there.
 fn given<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<String>>, D::Error> {
     Deserialize::deserialize(field).map(Some)
 }
 
-/// A message to be made. `state`, `settings` and `request` are the server's: JSON does not set them.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// A message to be made. `id`, `state`, `settings` and `request` are the server's: JSON does not set them.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct NewMessage {
+    /// The id that it gets: `msg_` and 32 lower-case hexadecimal digits, which no message has yet; none:
+    /// a new one.
+    #[serde(skip)]
+    pub id: Option<String>,
     /// The message that it follows.
     #[serde(default)]
     pub parent: Option<String>,
@@ -290,6 +311,7 @@ impl NewMessage {
     /// A message that is done, without anything but its content.
     pub fn new(parent: Option<String>, role: Role, content: impl Into<Value>) -> Self {
         Self {
+            id: None,
             parent,
             role,
             content: content.into(),
@@ -357,7 +379,9 @@ pub struct Listing {
     /// Those of this folder.
     pub folder: Option<String>,
     /// Those where all words of this text occur in one message or in the title, in any case and with or
-    /// without accents. For words of one or two characters that holds of A to Z only.
+    /// without accents. For words of one or two characters that holds of A to Z only, and they are looked
+    /// for in titles and in the beginning ([`SCANNED_CHARS`](crate::SCANNED_CHARS)) of the newest
+    /// [`SCANNED_MESSAGES`](crate::SCANNED_MESSAGES) messages only.
     pub text: Option<String>,
 }
 
@@ -373,7 +397,8 @@ impl Default for Listing {
 }
 
 /// The conversations that were asked for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = HistoryListed)]
 pub struct Listed {
     /// The conversations: pinned ones first, then those that changed last.
     pub data: Vec<Conversation>,
@@ -384,26 +409,32 @@ pub struct Listed {
 }
 
 /// A conversation from a file. Fields that are not known do not count; all may be left out.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ImportedConversation {
     /// Its title.
+    #[serde(deserialize_with = "or_nothing")]
     pub title: String,
     /// When it was made, in unix seconds; 0: now.
+    #[serde(deserialize_with = "or_nothing")]
     pub created_at: u64,
     /// When it changed last, in unix seconds; 0: when it was made.
+    #[serde(deserialize_with = "or_nothing")]
     pub updated_at: u64,
     /// Whether it is pinned.
+    #[serde(deserialize_with = "or_nothing")]
     pub pinned: bool,
     /// Its folder.
     pub folder: Option<String>,
     /// The page's settings: an object.
     pub settings: Option<Value>,
     /// The text that is not sent yet.
+    #[serde(deserialize_with = "or_nothing")]
     pub draft: String,
     /// The message that the branch on show ends at; none: the last.
     pub leaf: Option<String>,
     /// Its messages, in any order.
+    #[serde(deserialize_with = "or_nothing")]
     pub messages: Vec<Message>,
 }
 

@@ -1,11 +1,14 @@
 //! Responses that are kept for those who made them, within bounds. The owner that takes the most loses
 //! its oldest first.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::{Attempt, HistoryError};
 use crate::model::Owner;
-use crate::rows::stored;
+use crate::rows::{stored, time};
 use crate::store::History;
 
 /// What a response takes beside its texts: its id, numbers, and its places in indexes.
@@ -136,22 +139,66 @@ fn remove(connection: &Connection, owner: &Owner, id: &str) -> Attempt<bool> {
     Ok(deleted > 0)
 }
 
+/// An owner, and what it loses.
+struct Taker {
+    owner: String,
+    /// Its responses that are left, with their bytes, oldest first; they are read when it loses one.
+    left: Option<std::vec::IntoIter<(i64, u64)>>,
+    /// The newest that it loses, and with it all before.
+    lost: Option<i64>,
+}
+
+/// Drops responses until all fit: each time the oldest of the owner that takes the most then.
 fn make_room(connection: &Connection, limits: Limits) -> Attempt<()> {
-    loop {
-        let (responses, bytes): (i64, i64) = connection
-            .prepare_cached("SELECT count(*), ifnull(sum(bytes), 0) FROM responses")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let is_over =
-            |number: i64, limit: usize| usize::try_from(number).is_ok_and(|it| it > limit);
-        if !is_over(responses, limits.max_responses) && !is_over(bytes, limits.max_bytes) {
-            return Ok(());
-        }
-        connection
-            .prepare_cached(
-                "DELETE FROM responses WHERE number = (SELECT min(number) FROM responses \
-                 WHERE owner = (SELECT owner FROM responses GROUP BY owner \
-                 ORDER BY sum(bytes) DESC, owner LIMIT 1))",
-            )?
-            .execute([])?;
+    let mut takers = Vec::new();
+    // By bytes; of those with as many, the first by name.
+    let mut order = BinaryHeap::new();
+    let [mut responses, mut bytes] = [0_u64; 2];
+    // All of it is in an index: no response is read.
+    let sql = "SELECT owner, count(*), sum(bytes) FROM responses GROUP BY owner ORDER BY owner";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        responses += time(row, 1)?;
+        let taken = time(row, 2)?;
+        bytes += taken;
+        order.push((taken, Reverse(takers.len())));
+        takers.push(Taker {
+            owner: row.get(0)?,
+            left: None,
+            lost: None,
+        });
     }
+    while (responses > limits.max_responses as u64 || bytes > limits.max_bytes as u64)
+        && let Some((taken, Reverse(index))) = order.pop()
+    {
+        let taker = &mut takers[index];
+        let left = match &mut taker.left {
+            Some(left) => left,
+            left => left.insert(oldest_first(connection, &taker.owner)?.into_iter()),
+        };
+        if let Some((number, size)) = left.next() {
+            taker.lost = Some(number);
+            responses -= 1;
+            bytes -= size;
+            order.push((taken - size, Reverse(index)));
+        }
+    }
+    for taker in takers {
+        if let Some(lost) = taker.lost {
+            let sql = "DELETE FROM responses WHERE owner = ?1 AND number <= ?2";
+            connection
+                .prepare_cached(sql)?
+                .execute((taker.owner, lost))?;
+        }
+    }
+    Ok(())
+}
+
+/// An owner's responses with their bytes.
+fn oldest_first(connection: &Connection, owner: &str) -> Attempt<Vec<(i64, u64)>> {
+    let sql = "SELECT number, bytes FROM responses WHERE owner = ?1 ORDER BY number";
+    let mut statement = connection.prepare_cached(sql)?;
+    let responses = statement.query_map([owner], |row| Ok((row.get(0)?, time(row, 1)?)))?;
+    Ok(responses.collect::<rusqlite::Result<_>>()?)
 }

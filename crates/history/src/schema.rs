@@ -18,7 +18,7 @@ struct Step {
 }
 
 /// From nothing to the schema of today. What was released never changes: new steps follow.
-const STEPS: [Step; 3] = [
+const STEPS: [Step; 4] = [
     Step {
         sql: CONVERSATIONS,
         fill: None,
@@ -29,6 +29,10 @@ const STEPS: [Step; 3] = [
     },
     Step {
         sql: SERVER,
+        fill: None,
+    },
+    Step {
+        sql: MEASURED,
         fill: None,
     },
 ];
@@ -135,6 +139,49 @@ CREATE TABLE sign_ins(
 );
 CREATE INDEX sign_ins_by_time ON sign_ins(created_at);
 ";
+
+/// Bytes of a message's texts, in SQL. It has them without reading them.
+macro_rules! text_bytes {
+    ($message:literal) => {
+        text_bytes!($message, "content", "reasoning", "tool_calls", "tool_call_id", "model",
+            "error", "finish_reason", "usage", "timings", "settings")
+    };
+    ($message:literal, $($column:literal),*) => {
+        concat!("(0", $(" + ifnull(octet_length(", $message, ".", $column, "), 0)"),*, ")")
+    };
+}
+
+/// Bytes of the texts of the message `m`: what is loaded with it.
+pub(crate) const TEXT_BYTES: &str = text_bytes!("m");
+
+/// Conversations know what they take in memory; sign-ins are counted by key.
+const MEASURED: &str = concat!(
+    "
+ALTER TABLE conversations ADD COLUMN text_bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE conversations SET text_bytes = (SELECT ifnull(sum(",
+    text_bytes!("m"),
+    "), 0) FROM messages m WHERE m.conversation = conversations.number);
+CREATE TRIGGER message_measured AFTER INSERT ON messages BEGIN
+    UPDATE conversations SET text_bytes = text_bytes + ",
+    text_bytes!("NEW"),
+    " WHERE number = NEW.conversation;
+END;
+CREATE TRIGGER message_measured_again AFTER UPDATE OF content, reasoning, tool_calls, tool_call_id,
+    model, error, finish_reason, usage, timings, settings ON messages BEGIN
+    UPDATE conversations SET text_bytes = text_bytes + ",
+    text_bytes!("NEW"),
+    " - ",
+    text_bytes!("OLD"),
+    " WHERE number = NEW.conversation;
+END;
+CREATE TRIGGER message_measured_out AFTER DELETE ON messages BEGIN
+    UPDATE conversations SET text_bytes = text_bytes - ",
+    text_bytes!("OLD"),
+    " WHERE number = OLD.conversation;
+END;
+CREATE INDEX sign_ins_by_key ON sign_ins(key_digest);
+"
+);
 
 /// The schema that this version makes and reads.
 pub(crate) fn newest() -> i64 {

@@ -1,5 +1,6 @@
 //! Browsers that are signed in: hashes of their tokens, so that the file lets nobody in.
 
+use crate::bounds::SIGN_INS_OF_KEY;
 use crate::error::HistoryError;
 use crate::rows::{stored, time};
 use crate::store::History;
@@ -16,8 +17,9 @@ pub struct SignIn {
 }
 
 impl History {
-    /// Keeps a sign-in, in place of one with its token; with more than
-    /// [`SIGN_INS`](crate::SIGN_INS) the oldest go.
+    /// Keeps a sign-in, in place of one with its token. With more than
+    /// [`SIGN_INS_OF_KEY`](crate::SIGN_INS_OF_KEY) of its key, the oldest of that go; with more than
+    /// [`SIGN_INS`](crate::SIGN_INS) in all, the oldest of the key that has the most.
     ///
     /// # Errors
     ///
@@ -39,9 +41,20 @@ impl History {
             transaction
                 .prepare_cached(
                     "DELETE FROM sign_ins WHERE number IN (SELECT number FROM sign_ins \
-                     ORDER BY number DESC LIMIT -1 OFFSET ?1)",
+                     WHERE key_digest = ?1 ORDER BY number DESC LIMIT -1 OFFSET ?2)",
                 )?
-                .execute([limit])?;
+                .execute((key_digest, stored(SIGN_INS_OF_KEY)))?;
+            let mut count = transaction.prepare_cached("SELECT count(*) FROM sign_ins")?;
+            // Once, but after an update that lowers the bound. Of keys with as many, the one that signed in
+            // first loses: never this sign-in itself.
+            while count.query_row([], |row| row.get::<_, i64>(0))? > limit {
+                transaction
+                    .prepare_cached(
+                        "DELETE FROM sign_ins WHERE number = (SELECT min(number) FROM sign_ins \
+                         GROUP BY key_digest ORDER BY count(*) DESC, min(number) LIMIT 1)",
+                    )?
+                    .execute([])?;
+            }
             Ok(())
         })
     }

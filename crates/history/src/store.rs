@@ -22,13 +22,17 @@ const LOG_BYTES: i64 = 16 << 20;
 const STATEMENTS: usize = 128;
 
 /// The history of a server: one SQLite file, or one in memory. Clones share it; several processes may
-/// have the same file open.
+/// have the same file open. Of a file, some read while others write.
 #[derive(Debug, Clone)]
 pub struct History(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    connection: Mutex<Connection>,
+    /// What reads; none where that which writes does, in memory. It is closed first: the other one takes
+    /// the log away when it is the last.
+    reader: Option<Mutex<Connection>>,
+    /// What writes.
+    writer: Mutex<Connection>,
     path: PathBuf,
     bounds: Bounds,
 }
@@ -59,7 +63,7 @@ impl History {
         let mut connection =
             Connection::open_in_memory().map_err(|error| Failure::from(error).at(&path))?;
         prepare(&mut connection, &path, PATIENCE).map_err(|failure| failure.at(&path))?;
-        Ok(Self::new(connection, path, bounds))
+        Ok(Self::new(connection, None, path, bounds))
     }
 
     pub(crate) fn open_with(
@@ -71,20 +75,24 @@ impl History {
             path: path.to_owned(),
             message: error.to_string(),
         })?;
-        let open = || -> Attempt<Connection> {
+        let open = || -> Attempt<(Connection, Connection)> {
             // No SQLITE_OPEN_URI: a name with "?" is a name.
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let mut connection = Connection::open_with_flags(path, flags)?;
-            prepare(&mut connection, path, patience)?;
-            Ok(connection)
+            let open =
+                |flags| Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+            let mut writer = open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            prepare(&mut writer, path, patience)?;
+            let reader = open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            configure(&reader, patience)?;
+            Ok((writer, reader))
         };
-        let connection = open().map_err(|failure| failure.at(path))?;
-        Ok(Self::new(connection, path.to_owned(), bounds))
+        let (writer, reader) = open().map_err(|failure| failure.at(path))?;
+        Ok(Self::new(writer, Some(reader), path.to_owned(), bounds))
     }
 
-    fn new(connection: Connection, path: PathBuf, bounds: Bounds) -> Self {
+    fn new(writer: Connection, reader: Option<Connection>, path: PathBuf, bounds: Bounds) -> Self {
         Self(Arc::new(Inner {
-            connection: Mutex::new(connection),
+            reader: reader.map(Mutex::new),
+            writer: Mutex::new(writer),
             path,
             bounds,
         }))
@@ -94,14 +102,13 @@ impl History {
         self.0.bounds
     }
 
-    /// Reads, from one state of the file.
+    /// Reads, from one state of the file: with all that was written before.
     pub(crate) fn read<T>(
         &self,
         work: impl FnOnce(&Connection) -> Attempt<T>,
     ) -> Result<T, HistoryError> {
-        self.transact(TransactionBehavior::Deferred, |transaction| {
-            work(transaction)
-        })
+        let reader = self.0.reader.as_ref().unwrap_or(&self.0.writer);
+        self.transact(locked(reader), TransactionBehavior::Deferred, |it| work(it))
     }
 
     /// Writes all or nothing.
@@ -109,15 +116,15 @@ impl History {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Attempt<T>,
     ) -> Result<T, HistoryError> {
-        self.transact(TransactionBehavior::Immediate, work)
+        self.transact(self.lock(), TransactionBehavior::Immediate, work)
     }
 
     fn transact<T>(
         &self,
+        mut connection: MutexGuard<'_, Connection>,
         behavior: TransactionBehavior,
         work: impl FnOnce(&Transaction<'_>) -> Attempt<T>,
     ) -> Result<T, HistoryError> {
-        let mut connection = self.lock();
         let transact = || -> Attempt<T> {
             let transaction = connection.transaction_with_behavior(behavior)?;
             let result = work(&transaction)?;
@@ -136,6 +143,9 @@ impl History {
             let mut vacuum = connection.prepare_cached("PRAGMA incremental_vacuum")?;
             let mut pages = vacuum.query([])?;
             while pages.next()?.is_some() {}
+            // What reads here is waited for, and waits: the log is emptied when nobody reads it. Nothing that
+            // reads waits for what writes, so this cannot be for ever.
+            let _reader = self.0.reader.as_ref().map(locked);
             let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
             Ok(connection.query_row(checkpoint, [], |row| row.get(0))?)
         };
@@ -147,11 +157,15 @@ impl History {
         tracing::warn!(problem, "what was deleted is still in the history's log");
     }
 
-    /// The connection. A panic in the middle of a transaction has rolled it back.
+    /// The connection that writes.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
-        let connection = &self.0.connection;
-        connection.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.writer)
     }
+}
+
+/// A connection. A panic in the middle of a transaction has rolled it back.
+fn locked(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the file and its folders if they are not there. SQLite gives its log the file's permissions.
@@ -179,14 +193,21 @@ fn make(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Makes a connection ours: nothing of the file is run, nothing that was written is lost, and nothing
-/// that was deleted is left.
-fn prepare(connection: &mut Connection, path: &Path, patience: Duration) -> Attempt<()> {
+/// Makes a connection ours: nothing of the file is run.
+fn configure(connection: &Connection, patience: Duration) -> Attempt<()> {
     connection.busy_timeout(patience)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(())
+}
+
+/// Makes a connection one that writes: nothing that was written is lost, and nothing that was deleted is
+/// left.
+fn prepare(connection: &mut Connection, path: &Path, patience: Duration) -> Attempt<()> {
+    configure(connection, patience)?;
     if connection.is_readonly("main")? {
         let path = path.to_owned();
         return Err(HistoryError::ReadOnly { path }.into());
@@ -198,7 +219,6 @@ fn prepare(connection: &mut Connection, path: &Path, patience: Duration) -> Atte
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
     connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
     schema::migrate(connection, path)
 }
 
@@ -233,6 +253,7 @@ mod tests {
         Bounds {
             conversations: 2,
             messages: 3,
+            conversation_bytes: 50_000,
             owner_bytes: 20_000,
             sign_ins: 3,
         }

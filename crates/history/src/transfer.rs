@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::bounds::Bounds;
 use crate::error::{Attempt, HistoryError};
 use crate::insert;
 use crate::model::{
@@ -51,22 +52,62 @@ impl History {
         imported: &ImportedConversation,
         now: u64,
     ) -> Result<Conversation, HistoryError> {
-        let limit = self.bounds().messages;
-        if imported.messages.len() as u64 > limit {
-            return Err(HistoryError::TooMuch {
-                what: "a conversation",
-                limit,
-                unit: "messages",
-                advice: "",
-            });
-        }
-        let order = parents_first(&imported.messages)?;
+        let order = order(imported, &self.bounds())?;
+        self.write(|transaction| self.import_one(transaction, owner, (imported, &order), now))
+    }
+
+    /// Makes conversations of some from a file, as [`import`](Self::import) does of one: all of them, or
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// As of [`import`](Self::import). What is wrong says in which conversation; the first is 1.
+    pub fn import_all(
+        &self,
+        owner: &Owner,
+        imported: &[ImportedConversation],
+        now: u64,
+    ) -> Result<Vec<Conversation>, HistoryError> {
+        let bounds = self.bounds();
+        let orders = imported.iter().zip(1..).map(|(imported, place)| {
+            order(imported, &bounds).map_err(|error| error.of_conversation(place))
+        });
+        let orders: Vec<Vec<usize>> = orders.collect::<Result<_, _>>()?;
         self.write(|transaction| {
-            let number = write(transaction, owner, imported, &order, now)?;
-            insert::has_room(transaction, &self.bounds(), owner, number)?;
-            rows::conversation_at(transaction, number)
+            let each = imported.iter().zip(&orders).zip(1..);
+            each.map(|((imported, order), place)| {
+                self.import_one(transaction, owner, (imported, order), now)
+                    .map_err(|failure| failure.of_conversation(place))
+            })
+            .collect()
         })
     }
+
+    fn import_one(
+        &self,
+        connection: &Connection,
+        owner: &Owner,
+        (imported, order): (&ImportedConversation, &[usize]),
+        now: u64,
+    ) -> Attempt<Conversation> {
+        let number = write(connection, owner, imported, order, now)?;
+        insert::has_room(connection, &self.bounds(), owner, number)?;
+        rows::conversation_at(connection, number)
+    }
+}
+
+/// The order in which a conversation's messages are written, if there are not too many.
+fn order(imported: &ImportedConversation, bounds: &Bounds) -> Result<Vec<usize>, HistoryError> {
+    let limit = bounds.messages;
+    if imported.messages.len() as u64 > limit {
+        return Err(HistoryError::TooMuch {
+            what: "a conversation",
+            limit,
+            unit: "messages",
+            advice: "",
+        });
+    }
+    parents_first(&imported.messages)
 }
 
 fn next_after(

@@ -213,7 +213,7 @@ fn an_owner_sees_nothing_of_another() {
     assert!(history.list(&them, &after).is_err());
     assert_eq!(history.conversation(&them, &id).unwrap(), None);
     assert_eq!(history.whole(&them, &id).unwrap(), None);
-    assert_eq!(history.path(&them, &id, &message).unwrap(), None);
+    assert_eq!(history.path(&them, &id, &message, u64::MAX).unwrap(), None);
     assert_eq!(history.message(&them, &id, &message).unwrap(), None);
     assert!(!history.delete_message(&them, &id, &message, 1).unwrap());
     assert!(!history.delete(&them, &id).unwrap());

@@ -186,7 +186,12 @@ fn the_first_schema_becomes_todays() {
         .unwrap()
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
+    let bytes: i64 = Connection::open(&file)
+        .unwrap()
+        .query_row("SELECT text_bytes FROM conversations", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(bytes, 21 + 34 + 6, "old messages count");
     let me = Owner::new("old");
     let found = |text: &str| {
         let listing = Listing {

@@ -1,7 +1,10 @@
-use matou_history::{Changes, History, Listing, Role, Snippet};
+use matou_history::{
+    Changes, History, ImportedConversation, Listing, NewConversation, Role, SCANNED_CHARS,
+    SCANNED_MESSAGES, Snippet,
+};
 use serde_json::json;
 
-use crate::support::{me, say, titled};
+use crate::support::{me, other, say, titled};
 
 /// Titles of the conversations with this text, and snippets of it.
 fn search(history: &History, text: &str) -> Vec<(String, Snippet)> {
@@ -271,4 +274,58 @@ fn many_messages_go_out_of_the_index_with_few_or_many_left() {
         "Basilisk",
     );
     assert_eq!(titles(&history, "basilisk"), ["x"]);
+}
+
+#[test]
+fn short_words_are_looked_for_in_the_newest_messages() {
+    let history = History::in_memory().unwrap();
+    let old = titled(&history, "old", 1).id;
+    say(&history, &old, None, Role::User, "zq common");
+    let fill = |count: u64| {
+        let mut new = ImportedConversation::default();
+        for index in 0..count {
+            let message = json!({"id": index.to_string(), "role": "user", "content": "common"});
+            new.messages.push(serde_json::from_value(message).unwrap());
+        }
+        new
+    };
+    let news = fill(SCANNED_MESSAGES - 1);
+    history.import(&me(), &news, 1).unwrap();
+    // The messages of others, and those without what else is searched for, do not count.
+    history.import(&other(), &news, 1).unwrap();
+    for text in ["zq", "zq common"] {
+        assert_eq!(titles(&history, text), ["old"], "{text}");
+    }
+    let last = titled(&history, "", 1).id;
+    say(&history, &last, None, Role::User, "else");
+    assert!(titles(&history, "zq").is_empty());
+    assert_eq!(titles(&history, "zq common"), ["old"]);
+    say(&history, &last, None, Role::User, "common");
+    assert!(titles(&history, "zq common").is_empty());
+    assert_eq!(titles(&history, "common").len(), 3);
+    let theirs = NewConversation {
+        title: "zq theirs".to_owned(),
+        ..NewConversation::default()
+    };
+    history.create(&other(), &theirs, 1).unwrap();
+    let listing = Listing {
+        text: Some("zq".to_owned()),
+        ..Listing::default()
+    };
+    assert_eq!(history.list(&other(), &listing).unwrap().data.len(), 1);
+}
+
+#[test]
+fn short_words_are_looked_for_in_the_beginning_of_messages() {
+    let history = History::in_memory().unwrap();
+    let id = titled(&history, "long", 1).id;
+    let padding = "é".repeat(SCANNED_CHARS - 12);
+    let text = format!("{padding} and also zq yw outside");
+    say(&history, &id, None, Role::User, &text);
+    for (text, count) in [("zq", 1), ("yw", 0), ("zq and", 1), ("and yw", 0)] {
+        assert_eq!(titles(&history, text).len(), count, "{text}");
+    }
+    assert_eq!(titles(&history, "outside").len(), 1);
+    let found = search(&history, "zq");
+    assert_eq!(marked(&found[0].1), ["zq"]);
 }

@@ -1,6 +1,6 @@
 //! Responses and sign-ins.
 
-use matou_history::{History, KeptResponse, Limits, Owner};
+use matou_history::{History, KeptResponse, Limits, Owner, SIGN_INS_OF_KEY};
 
 use crate::support::{me, other};
 
@@ -116,4 +116,23 @@ fn sign_ins_are_kept_removed_and_end() {
     assert!(!history.remove_sign_in(&[3; 32]).unwrap());
     assert_eq!(history.remove_sign_ins_before(5).unwrap(), 1);
     assert_eq!(times(&history), [5]);
+}
+
+#[test]
+fn a_key_has_so_many_sign_ins_and_loses_its_oldest() {
+    let history = History::in_memory().unwrap();
+    let token = |index: u64| {
+        let mut token = [0; 32];
+        token[..8].copy_from_slice(&index.to_be_bytes());
+        token
+    };
+    let add = |key: u8, index: u64| history.add_sign_in(&token(index), &[key; 32], index);
+    add(1, 0).unwrap();
+    for index in 1..=SIGN_INS_OF_KEY + 3 {
+        add(2, index).unwrap();
+    }
+    let left = history.sign_ins().unwrap();
+    let times: Vec<u64> = left.iter().map(|it| it.created_at).collect();
+    let expected: Vec<u64> = [0].into_iter().chain(4..=SIGN_INS_OF_KEY + 3).collect();
+    assert_eq!(times, expected);
 }

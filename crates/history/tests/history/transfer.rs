@@ -242,3 +242,35 @@ proptest! {
         prop_assert_eq!(without_ids(first), without_ids(second));
     }
 }
+
+#[test]
+fn all_conversations_of_a_file_are_kept_or_none() {
+    let history = History::in_memory().unwrap();
+    let talk = |title: &str, content: Value| {
+        imported(json!({"title": title, "messages": [
+            {"id": "a", "role": "user", "content": content}]}))
+    };
+    let mut all = ["one", "two", "three"].map(|title| talk(title, json!("x")));
+    let made = history.import_all(&me(), &all, NOW).unwrap();
+    let titles: Vec<&str> = made.iter().map(|it| it.title.as_str()).collect();
+    assert_eq!(titles, ["one", "two", "three"]);
+    assert_eq!(exported(&history, &me()).len(), 3);
+    assert!(history.import_all(&me(), &[], NOW).unwrap().is_empty());
+    let error = |all: &[ImportedConversation]| {
+        let error = history.import_all(&other(), all, NOW).unwrap_err();
+        assert!(exported(&history, &other()).is_empty());
+        error.to_string()
+    };
+    all[2] = talk("wrong", json!(5));
+    let expected = "conversation 3: content must be a string or an array of parts";
+    assert_eq!(error(&all), expected);
+    all[1].leaf = Some("z".to_owned());
+    let expected = "conversation 2: leaf is none of the messages";
+    assert_eq!(error(&all), expected);
+    all[0].messages[0].parent = Some("z".to_owned());
+    let expected = "conversation 1: messages have no parent \"z\" for \"a\"";
+    assert_eq!(error(&all), expected);
+    let long = talk(&"x".repeat(301), json!("x"));
+    let expected = "the title may have at most 300 characters";
+    assert_eq!(error(&[long]), expected);
+}
