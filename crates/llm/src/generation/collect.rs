@@ -89,12 +89,54 @@ const MAX_LOGPROBS: usize = 1 << 17;
 ///
 /// The error of the request, if it fails, or when it has too many log-probabilities.
 pub async fn collect(mut events: EventStream, choices: usize) -> Result<Collected, LlmError> {
-    let mut collected = Collected {
-        choices: vec![CollectedChoice::default(); choices],
-        ..Collected::default()
-    };
-    let mut logprobs = 0;
+    let mut collector = Collector::new(choices);
     while let Some(event) = events.next().await {
+        collector.push(event)?;
+    }
+    Ok(collector.finish())
+}
+
+/// Adds events up to an answer.
+#[derive(Debug, Clone)]
+pub struct Collector {
+    collected: Collected,
+    logprobs: usize,
+}
+
+impl Collector {
+    /// For a request of so many choices.
+    pub fn new(choices: usize) -> Self {
+        Self {
+            collected: Collected {
+                choices: vec![CollectedChoice::default(); choices],
+                ..Collected::default()
+            },
+            logprobs: 0,
+        }
+    }
+
+    /// What there is so far, but for log-probabilities.
+    pub fn text_so_far(&self) -> Collected {
+        let choices = self.collected.choices.iter().map(|choice| CollectedChoice {
+            text: choice.text.clone(),
+            stop: choice.stop.clone(),
+            tokens: Vec::new(),
+            ..*choice
+        });
+        Collected {
+            prompts: Vec::new(),
+            choices: choices.collect(),
+            usage: self.collected.usage,
+        }
+    }
+
+    /// Adds what happened next.
+    ///
+    /// # Errors
+    ///
+    /// The error of the request, if it fails, or when it has too many log-probabilities.
+    pub fn push(&mut self, event: GenerationEvent) -> Result<(), LlmError> {
+        let collected = &mut self.collected;
         collected.usage.count(&event);
         match event {
             GenerationEvent::Prompt(prompt) => collected.prompts.push(prompt),
@@ -104,11 +146,11 @@ pub async fn collect(mut events: EventStream, choices: usize) -> Result<Collecte
                 tokens,
             } => {
                 let choice = &mut collected.choices[index];
-                logprobs += tokens
+                self.logprobs += tokens
                     .iter()
                     .map(|token| 1 + token.top.len())
                     .sum::<usize>();
-                if logprobs > MAX_LOGPROBS {
+                if self.logprobs > MAX_LOGPROBS {
                     let message = format!(
                         "The answer has more than {MAX_LOGPROBS} log-probabilities: stream it, or ask \
                          for fewer tokens, answers or alternatives."
@@ -133,7 +175,13 @@ pub async fn collect(mut events: EventStream, choices: usize) -> Result<Collecte
             }
             GenerationEvent::Failed(error) => return Err(error),
         }
+        Ok(())
     }
-    collected.prompts.sort_by_key(|prompt| prompt.first_index);
-    Ok(collected)
+
+    /// The answer, its prompts in order.
+    pub fn finish(mut self) -> Collected {
+        let prompts = &mut self.collected.prompts;
+        prompts.sort_by_key(|prompt| prompt.first_index);
+        self.collected
+    }
 }

@@ -16,7 +16,7 @@ mod collect;
 mod event;
 mod text;
 
-pub use collect::{Collected, CollectedChoice, begin, collect};
+pub use collect::{Collected, CollectedChoice, Collector, begin, collect};
 pub use event::{
     EventStream, GenerationEvent, PromptRead, RankedToken, Timings, TokenLogprob, TokenUsage,
 };
