@@ -55,6 +55,7 @@ fn above(name: &str) -> &'static [&'static str] {
             "axum",
         ],
         "grammar" => &["matou-", "candle", "axum", "tokio"],
+        "history" | "page" | "tls" => &["matou-", "candle", "axum", "hyper", "tokio"],
         "sandbox" => &["matou-", "candle", "axum", "tokio"],
         "bench" => &["matou-", "candle", "axum"],
         "hub" => &[

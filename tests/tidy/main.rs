@@ -5,6 +5,7 @@
 mod crates;
 mod modules;
 mod names;
+mod page;
 mod rust_source;
 
 use std::fs;
