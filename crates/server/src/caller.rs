@@ -8,14 +8,18 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
+use crate::access::owner_of;
 use crate::request_id::RequestId;
 use matou_engine::ClientId;
+use matou_history::Owner;
 
 /// Who asks, and under which name.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// Whose key it was.
     pub(crate) client: ClientId,
+    /// To whom it belongs what is kept for it.
+    pub(crate) owner: Owner,
     /// The request's name.
     pub(crate) id: RequestId,
     /// Whether it waits for its model.
@@ -36,6 +40,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         let given = &parts.extensions;
         Ok(Self {
             client: given.get().copied().unwrap_or(ClientId::ANYBODY),
+            owner: given.get().cloned().unwrap_or_else(|| owner_of(None)),
             id: given.get().cloned().unwrap_or_else(RequestId::random),
             waiting: given.get().cloned().unwrap_or_default(),
         })

@@ -192,6 +192,54 @@ impl ApiError {
             .with_code("host_not_allowed")
     }
 
+    /// 403: a page of another origin had a browser send the request that is signed in here.
+    pub(crate) fn cross_origin() -> Self {
+        let message = "A browser that is signed in takes orders from this server's own pages only. \
+                       Programs send a key.";
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message).with_code("cross_origin")
+    }
+
+    /// 401: the link that was to sign a browser in was used, or is too old.
+    pub(crate) fn link_used() -> Self {
+        let message =
+            "This link was used already, or is too old: make another, or sign in with a key.";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message)
+            .with_code("invalid_link")
+    }
+
+    /// 400: nobody else can reach the server.
+    pub(crate) fn out_of_reach() -> Self {
+        Self::bad_request(
+            "Only this machine can reach the server. Start it with `--host 0.0.0.0 --tls-self-signed` \
+             and a key to open it on other devices.",
+        )
+        .with_code("out_of_reach")
+    }
+
+    /// 404: this server keeps no conversations.
+    pub(crate) fn history_off() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "invalid_request_error",
+            "This server keeps no conversations (`--no-history`).",
+        )
+        .with_code("history_off")
+    }
+
+    /// 409: the answer was ended before it began.
+    pub(crate) fn stopped() -> Self {
+        let message = "The answer was stopped before it began.";
+        Self::new(StatusCode::CONFLICT, "invalid_request_error", message).with_code("stopped")
+    }
+
+    /// 507: there is no room to keep what the request wants kept.
+    pub(crate) fn storage_full() -> Self {
+        let message =
+            "The server's disk is full: delete conversations, or have its owner make room.";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "server_error", message)
+            .with_code("storage_full")
+    }
+
     /// 400: the length of the body is stated twice, in ways that may contradict each other.
     pub(crate) fn ambiguous_length() -> Self {
         Self::bad_request(

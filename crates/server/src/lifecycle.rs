@@ -39,6 +39,11 @@ impl Lifecycle {
         self.0.subscribe()
     }
 
+    /// Whether answers are cut.
+    pub(crate) fn is_cut(&self) -> bool {
+        *self.0.borrow() == Stage::Cut
+    }
+
     /// Resolves when answers are cut.
     pub(crate) async fn cut(&self) {
         // An error would mean that nobody is left who could cut; this holds a sender.

@@ -19,6 +19,8 @@ pub(crate) struct ServerStats {
     pub(crate) refused: u64,
     /// Bytes that large request bodies take.
     pub(crate) body_bytes: usize,
+    /// What browsers kept the page from doing.
+    pub(crate) page_violations: u64,
     /// Pieces of work done in processes of their own, those stopped because they took too long, and
     /// those that took too much.
     pub(crate) isolated: (u64, u64, u64),
@@ -149,6 +151,11 @@ impl Page {
             "http_connections_refused",
             "Connections that found no place.",
             server.refused,
+        );
+        self.counter(
+            "page_policy_violations",
+            "Reports of browsers that the page tried what its policy forbids.",
+            server.page_violations,
         );
         let help = "Memory that models take or were promised.";
         self.gauge("models_memory_bytes", help, server.memory_used);

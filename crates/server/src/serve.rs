@@ -14,22 +14,26 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware;
+use futures_util::future::join;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::access::{self, refuse_other_sites, require_key};
+use crate::access::{self, Peer, refuse_other_sites, require_key};
 use crate::company::keep_company;
 use crate::connections::{Patience, attend};
 use crate::current::Current;
 use crate::dialects;
+use crate::encryption::Encryption;
 use crate::error::ApiError;
 use crate::lifecycle::Stage;
 use crate::openapi;
+use crate::page;
 use crate::request_id::name_request;
 use crate::service;
+use crate::session;
 use crate::state::AppState;
 
 /// How long connections may take to send the end of answers that were cut.
@@ -44,13 +48,15 @@ pub fn app(state: AppState) -> Router {
     Router::new()
         .merge(service::router())
         .merge(openapi::router())
+        .merge(page::router())
+        .merge(session::router())
         .merge(dialects::router(&state))
         .fallback(unknown_url)
         .method_not_allowed_fallback(method_not_allowed)
         // `JsonBody` has limits of its own.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(
-            state.access.keys.clone(),
+            state.entrance(),
             require_key,
         ))
         .layer(middleware::from_fn_with_state(
@@ -96,14 +102,16 @@ pub async fn serve(
 
     info!("no longer accepting connections; waiting for running answers");
     state.lifecycle.enter(Stage::Draining);
-    if timeout(shutdown_timeout, all(&mut connections))
+    // Some answers are written without anybody listening.
+    let runs = state.shelf.runs.clone();
+    if timeout(shutdown_timeout, join(all(&mut connections), runs.idle()))
         .await
         .is_err()
     {
         warn!("cutting the answers that are still running");
         state.lifecycle.enter(Stage::Cut);
-        // Whoever does not listen is hung up on next.
-        let _ = timeout(FAREWELL, all(&mut connections)).await;
+        // Whoever does not listen is hung up on next; what there is of an answer is kept.
+        let _ = timeout(FAREWELL, join(all(&mut connections), runs.idle())).await;
     }
     connections.shutdown().await;
     match models.have_ended() {
@@ -144,13 +152,15 @@ async fn accept(
             }
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let Some(place) = state.connections.enter(max) else {
                         // All are being answered: whoever comes now is hung up on.
                         continue;
                     };
                     let stage = state.lifecycle.follow();
-                    connections.spawn(attend(stream, place, max, service.clone(), patience, stage));
+                    let caller = (Peer::at(peer.ip()), state.encryption.as_ref().map(Encryption::config));
+                    let served = (service.clone(), max);
+                    connections.spawn(attend(stream, caller, place, served, patience, stage));
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");

@@ -1,4 +1,4 @@
-//! Endpoints for those who run the server, and for routers before it: `/`, `/health`, `/version`,
+//! Endpoints for those who run the server, and for routers before it: `/health`, `/version`,
 //! `/metrics`, and what SGLang's routers ask for.
 
 use axum::extract::{Query, State};
@@ -17,7 +17,6 @@ use crate::state::AppState;
 /// The routes of this module.
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
-        .route("/", get(root))
         .route("/health", get(health))
         .route("/version", get(version))
         .route("/metrics", get(metrics_text))
@@ -25,12 +24,6 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/get_model_info", get(model_info))
         .route("/server_info", get(server_info))
         .route("/get_server_info", get(server_info))
-}
-
-/// Ollama's clients ask here whether anybody is there.
-async fn root() -> &'static str {
-    "matou is running. OpenAI's API is at /v1, Anthropic's at /v1/messages, Ollama's at /api, their \
-     description at /docs.\n"
 }
 
 /// Whoever can connect is served (a server that is stopping has closed its port), unless an engine has
@@ -58,6 +51,7 @@ async fn metrics_text(State(state): State<AppState>) -> impl IntoResponse {
         evicted: state.connections.evicted(),
         refused: state.connections.refused(),
         body_bytes: state.bodies.spent(),
+        page_violations: state.violations.count(),
         isolated: isolation.map_or_else(Default::default, |isolation| {
             let counters = isolation.counters();
             (counters.jobs(), counters.timed_out(), counters.died())

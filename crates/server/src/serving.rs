@@ -59,6 +59,11 @@ impl Serving {
         self.services.now()
     }
 
+    /// Where the server is in its life.
+    pub(crate) fn lifecycle(&self) -> Lifecycle {
+        self.services.lifecycle.clone()
+    }
+
     /// Runs `work` off the async workers, as many at a time as there are cores; clients take turns.
     ///
     /// # Errors

@@ -1,23 +1,27 @@
 //! What a server is made of. Each handler takes the part that it needs ([`FromRef`]).
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use axum::extract::FromRef;
+use matou_history::History;
 use matou_llm::Llm;
 use matou_llm::models::Models;
 use matou_provenance::ProvenanceLog;
 use tokio::sync::watch;
 
-use crate::access::Access;
+use crate::access::{Access, Entrance, Guesses};
 use crate::body::BodyBudget;
 use crate::connections::Connections;
-use crate::dialects::ResponseStore;
 use crate::door::Door;
+use crate::encryption::Encryption;
 use crate::lifecycle::Lifecycle;
 use crate::limits::Limits;
-use crate::management::ModelManagement;
+use crate::management::{ModelManagement, PersonaManagement};
+use crate::reach::Reach;
 use crate::serving::Services;
+use crate::shelf::Shelf;
+use crate::violations::Violations;
 use crate::workers::Workers;
 
 /// How models are served, as far as it can change while the server runs.
@@ -74,7 +78,12 @@ pub struct AppState {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) connections: Connections,
     pub(crate) bodies: BodyBudget,
-    pub(crate) responses: Arc<ResponseStore>,
+    pub(crate) shelf: Shelf,
+    pub(crate) guesses: Guesses,
+    pub(crate) violations: Violations,
+    pub(crate) reach: Reach,
+    pub(crate) encryption: Option<Encryption>,
+    pub(crate) personas: Option<Arc<dyn PersonaManagement>>,
     pub(crate) management: Option<Arc<dyn ModelManagement>>,
     pub(crate) provenance: Option<Arc<ProvenanceLog>>,
     live: Live,
@@ -102,7 +111,12 @@ impl AppState {
             lifecycle: Lifecycle::default(),
             connections: Connections::default(),
             bodies: BodyBudget::default(),
-            responses: Arc::default(),
+            shelf: Shelf::in_memory(),
+            guesses: Guesses::default(),
+            violations: Violations::default(),
+            reach: Reach::default(),
+            encryption: None,
+            personas: None,
             management: None,
             live: Live::default(),
         }
@@ -140,6 +154,53 @@ impl AppState {
     #[must_use]
     pub fn with_provenance(self, provenance: Option<Arc<ProvenanceLog>>) -> Self {
         Self { provenance, ..self }
+    }
+
+    /// The same server, which keeps conversations, responses and sign-ins in this file.
+    #[must_use]
+    pub fn with_history(self, history: History) -> Self {
+        let shelf = Shelf::of(history);
+        Self { shelf, ..self }
+    }
+
+    /// The same server, reached by these addresses.
+    #[must_use]
+    pub fn with_reach(self, reach: Reach) -> Self {
+        Self { reach, ..self }
+    }
+
+    /// The same server, whose connections are encrypted.
+    #[must_use]
+    pub fn with_encryption(self, encryption: Option<Encryption>) -> Self {
+        Self { encryption, ..self }
+    }
+
+    /// The same server, whose clients may add, change and delete personas.
+    #[must_use]
+    pub fn with_persona_management(self, personas: Option<Arc<dyn PersonaManagement>>) -> Self {
+        Self { personas, ..self }
+    }
+
+    /// A token for the page's address, `/#login=TOKEN`, with which a browser signs in once by the first
+    /// key; `None` where no key is needed.
+    pub fn login_token(&self) -> Option<String> {
+        let key = self.access.keys.first()?;
+        Some(self.shelf.links.give(key.digest, Instant::now()))
+    }
+
+    pub(crate) fn entrance(&self) -> Entrance {
+        Entrance {
+            keys: self.access.keys.clone(),
+            sign_ins: self.shelf.sign_ins.clone(),
+            links: self.shelf.links.clone(),
+            guesses: self.guesses.clone(),
+            clock: self.clock,
+        }
+    }
+
+    /// Whether clients may add, change and delete personas.
+    pub(crate) fn edits_personas(&self) -> bool {
+        self.personas.is_some()
     }
 
     /// The way to change its settings while it runs.

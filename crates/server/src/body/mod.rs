@@ -18,8 +18,8 @@ use std::cell::{Cell, RefCell};
 
 use axum::extract::{FromRef, FromRequest, Request};
 use serde::de::{DeserializeOwned, Deserializer};
-use serde_json::Value;
 use serde_json::error::Category;
+use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::limits::Limits;
@@ -29,11 +29,14 @@ pub(crate) use receive::BodyBudget;
 use receive::{Share, receive};
 use strict::{Rules, Strict};
 
+/// Longest body that is read as whatever it is: each of its bytes takes up to thirty.
+const MAX_OBJECT: usize = 1 << 20;
+
 /// The bytes of a request that should be JSON, with the room that they take.
 #[derive(Debug)]
 pub(crate) struct JsonBody {
     bytes: Vec<u8>,
-    _share: Share,
+    share: Share,
 }
 
 impl<S> FromRequest<S> for JsonBody
@@ -47,10 +50,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (limits, budget) = (Limits::from_ref(state), BodyBudget::from_ref(state));
         let (bytes, share) = receive(request, &limits, &budget).await?;
-        Ok(Self {
-            bytes,
-            _share: share,
-        })
+        Ok(Self { bytes, share })
     }
 }
 
@@ -60,8 +60,42 @@ impl JsonBody {
     pub(crate) fn of(text: impl Into<Vec<u8>>) -> Self {
         Self {
             bytes: text.into(),
-            _share: BodyBudget::default().share(matou_engine::ClientId::ANYBODY),
+            share: BodyBudget::default().share(matou_engine::ClientId::ANYBODY),
         }
+    }
+
+    /// The body as it came: of the few requests that carry files.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The same request with another body.
+    ///
+    /// # Errors
+    ///
+    /// When it is too large, and when the bodies of all requests leave no room for it.
+    pub(crate) fn replaced(mut self, bytes: Vec<u8>, limits: &Limits) -> Result<Self, ApiError> {
+        if bytes.len() > limits.max_body_bytes {
+            return Err(ApiError::payload_too_large(limits.max_body_bytes));
+        }
+        if !self.share.grow_to(bytes.len(), limits.max_bodies_bytes) {
+            return Err(receive::no_room());
+        }
+        self.bytes = bytes;
+        Ok(self)
+    }
+
+    /// The object that it is, as it is.
+    ///
+    /// # Errors
+    ///
+    /// Line and column, if this is not JSON; when it is no object, and when it is too large to be read
+    /// as whatever it is.
+    pub(crate) fn object(&self) -> Result<Map<String, Value>, ApiError> {
+        if self.bytes.len() > MAX_OBJECT {
+            return Err(ApiError::payload_too_large(MAX_OBJECT));
+        }
+        serde_json::from_slice(&self.bytes).map_err(|error| explain(".", &error, None))
     }
 
     /// How long it is, in bytes.
@@ -146,6 +180,27 @@ macro_rules! together {
 
 together!(A, B);
 together!(A, B, C);
+
+/// Types that are no requests for an answer: none of the fields of those is looked for in them.
+macro_rules! plain {
+    ($($type:ty),+ $(,)?) => {
+        $(impl crate::body::Fields for $type {
+            fn names() -> Vec<crate::body::Names> {
+                Vec::new()
+            }
+
+            fn known() -> crate::body::Lookup {
+                |_, _| None
+            }
+
+            fn read(source: &crate::body::Source<'_>) -> Result<Self, crate::error::ApiError> {
+                source.read()
+            }
+        })+
+    };
+}
+
+pub(crate) use plain;
 
 /// An object to be read, one type after the other.
 pub(crate) struct Source<'a> {

@@ -65,7 +65,7 @@ impl BodyBudget {
 impl Share {
     /// Takes what a body of `length` bytes needs beyond what it has, of a budget of `all` bytes. False
     /// if it is not to be had.
-    fn grow_to(&mut self, length: usize, all: usize) -> bool {
+    pub(super) fn grow_to(&mut self, length: usize, all: usize) -> bool {
         let more = length.saturating_sub(SMALL).saturating_sub(self.bytes);
         if more == 0 {
             return true;
@@ -126,10 +126,6 @@ async fn receive_all(
     mut share: Share,
 ) -> Result<(Vec<u8>, Share), ApiError> {
     let too_large = || ApiError::payload_too_large(limits.max_body_bytes);
-    let spent = || {
-        let message = "Too many large requests are being received; try again later.";
-        ApiError::overloaded(message, RETRY_AFTER)
-    };
     let body = request.into_body();
     let stated = body.size_hint().lower();
     if stated > limits.max_body_bytes as u64 {
@@ -146,11 +142,17 @@ async fn receive_all(
             return Err(too_large());
         }
         if !share.grow_to(length, limits.max_bodies_bytes) {
-            return Err(spent());
+            return Err(no_room());
         }
         bytes.extend_from_slice(&part);
     }
     Ok((bytes, share))
+}
+
+/// What is said where the budget is spent.
+pub(super) fn no_room() -> ApiError {
+    let message = "Too many large requests are being received; try again later.";
+    ApiError::overloaded(message, RETRY_AFTER)
 }
 
 /// Bodies are read as they come: none is unpacked.

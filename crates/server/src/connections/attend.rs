@@ -14,14 +14,19 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::heads::{Heads, MAX_HEAD, Watched};
 use super::{Connection, Phase, Place};
+use crate::access::Peer;
 use crate::current::Current;
 use crate::error::ApiError;
 use crate::lifecycle::Stage;
@@ -38,12 +43,13 @@ pub(crate) struct Patience {
     pub(crate) read: Duration,
 }
 
-/// Answers the requests of one connection, until the client or the server has had enough.
+/// Answers the requests of one connection, encrypted if there is a configuration for that, until the
+/// client or the server has had enough.
 pub(crate) async fn attend(
     stream: TcpStream,
+    (peer, tls): (Peer, Option<Arc<ServerConfig>>),
     place: Place,
-    max_connections: usize,
-    service: Current,
+    served: (Current, usize),
     patience: Patience,
     mut stage: watch::Receiver<Stage>,
 ) {
@@ -51,12 +57,58 @@ pub(crate) async fn attend(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot turn off packet coalescing");
     }
+    let Some(tls) = tls else {
+        return converse(stream, peer, place, served, patience, stage).await;
+    };
+    let encrypted = tokio::select! {
+        encrypted = timeout(patience.head, encrypt(stream, tls)) => encrypted,
+        // Who has not said anything yet goes first.
+        () = place.is_needed() => return,
+        _ = stage.wait_for(|stage| *stage != Stage::Serving) => return,
+    };
+    match encrypted {
+        Ok(Ok(stream)) => converse(stream, peer, place, served, patience, stage).await,
+        Ok(Err(error)) => debug!(%error, "a connection could not be encrypted"),
+        Err(_) => debug!("a connection was not encrypted in time"),
+    }
+}
+
+/// The same connection, encrypted. Who speaks plain HTTP is told what to speak.
+async fn encrypt(
+    mut stream: TcpStream,
+    tls: Arc<ServerConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+        stream.write_all(PLAIN.as_bytes()).await?;
+        stream.shutdown().await?;
+        return Err(std::io::Error::other("it speaks plain HTTP"));
+    }
+    TlsAcceptor::from(tls).accept(stream).await
+}
+
+/// The first byte of an encrypted connection: a handshake record (RFC 8446, section 5.1).
+const HANDSHAKE: u8 = 22;
+/// What is said to who sends another.
+const PLAIN: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\
+     content-length: 57\r\n\r\nThis server speaks HTTPS: write https:// in the address.\n";
+
+/// Answers the requests of one connection.
+async fn converse<S: AsyncRead + AsyncWrite + Send + 'static>(
+    stream: S,
+    peer: Peer,
+    place: Place,
+    (service, max_connections): (Current, usize),
+    patience: Patience,
+    mut stage: watch::Receiver<Stage>,
+) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(patience.read));
     let heads = Heads::default();
     let stream = Watched::new(Box::pin(stream), heads.clone());
     let service = Attended {
         service,
+        peer,
         heads,
         connection: Arc::clone(&place.connection),
     };
@@ -98,6 +150,7 @@ pub(crate) async fn attend(
 /// The server's routes, for the requests of one connection.
 struct Attended {
     service: Current,
+    peer: Peer,
     heads: Heads,
     connection: Arc<Connection>,
 }
@@ -116,6 +169,7 @@ impl Service<Request<Incoming>> for Attended {
         self.connection.enter(phase);
         let connection = Arc::clone(&self.connection);
         request.extensions_mut().insert(Arc::clone(&connection));
+        request.extensions_mut().insert(self.peer);
         let answer = (!framing.is_ambiguous).then(|| self.service.call(request));
         Box::pin(async move {
             let mut response = match answer {

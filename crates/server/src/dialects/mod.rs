@@ -4,6 +4,7 @@
 
 pub(crate) mod adapters;
 pub(crate) mod anthropic;
+pub(crate) mod history;
 mod known;
 pub(crate) mod management;
 mod models;
@@ -24,6 +25,7 @@ use crate::error::ApiError;
 use crate::request_id::RequestId;
 use crate::sse::Frames;
 use crate::state::AppState;
+pub(crate) use history::Runs;
 pub use known::known_fields;
 pub(crate) use responses::ResponseStore;
 use shared::paths::without_version;
@@ -41,6 +43,7 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
         .merge(management::router())
         .merge(adapters::router())
         .merge(personas::router())
+        .merge(history::router())
 }
 
 /// Puts errors, whichever layer they come from, into the words of the dialect that was spoken.
@@ -74,13 +77,11 @@ pub(crate) async fn word_errors(request: Request, next: Next) -> Response {
 /// How an error is told in a stream that has begun, by the dialect of a path; `None` where there are
 /// no such streams.
 pub(crate) fn error_frames(path: &str) -> Option<fn(&ApiError) -> Bytes> {
-    match without_version(path) {
-        "/chat/completions" | "/completions" => Some(|error| {
-            let mut frames = Frames::default();
-            frames.data(&error.body());
-            frames.done();
-            frames.into_bytes()
-        }),
+    let path = without_version(path);
+    match path {
+        // Answers of a conversation are streamed as chat completions are.
+        _ if path.starts_with("/history/") && path.ends_with("/answers") => Some(openai_frames),
+        "/chat/completions" | "/completions" => Some(openai_frames),
         "/messages" => Some(|error| {
             let mut frames = Frames::default();
             frames.event("error", &anthropic::error_body(error, None));
@@ -93,6 +94,13 @@ pub(crate) fn error_frames(path: &str) -> Option<fn(&ApiError) -> Bytes> {
         }),
         _ => None,
     }
+}
+
+fn openai_frames(error: &ApiError) -> Bytes {
+    let mut frames = Frames::default();
+    frames.data(&error.body());
+    frames.done();
+    frames.into_bytes()
 }
 
 /// The same response with another body.

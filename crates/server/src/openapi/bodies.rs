@@ -2,7 +2,7 @@
 
 use utoipa::ToSchema;
 
-use crate::dialects::{ollama, openai, responses, shared};
+use crate::dialects::{history, ollama, openai, responses, shared};
 
 /// What the endpoints read as groups of fields, put together.
 macro_rules! body {
@@ -40,4 +40,9 @@ body!(
 body!(
     /// `POST /api/generate`.
     OllamaGenerateBody: common: ollama::wire::CommonFields, generate: ollama::wire::GenerateFields
+);
+body!(
+    /// `POST /v1/history/{id}/answers`.
+    AnswerBody: answer: history::AnswerFields, chat: openai::wire::ChatCompletionRequest,
+    shared: shared::wire::SharedFields
 );

@@ -7,9 +7,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use matou_chat::{ChatTemplate, TemplateSource, Tokenizer};
 use matou_engine::{Engine, EngineConfig, SamplingParams};
+use matou_history::History;
 use matou_llm::{Llm, ModelCard};
 use matou_model::{ForwardBatch, KvCacheDtype, LanguageModel, Logits, ModelError, ModelInfo};
 use matou_server::{AppState, app};
@@ -162,6 +163,17 @@ pub(crate) fn serving(config: EngineConfig, change: impl FnOnce(&mut Served)) ->
     serve(served.start(config, Duration::ZERO))
 }
 
+/// The same, which keeps conversations.
+pub(crate) fn serving_with_history(
+    config: EngineConfig,
+    change: impl FnOnce(&mut Served),
+) -> TestServer {
+    let mut served = Served::default();
+    change(&mut served);
+    let state = served.start(config, Duration::ZERO);
+    serve(state.with_history(History::in_memory().unwrap()))
+}
+
 /// The text side of the counting model, and what is told about it.
 pub(crate) struct Served {
     pub(crate) tokenizer: Tokenizer,
@@ -233,6 +245,25 @@ impl TestServer {
             status: parts.status,
             headers: parts.headers,
             text,
+        }
+    }
+
+    /// Sends a request whose answer need not be text: of its body, no more than that is told.
+    pub(crate) async fn send_raw(&self, to: (Method, &str), headers: &[(&str, &str)]) -> Reply {
+        let request = Request::builder().method(to.0).uri(to.1);
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        let response = self
+            .app
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap());
+        let (parts, body) = response.await.unwrap().into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            text: format!("{} bytes", bytes.len()),
         }
     }
 

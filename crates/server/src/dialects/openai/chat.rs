@@ -45,7 +45,12 @@ pub(super) async fn create(
     Ok(serving.labelled(told.await))
 }
 
-fn prepare(
+/// Reads a request, and makes its prompt.
+///
+/// # Errors
+///
+/// What is wrong with the request.
+pub(crate) fn prepare(
     llm: &Lease,
     body: &JsonBody,
     wanted: &Wanted,

@@ -5,7 +5,7 @@ use crate::caller::Caller;
 use crate::serving::Serving;
 
 /// The header of an answer: its id is the request's, under the prefix of its kind.
-pub(super) fn header(
+pub(crate) fn header(
     serving: &Serving,
     prefix: &str,
     object: &'static str,

@@ -13,6 +13,9 @@ pub(crate) mod stream;
 mod tokenize;
 pub(crate) mod wire;
 
+pub(crate) use chat::prepare as prepare_chat;
+pub(crate) use header::header;
+
 use axum::Router;
 use axum::routing::{get, post};
 

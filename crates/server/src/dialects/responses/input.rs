@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::store::{ResponseStore, unknown};
+use super::store::{ResponseStore, found};
 use crate::caller::Caller;
 use crate::dialects::shared::fields::in_range;
 use crate::error::ApiError;
@@ -37,7 +37,7 @@ pub(super) async fn items(
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
-    let stored = store.get(caller.client, &id).ok_or_else(|| unknown(&id))?;
+    let stored = found(store, caller.owner, id).await?;
     page(&stored.input(), &query).map(Json)
 }
 

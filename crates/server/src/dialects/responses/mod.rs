@@ -1,9 +1,11 @@
-//! OpenAI's Responses API. Responses are kept in memory, so that others can follow them.
+//! OpenAI's Responses API. Responses are kept, so that others can follow them.
 
 mod answer;
 pub(crate) mod convert;
 mod input;
+mod shelves;
 mod store;
+mod stored;
 mod stream;
 pub(crate) mod wire;
 
@@ -32,9 +34,10 @@ use crate::limits::Limits;
 use crate::state::AppState;
 use answer::ResponseBuilder;
 use convert::{ResponseFormat, ResponsesCall, ToolForms, answer_message, responses_call};
-use matou_engine::ClientId;
+use matou_history::Owner;
 pub(crate) use store::ResponseStore;
-use store::{StoredResponse, unknown};
+use store::{found, on_disk, unknown};
+use stored::StoredResponse;
 use stream::ResponseEncoder;
 use wire::{EchoedFields, ResponseObject, ResponsesRequest};
 
@@ -76,7 +79,7 @@ pub(super) fn router(state: &AppState) -> Router<AppState> {
             door: Door::from_ref(state),
             limits: state.limits.clone(),
             bodies: state.bodies.clone(),
-            store: Arc::clone(&state.responses),
+            store: Arc::clone(&state.shelf.responses),
         });
     Router::new()
         .nest("/v1/responses", router.clone())
@@ -92,7 +95,7 @@ async fn create(
     let ResponsesState { door, store, .. } = state;
     let (serving, body) = door.enter(&caller, body).await?;
     let created_at = serving.now();
-    let (previous, client) = (Arc::clone(&store), caller.client);
+    let (previous, owner) = (Arc::clone(&store), caller.owner.clone());
     let Prepared {
         prompt,
         kept,
@@ -103,7 +106,7 @@ async fn create(
     } = serving
         .compute(&caller, move |llm, wanted| {
             let fields = body.read()?;
-            let made = prepare(llm, (&previous, client), (created_at, wanted), fields);
+            let made = prepare(llm, (&previous, &owner), (created_at, wanted), fields);
             made.map_err(in_words_of_this_dialect)
         })
         .await?;
@@ -120,9 +123,10 @@ async fn create(
     };
     let mut builder = ResponseBuilder::new(response, format, written, count_tokens, stream);
     let mut events = serving.start(prompt, &caller, "input")?;
+    let owner = caller.owner.clone();
     let keep = move |response: &ResponseObject| {
         if is_kept {
-            keep((&store, client), response, kept);
+            keep((&store, &owner), response, kept);
         }
     };
     if stream {
@@ -157,7 +161,7 @@ struct Kept {
 
 fn prepare(
     llm: &Lease,
-    own: (&ResponseStore, ClientId),
+    own: (&ResponseStore, &Owner),
     (created_at, wanted): (u64, &Wanted),
     (wire, shared, echoed): (ResponsesRequest, SharedFields, EchoedFields),
 ) -> Result<Prepared, ApiError> {
@@ -227,13 +231,13 @@ fn prepare(
 
 /// The conversation that a request follows, if it follows one: that of a response of the same client.
 fn previous(
-    (store, client): (&ResponseStore, ClientId),
+    (store, owner): (&ResponseStore, &Owner),
     wire: &ResponsesRequest,
 ) -> Result<Vec<Value>, ApiError> {
     let Some(id) = &wire.previous_response_id else {
         return Ok(Vec::new());
     };
-    let stored = store.get(client, id).ok_or_else(|| {
+    let stored = store.get(owner, id).ok_or_else(|| {
         let message = format!("Previous response with id '{id}' not found.");
         ApiError::not_kept("previous_response_id", message)
     })?;
@@ -248,10 +252,10 @@ async fn count_tokens(
 ) -> Result<Json<Value>, ApiError> {
     let ResponsesState { door, store, .. } = state;
     let (serving, body) = door.enter(&caller, body).await?;
-    let client = caller.client;
+    let owner = caller.owner.clone();
     let count = move |llm: &Lease, _: &Wanted| {
         let (wire, shared): (ResponsesRequest, SharedFields) = body.read()?;
-        let previous = previous((&store, client), &wire)?;
+        let previous = previous((&store, &owner), &wire)?;
         let call = responses_call(wire, shared, &previous, &llm.default_sampling())?;
         let tokens = llm.count_chat(call.chat.request);
         tokens.map_err(|error| in_words_of_this_dialect(error.into()))
@@ -263,14 +267,14 @@ async fn count_tokens(
 }
 
 /// Keeps a response that has ended, to be fetched and followed by its client.
-fn keep((store, client): (&ResponseStore, ClientId), response: &ResponseObject, kept: Kept) {
+fn keep((store, owner): (&ResponseStore, &Owner), response: &ResponseObject, kept: Kept) {
     let Kept {
         input,
         history: mut messages,
     } = kept;
     messages.push(answer_message(&response.output));
     let stored = StoredResponse::new(response, &input, &messages);
-    store.insert(client, response.id.clone(), stored);
+    store.insert(owner, response.id.clone(), stored);
 }
 
 /// A response that was kept.
@@ -279,7 +283,7 @@ async fn retrieve(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let stored = store.get(caller.client, &id).ok_or_else(|| unknown(&id))?;
+    let stored = found(store, caller.owner, id).await?;
     let is_json = [(header::CONTENT_TYPE, "application/json")];
     Ok((is_json, stored.response.clone().into_string()))
 }
@@ -290,7 +294,8 @@ async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    match store.delete(caller.client, &id) {
+    let (owner, wanted) = (caller.owner, id.clone());
+    match on_disk(move || store.delete(&owner, &wanted)).await?? {
         true => Ok(Json(
             json!({"id": id, "object": "response", "deleted": true}),
         )),

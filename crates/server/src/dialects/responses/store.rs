@@ -1,214 +1,244 @@
-//! The responses that are kept, in memory and within bounds. Each belongs to the client that made it:
-//! to others it does not exist. What is kept is JSON text, so that its length is what it takes; the
-//! client that takes the most loses its oldest first.
+//! The responses that are kept. Each belongs to the client that made it: to others it does not exist.
+//!
+//! They are in memory, within bounds. Where there is a database they go there too, behind the answers and in
+//! order, and are found there when memory does not have them (any more): after a start of the server.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
-use serde_json::Value;
+use matou_history::{History, HistoryError, KeptResponse, Limits, Owner};
+use tracing::warn;
 
+use super::shelves::Shelves;
+use super::stored::StoredResponse;
 use crate::error::ApiError;
-use matou_engine::ClientId;
 
-/// Most responses that are kept.
-const MAX_RESPONSES: usize = 1024;
-/// Most bytes that they and the conversations behind them may take.
-const MAX_BYTES: usize = 64 << 20;
-/// What a response takes beside its text: its id (twice), pointers, and what allocators add.
-const OVERHEAD: usize = 512;
-
-/// A response that is kept.
-#[derive(Debug)]
-pub(crate) struct StoredResponse {
-    /// As its client got it, in JSON.
-    pub(crate) response: Box<str>,
-    input: Box<str>,
-    messages: Box<str>,
-}
-
-impl StoredResponse {
-    /// A response, the items of its request's input, each with an id, and the conversation up to and
-    /// with it, without instructions.
-    pub(crate) fn new(response: &impl Serialize, input: &[Value], messages: &[Value]) -> Self {
-        Self {
-            response: text(response),
-            input: text(&input),
-            messages: text(&messages),
-        }
-    }
-
-    /// The items of its request's input, each with an id.
-    pub(crate) fn input(&self) -> Vec<Value> {
-        values(&self.input)
-    }
-
-    /// The conversation up to and with it, without instructions.
-    pub(crate) fn messages(&self) -> Vec<Value> {
-        values(&self.messages)
-    }
-
-    fn bytes(&self) -> usize {
-        OVERHEAD + self.response.len() + self.input.len() + self.messages.len()
-    }
-}
-
-fn text(value: &impl Serialize) -> Box<str> {
-    let text = serde_json::to_string(value).expect("wire types serialise");
-    text.into_boxed_str()
-}
-
-fn values(text: &str) -> Vec<Value> {
-    serde_json::from_str(text).expect("it was written as JSON")
-}
+/// What the database keeps of responses: OpenAI keeps them for thirty days.
+const LIMITS: Limits = Limits {
+    max_responses: 20_000,
+    max_bytes: 1 << 30,
+};
+/// Most bytes that wait to be written; what comes on top is in memory only.
+const MAX_WAITING: usize = 64 << 20;
 
 /// What is said where the client has none with this id.
-pub(crate) fn unknown(id: &str) -> ApiError {
+pub(super) fn unknown(id: &str) -> ApiError {
     ApiError::not_found("id", format!("Response with id '{id}' not found."))
 }
 
+/// A response of its client's that has to be there.
+///
+/// # Errors
+///
+/// When it is not.
+pub(super) async fn found(
+    store: Arc<ResponseStore>,
+    owner: Owner,
+    id: String,
+) -> Result<Arc<StoredResponse>, ApiError> {
+    let wanted = id.clone();
+    let stored = on_disk(move || store.get(&owner, &wanted)).await?;
+    stored.ok_or_else(|| unknown(&id))
+}
+
+/// What `work` gives, which may wait for a disk.
+///
+/// # Errors
+///
+/// When it panicked.
+pub(super) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| ApiError::internal(error.to_string()))
+}
+
 /// All of them.
-#[derive(Debug)]
+#[derive(Default)]
 pub(crate) struct ResponseStore {
-    shelves: Mutex<HashMap<ClientId, Shelf>>,
-    max_bytes: usize,
-}
-
-/// Those of one client.
-#[derive(Debug, Default)]
-struct Shelf {
-    responses: HashMap<String, Arc<StoredResponse>>,
-    /// Oldest first.
-    order: VecDeque<String>,
-    bytes: usize,
-}
-
-impl Default for ResponseStore {
-    fn default() -> Self {
-        Self::with_room(MAX_BYTES)
-    }
+    memory: Shelves,
+    kept: Option<Writer>,
 }
 
 impl ResponseStore {
-    fn with_room(max_bytes: usize) -> Self {
+    /// Those that are in `history`, and those to come.
+    pub(crate) fn kept_in(history: History) -> Self {
         Self {
-            shelves: Mutex::default(),
-            max_bytes,
+            memory: Shelves::default(),
+            kept: Some(Writer::of(history)),
         }
     }
 
     /// Keeps a response, and drops old ones if room is needed. One that has no room at all is not
     /// kept.
-    pub(crate) fn insert(&self, client: ClientId, id: String, stored: StoredResponse) {
-        let bytes = stored.bytes();
-        if bytes > self.max_bytes {
-            return;
-        }
-        let mut shelves = self.lock();
-        let shelf = shelves.entry(client).or_default();
-        shelf.remove(&id);
-        shelf.bytes += bytes;
-        shelf.order.push_back(id.clone());
-        shelf.responses.insert(id, Arc::new(stored));
-        while total(&shelves, |shelf| shelf.order.len()) > MAX_RESPONSES
-            || total(&shelves, |shelf| shelf.bytes) > self.max_bytes
-        {
-            let fullest = shelves.values_mut().max_by_key(|shelf| shelf.bytes);
-            let Some(shelf) = fullest else { break };
-            let Some(oldest) = shelf.order.front().cloned() else {
-                break;
-            };
-            shelf.remove(&oldest);
+    pub(super) fn insert(&self, owner: &Owner, id: String, stored: StoredResponse) {
+        let stored = Arc::new(stored);
+        self.memory.insert(owner, id.clone(), Arc::clone(&stored));
+        if let Some(writer) = &self.kept {
+            writer.write(Order::Keep(owner.clone(), id, stored));
         }
     }
 
-    /// A client's response by its id.
-    pub(crate) fn get(&self, client: ClientId, id: &str) -> Option<Arc<StoredResponse>> {
-        self.lock().get(&client)?.responses.get(id).cloned()
+    /// A client's response by its id. May read a disk.
+    pub(super) fn get(&self, owner: &Owner, id: &str) -> Option<Arc<StoredResponse>> {
+        let in_memory = self.memory.get(owner, id);
+        in_memory.or_else(|| {
+            let kept = self.kept.as_ref()?.history.response(owner, id);
+            let kept = kept.unwrap_or_else(|error| {
+                warn!("responses cannot be read: {error}");
+                None
+            });
+            kept.map(|kept| Arc::new(kept.into()))
+        })
     }
 
-    /// Deletes a client's response; false if there was none.
-    pub(crate) fn delete(&self, client: ClientId, id: &str) -> bool {
-        let mut shelves = self.lock();
-        shelves
-            .get_mut(&client)
-            .is_some_and(|shelf| shelf.remove(id))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClientId, Shelf>> {
-        // Nothing between lock and unlock leaves a shelf half changed.
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Deletes a client's response; false if there was none. May wait for a disk.
+    ///
+    /// # Errors
+    ///
+    /// When it is not deleted.
+    pub(super) fn delete(&self, owner: &Owner, id: &str) -> Result<bool, HistoryError> {
+        let is_there = self.get(owner, id).is_some();
+        if let Some(writer) = self.kept.as_ref().filter(|_| is_there) {
+            writer.delete(owner, id)?;
+        }
+        self.memory.delete(owner, id);
+        Ok(is_there)
     }
 }
 
-fn total(shelves: &HashMap<ClientId, Shelf>, number: fn(&Shelf) -> usize) -> usize {
-    shelves.values().map(number).sum()
+/// Writes to the database behind the answers, in order, on a thread of its own. What waits is written
+/// before this is gone.
+struct Writer {
+    history: History,
+    orders: Mutex<Option<Sender<Order>>>,
+    waiting: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
 }
 
-impl Shelf {
-    fn remove(&mut self, id: &str) -> bool {
-        let Some(stored) = self.responses.remove(id) else {
-            return false;
+enum Order {
+    Keep(Owner, String, Arc<StoredResponse>),
+    Delete(Owner, String, Sender<Result<(), HistoryError>>),
+}
+
+impl Order {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Keep(_, _, stored) => stored.bytes(),
+            Self::Delete(..) => 0,
+        }
+    }
+
+    fn carry_out(self, history: &History) {
+        let done = match self {
+            Self::Keep(owner, id, stored) => {
+                let kept = KeptResponse {
+                    response: &stored.response,
+                    input: &stored.input,
+                    messages: &stored.messages,
+                };
+                history
+                    .keep_response(&owner, &id, &kept, LIMITS, now())
+                    .map(|_| ())
+            }
+            Self::Delete(owner, id, done) => {
+                let deleted = history.delete_response(&owner, &id).map(|_| ());
+                // Who asked may have gone.
+                let _ = done.send(deleted);
+                Ok(())
+            }
         };
-        self.bytes -= stored.bytes();
-        self.order.retain(|kept| kept != id);
-        true
+        if let Err(error) = done {
+            warn!("a response is kept in memory only: {error}");
+        }
     }
+}
+
+impl Writer {
+    fn of(history: History) -> Self {
+        let (orders, received) = channel::<Order>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (counted, written) = (Arc::clone(&waiting), history.clone());
+        let write = move || {
+            for order in received {
+                let bytes = order.bytes();
+                order.carry_out(&written);
+                counted.fetch_sub(bytes, Ordering::Relaxed);
+            }
+        };
+        let thread = std::thread::Builder::new().name("responses".to_owned());
+        let thread = thread.spawn(write);
+        let thread = thread.map_err(|error| warn!("responses are kept in memory only: {error}"));
+        Self {
+            history,
+            orders: Mutex::new(Some(orders)),
+            waiting,
+            thread: thread.ok(),
+        }
+    }
+
+    fn write(&self, order: Order) {
+        let bytes = order.bytes();
+        // What takes nothing waits in any case: to be deleted.
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_WAITING && bytes > 0 {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            return warn!("a response is kept in memory only: the disk is too slow");
+        }
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without the thread nobody takes it, which was told.
+        let _ = orders.as_ref().map(|orders| orders.send(order));
+    }
+
+    /// Waits until it is gone: who deletes something relies on that.
+    fn delete(&self, owner: &Owner, id: &str) -> Result<(), HistoryError> {
+        let (done, told) = channel();
+        self.write(Order::Delete(owner.clone(), id.to_owned(), done));
+        // Where the thread could not be made nothing was kept.
+        told.recv().unwrap_or(Ok(()))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let orders = self
+            .orders
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(orders.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in it was told.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Unix time, in seconds: what is oldest goes first.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ME: ClientId = ClientId(1);
-    const OTHER: ClientId = ClientId(2);
-
-    /// A response that takes so many bytes.
-    fn stored(bytes: usize) -> StoredResponse {
-        let stored = StoredResponse::new(&"x".repeat(bytes - OVERHEAD - 6), &[], &[]);
-        assert_eq!(stored.bytes(), bytes);
-        stored
-    }
-
     #[test]
-    fn the_oldest_go_when_room_is_needed() {
-        let store = ResponseStore::with_room(10_000);
-        for id in ["a", "b", "c"] {
-            store.insert(ME, id.to_owned(), stored(4000));
+    fn responses_outlive_the_server_and_deleted_ones_do_not() {
+        let history = History::in_memory().unwrap();
+        let me = Owner::new("me");
+        let store = ResponseStore::kept_in(history.clone());
+        for id in ["a", "b"] {
+            store.insert(&me, id.to_owned(), StoredResponse::new(&id, &[], &[]));
         }
-        let kept = ["a", "b", "c"].map(|id| store.get(ME, id).is_some());
-        assert_eq!(kept, [false, true, true]);
-        assert!(store.delete(ME, "b") && !store.delete(ME, "b") && !store.delete(ME, "a"));
-        store.insert(ME, "d".to_owned(), stored(6000));
-        assert!(store.get(ME, "c").is_some() && store.get(ME, "d").is_some());
-        store.insert(ME, "e".to_owned(), stored(10_001));
-        assert!(store.get(ME, "e").is_none() && store.get(ME, "d").is_some());
-        store.insert(ME, "d".to_owned(), stored(6000));
-        assert_eq!(total(&store.lock(), |shelf| shelf.bytes), 10_000);
-    }
-
-    #[test]
-    fn there_are_never_more_than_the_limit() {
-        let store = ResponseStore::default();
-        for id in 0..=MAX_RESPONSES {
-            store.insert(ME, id.to_string(), stored(600));
-        }
-        assert!(store.get(ME, "0").is_none() && store.get(ME, "1").is_some());
-        assert_eq!(
-            total(&store.lock(), |shelf| shelf.order.len()),
-            MAX_RESPONSES
-        );
-    }
-
-    #[test]
-    fn a_response_is_its_makers_who_cannot_crowd_out_others() {
-        let store = ResponseStore::with_room(10_000);
-        store.insert(OTHER, "mine".to_owned(), stored(2000));
-        for id in 0..20 {
-            store.insert(ME, id.to_string(), stored(3000));
-        }
-        assert!(store.get(OTHER, "mine").is_some());
-        assert!(store.get(ME, "mine").is_none() && !store.delete(ME, "mine"));
-        assert!(store.get(ME, "19").is_some() && store.get(OTHER, "19").is_none());
+        assert!(store.delete(&me, "b").unwrap() && !store.delete(&me, "b").unwrap());
+        drop(store);
+        let store = ResponseStore::kept_in(history);
+        assert_eq!(&*store.get(&me, "a").unwrap().response, "\"a\"");
+        assert!(store.get(&Owner::new("other"), "a").is_none());
+        assert!(store.get(&me, "b").is_none());
+        assert!(store.delete(&me, "a").unwrap() && store.get(&me, "a").is_none());
     }
 }
