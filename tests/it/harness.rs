@@ -17,7 +17,27 @@ pub(crate) fn matou(args: &[&str]) -> Command {
     command
         .args(args)
         .env("RUST_LOG", "warn")
+        // What belongs to whoever runs the tests is not touched.
+        .env("MATOU_DATA_DIR", no_data())
+        .env("MATOU_NO_HISTORY", "true")
         .stdin(Stdio::null());
+    command
+}
+
+/// A folder that is not there.
+fn no_data() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-data")
+}
+
+/// A command line of `matou serve` that keeps what it keeps in `data`.
+pub(crate) fn keeping(data: &Path, model: &Path, extra: &[&str]) -> Command {
+    let model = model.to_str().expect("a path in UTF-8");
+    let mut command = matou(&["serve", model, "--kv-cache-memory", "256MiB"]);
+    if !extra.contains(&"--port") {
+        command.args(["--port", "0"]);
+    }
+    command.args(extra).env("MATOU_DATA_DIR", data);
+    command.env_remove("MATOU_NO_HISTORY");
     command
 }
 
@@ -87,8 +107,9 @@ impl Server {
                 .next()
                 .expect("the server says where it listens before it ends")
                 .expect("stdout is UTF-8");
-            if let Some(at) = line.find("http://127.0.0.1:") {
-                break line[at..]
+            if let Some((_, url)) = line.split_once("listening on ") {
+                let url = url.split_whitespace().next().unwrap_or_default();
+                break url
                     .trim_end_matches(|c: char| !c.is_ascii_digit())
                     .to_owned();
             }
@@ -129,10 +150,15 @@ impl Server {
     pub(crate) async fn stream(&self, path: &str, body: &Value) -> Vec<Value> {
         let mut body = body.clone();
         body["stream"] = json!(true);
+        self.stream_of(path, &body).await
+    }
+
+    /// The same of an endpoint whose answers are streams.
+    pub(crate) async fn stream_of(&self, path: &str, body: &Value) -> Vec<Value> {
         let response = self
             .client
             .post(format!("{}{path}", self.url))
-            .json(&body)
+            .json(body)
             .send()
             .await
             .unwrap();

@@ -7,12 +7,15 @@
 
 #[allow(dead_code)] // the tests of hostile clients use more of it
 mod harness;
+mod history;
 
 mod bad_files;
 mod bench;
 mod commands;
+mod library;
 mod lifecycle;
 mod models;
 mod online;
 mod personas;
+mod tls;
 mod workers;

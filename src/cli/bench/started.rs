@@ -22,7 +22,7 @@ impl Started {
             command.env("RUST_LOG", "warn");
         }
         let mut child = command
-            .args(["serve", model, "--port", "0"])
+            .args(["serve", model, "--port", "0", "--no-history"])
             .args(flags)
             // It hears Ctrl-C too, so that it never outlives this program.
             .stdin(Stdio::null())

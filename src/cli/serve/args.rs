@@ -89,6 +89,11 @@ pub struct ServeArgs {
     #[arg(long, help_heading = "Personas and adapters")]
     pub(super) label: bool,
 
+    /// Let clients add, change and delete personas, which all of them then have; without keys they may in
+    /// any case. Personas of `--personas` stay as they are.
+    #[arg(long, help_heading = "Personas and adapters")]
+    pub(super) allow_persona_editing: bool,
+
     /// Keep salted hashes of all answers (no text) in this file, for `matou verify` to look texts up in.
     #[arg(long, value_name = "FILE", help_heading = "Personas and adapters")]
     pub(super) provenance_log: Option<PathBuf>,
@@ -155,6 +160,40 @@ pub struct ServeArgs {
         help_heading = "Server"
     )]
     pub(super) allowed_hosts: Vec<String>,
+
+    /// Folder for conversations, responses, sign-ins, personas made in the page, and the authority of
+    /// `--tls-self-signed` [default: ~/.local/share/matou].
+    #[arg(long, value_name = "DIR", help_heading = "Server")]
+    pub(super) data_dir: Option<PathBuf>,
+
+    /// Keep no conversations: the page keeps them in its browser, and responses and sign-ins go with the
+    /// server.
+    #[arg(long, help_heading = "Server")]
+    pub(super) no_history: bool,
+
+    /// Certificate to encrypt connections with, in PEM, with those between it and its authority.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        conflicts_with = "tls_self_signed",
+        help_heading = "Server"
+    )]
+    pub(super) tls_cert: Option<PathBuf>,
+
+    /// Its key, in PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_cert",
+        help_heading = "Server"
+    )]
+    pub(super) tls_key: Option<PathBuf>,
+
+    /// Encrypt connections with a certificate from an authority of this machine's own, which is made once
+    /// and which other devices are told to trust.
+    #[arg(long, help_heading = "Server")]
+    pub(super) tls_self_signed: bool,
 
     /// Let clients with different keys share what is computed of prompts that begin alike. It is
     /// faster, and by the time a prompt takes one can find out what another has asked.

@@ -1,11 +1,15 @@
 //! `matou serve`: models behind the OpenAI-compatible API.
 
 mod adapters;
+mod announce;
 mod args;
+mod data;
+mod library;
 mod management;
 mod models;
 mod personas;
 mod reload;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +23,13 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::config::Invocation;
-use super::hint::better_model;
 pub(super) use adapters::AdapterArg;
+use announce::{announce, hint};
 pub(super) use args::ServeArgs;
 use args::settings;
+use data::DataFolder;
 use models::Planned;
-
-/// What the start-up message offers to paste.
-const EXAMPLE_REQUEST: &str = r#"{"temperature": 0, "max_tokens": 64, "messages": [
-      {"role": "system", "content": "You are a helpful assistant."},
-      {"role": "user", "content": "What is the capital of France?"}]}"#;
+use tls::Secured;
 
 /// How long the engines' threads may take to end once nobody waits for an answer: a step, at most.
 const LAST_STEP: Duration = Duration::from_secs(1);
@@ -36,63 +37,72 @@ const LAST_STEP: Duration = Duration::from_secs(1);
 /// Runs the command until the process is told to stop.
 pub(super) async fn run(args: ServeArgs, invocation: Invocation) -> Result<()> {
     let settings = settings(&args)?;
-    let address = (args.host, args.port);
-    let listener = TcpListener::bind(address).await.with_context(|| {
+    let listener = listen(&args).await?;
+    let folder = DataFolder::of(&args);
+    // What would end the start is found before a model is fetched and loaded.
+    let history = folder.history(&args)?;
+    let secured = Secured::of(&args, &folder, listener.local_addr()?)?;
+    let hint = hint(&args, &invocation);
+    let shared = models::Shared::new(&args, &folder);
+    let planned = models::plan(&args, &invocation, &shared).await?;
+    let described = models::describe(&planned.configs, &planned.options, &planned.personas);
+    let models = loaded(planned).await?;
+
+    let (wish, wishes) = mpsc::channel(1);
+    let state = AppState::of(models.clone(), args.max_queue_len)
+        .with_settings(settings)
+        .with_persona_management(models::persona_management(&args, &shared, &models))
+        .with_management(models::management(&args, &shared, wish)?)
+        .with_reach(secured.reach.clone())
+        .with_encryption(secured.encryption.clone())
+        .with_provenance(provenance(&args)?);
+    let state = history.into_iter().fold(state, AppState::with_history);
+    announce(&state, &secured, &described);
+    hint.iter().for_each(|hint| eprintln!("{hint}"));
+
+    let timeout = Duration::from_secs(args.shutdown_timeout);
+    let encrypted = secured.renewed();
+    let fresh = encrypted
+        .clone()
+        .map(|(certificates, encryption)| tokio::spawn(certificates.keep_fresh(encryption)));
+    let live = (models.clone(), state.live(), encrypted);
+    let again = tokio::spawn(reload::when_told((args, invocation), shared, live, wishes));
+    tokio::spawn(personas::warm(models.clone()));
+    let served = matou_server::serve(listener, state, stop_signal()?, timeout).await;
+    again.abort();
+    fresh.iter().for_each(|fresh| fresh.abort());
+    served?;
+    let ended = models.shut_down(LAST_STEP).await;
+    ended.map_err(|error| anyhow!(error))
+}
+
+async fn listen(args: &ServeArgs) -> Result<TcpListener> {
+    let listener = TcpListener::bind((args.host, args.port)).await;
+    listener.with_context(|| {
         format!(
             "cannot listen on {}:{}; try another --port",
             args.host, args.port
         )
-    })?;
-    let is_default =
-        args.model.is_empty() && invocation.config.models.is_empty() && !args.all_models;
-    let hint = is_default
-        .then(|| better_model("matou serve", None, &args.options.weights.to_open()))
-        .flatten();
-    let shared = models::Shared::new(&args);
-    let Planned {
-        configs,
-        options,
-        at_start,
-        personas,
-    } = models::plan(&args, &invocation, &shared).await?;
-    let described = models::describe(&configs, &options, &personas);
-    let is_alone = configs.len() == 1;
-    let models = Models::new(configs, &options);
-    models.set_personas(personas);
-    for name in &at_start {
+    })
+}
+
+/// The models, those in memory that are loaded at start.
+///
+/// # Errors
+///
+/// When the only one cannot be loaded.
+async fn loaded(planned: Planned) -> Result<Models> {
+    let is_alone = planned.configs.len() == 1;
+    let models = Models::new(planned.configs, &planned.options);
+    models.set_personas(planned.personas);
+    for name in &planned.at_start {
         match models.load(Some(name)).await {
             Ok(()) => {}
             Err(error) if is_alone => return Err(anyhow!("{error}")),
             Err(error) => warn!("{error}"),
         }
     }
-    let has_keys = !settings.access.keys.is_empty();
-    let (wish, wishes) = mpsc::channel(1);
-    let management = models::management(&args, &shared, wish)?;
-    let state = AppState::of(models.clone(), args.max_queue_len)
-        .with_settings(settings)
-        .with_management(management)
-        .with_provenance(provenance(&args)?);
-
-    let url = format!("http://{}", listener.local_addr()?);
-    println!("matou {}{described}", env!("CARGO_PKG_VERSION"));
-    println!("listening on {url} (Ctrl-C to stop)\n");
-    println!("  curl {url}/v1/chat/completions -H 'content-type: application/json' \\");
-    if has_keys {
-        println!("    -H \"authorization: Bearer $MATOU_API_KEY\" \\");
-    }
-    println!("    -d '{EXAMPLE_REQUEST}'\n");
-    hint.iter().for_each(|hint| eprintln!("{hint}"));
-    let timeout = Duration::from_secs(args.shutdown_timeout);
-    let live = (models.clone(), state.live());
-    let again = reload::when_told((args, invocation), shared, live, wishes);
-    let again = tokio::spawn(again);
-    tokio::spawn(personas::warm(models.clone()));
-    let served = matou_server::serve(listener, state, stop_signal()?, timeout).await;
-    again.abort();
-    served?;
-    let ended = models.shut_down(LAST_STEP).await;
-    ended.map_err(|error| anyhow!(error))
+    Ok(models)
 }
 
 /// Where hashes of answers are kept, if they are to be.

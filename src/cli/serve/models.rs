@@ -9,17 +9,18 @@ use anyhow::{Context, Result, bail};
 use matou_engine::EngineConfig;
 use matou_hub::{Catalogue, HubOptions, on_disk};
 use matou_llm::isolation::Isolation;
-use matou_llm::models::{Inspected, KeepAlive, ModelConfig, ModelSpec, ModelsOptions};
+use matou_llm::models::{Inspected, KeepAlive, ModelConfig, ModelSpec, Models, ModelsOptions};
 use matou_llm::open::{self, OpenOptions, free_memory, human_bytes};
 use matou_persona::Persona;
-use matou_server::ModelManagement;
+use matou_server::{ModelManagement, PersonaManagement};
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 
 use super::adapters::{AdapterArg, give_out};
 use super::args::ServeArgs;
+use super::data::DataFolder;
+use super::library::{Files, Library};
 use super::management::{OnDisk, Wish};
-use super::personas;
 use crate::cli::config::{Invocation, ModelEntry, entries};
 use crate::cli::isolation;
 
@@ -39,14 +40,20 @@ pub(super) struct Shared {
     free: u64,
     /// A catalogue of the user's own.
     catalogue: Option<PathBuf>,
+    /// Where clients' personas are, if there is a place for them.
+    library: Option<PathBuf>,
+    /// Which persona is of which file.
+    files: Files,
 }
 
 impl Shared {
-    pub(super) fn new(args: &ServeArgs) -> Self {
+    pub(super) fn new(args: &ServeArgs, folder: &DataFolder) -> Self {
         Self {
             isolation: isolation::of_this_program(),
             free: free_memory(),
             catalogue: args.options.weights.models.clone(),
+            library: folder.personas(),
+            files: Files::default(),
         }
     }
 }
@@ -129,13 +136,14 @@ pub(super) async fn plan(
         bail!("none of the models can be served; the log says why");
     }
     // Headers of adapters, and perhaps a thousand cards: clients are answered meanwhile.
-    block_in_place(|| finish(args, &mut planned, &mut names))?;
+    block_in_place(|| finish(args, shared, &mut planned, &mut names))?;
     Ok(planned)
 }
 
 /// Adds what stands on models: adapters, and personas.
 fn finish(
     args: &ServeArgs,
+    shared: &Shared,
     planned: &mut Planned,
     taken: &mut HashMap<String, PathBuf>,
 ) -> Result<()> {
@@ -162,7 +170,8 @@ fn finish(
         }
     }
     let names: Vec<String> = taken.keys().cloned().collect();
-    planned.personas = personas::read(&args.personas, &names)?;
+    let (folders, own) = (args.personas.clone(), shared.library.clone());
+    planned.personas = shared.files.read(folders, own, &names)?;
     Ok(())
 }
 
@@ -366,6 +375,19 @@ pub(super) fn describe(
         };
     }
     text
+}
+
+/// What clients may do to the personas of a server: without keys it is its only user's, and with some only
+/// where its owner says so.
+pub(super) fn persona_management(
+    args: &ServeArgs,
+    shared: &Shared,
+    models: &Models,
+) -> Option<Arc<dyn PersonaManagement>> {
+    let may = args.api_key.is_empty() || args.allow_persona_editing;
+    let folder = shared.library.clone().filter(|_| may)?;
+    let library = Library::new(folder, shared.files.clone(), models.clone());
+    Some(Arc::new(library))
 }
 
 /// What clients may do to the models of this machine.

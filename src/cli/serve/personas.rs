@@ -12,7 +12,13 @@ use tracing::{info, warn};
 use crate::cli::cards;
 
 /// Most cards of a folder: all of them are in memory, and told in one list.
-const MAX_CARDS: usize = 2_000;
+pub(super) const MAX_CARDS: usize = 2_000;
+
+/// The personas of cards, and the file that each is of.
+pub(super) struct Found {
+    pub(super) personas: Vec<Arc<Persona>>,
+    pub(super) files: HashMap<String, PathBuf>,
+}
 
 /// Reads the cards of these folders and files. What is wrong with one is told, and keeps none of the
 /// others from being served. `names` are those that models and adapters have.
@@ -20,7 +26,7 @@ const MAX_CARDS: usize = 2_000;
 /// # Errors
 ///
 /// When a folder cannot be read.
-pub(super) fn read(paths: &[PathBuf], names: &[String]) -> Result<Vec<Arc<Persona>>> {
+pub(super) fn read(paths: &[PathBuf], names: &[String]) -> Result<Found> {
     let mut personas: Vec<Arc<Persona>> = Vec::new();
     let mut taken: HashMap<String, PathBuf> = HashMap::new();
     for path in paths {
@@ -40,7 +46,10 @@ pub(super) fn read(paths: &[PathBuf], names: &[String]) -> Result<Vec<Arc<Person
             }
         }
     }
-    Ok(personas)
+    Ok(Found {
+        personas,
+        files: taken,
+    })
 }
 
 fn fit(card: &Path, names: &[String], taken: &HashMap<String, PathBuf>) -> Result<Persona> {
@@ -71,20 +80,24 @@ fn fit(card: &Path, names: &[String], taken: &HashMap<String, PathBuf>) -> Resul
 /// Has models that are in memory read what their personas are always told.
 pub(super) async fn warm(models: Models) {
     for persona in models.personas() {
-        let id = persona.id();
-        let Ok(named) = models.named(Some(id)) else {
-            continue;
-        };
-        if !matches!(named.model.state, ModelState::Loaded { .. }) {
-            continue;
-        }
-        let warmed = async {
-            let client = matou_engine::ClientId::ANYBODY;
-            models.acquire(Some(id), client, None).await?.warm().await
-        };
-        match warmed.await {
-            Ok(tokens) => info!(persona = id, tokens, "persona is warm"),
-            Err(error) => warn!(persona = id, "cannot answer: {error}"),
-        }
+        warm_one(&models, persona.id()).await;
+    }
+}
+
+/// The same for one persona.
+pub(super) async fn warm_one(models: &Models, id: &str) {
+    let Ok(named) = models.named(Some(id)) else {
+        return;
+    };
+    if !matches!(named.model.state, ModelState::Loaded { .. }) {
+        return;
+    }
+    let warmed = async {
+        let client = matou_engine::ClientId::ANYBODY;
+        models.acquire(Some(id), client, None).await?.warm().await
+    };
+    match warmed.await {
+        Ok(tokens) => info!(persona = id, tokens, "persona is warm"),
+        Err(error) => warn!(persona = id, "cannot answer: {error}"),
     }
 }

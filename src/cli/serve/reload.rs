@@ -2,21 +2,23 @@
 
 use anyhow::Result;
 use matou_llm::models::Models;
-use matou_server::Live;
+use matou_server::{Encryption, Live};
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 use tracing::{error, info, warn};
 
 use super::args::{ServeArgs, args_of, settings};
 use super::management::Wish;
 use super::models::{Planned, Shared, plan};
 use super::personas::warm;
+use super::tls::Certificates;
 use crate::cli::config::Invocation;
 
 /// Takes changes over with each SIGHUP, and when somebody wishes it, as long as it is let run.
 pub(super) async fn when_told(
     (args, invocation): (ServeArgs, Invocation),
     shared: Shared,
-    (models, live): (Models, Live),
+    (models, live, encryption): (Models, Live, Option<(Certificates, Encryption)>),
     mut wishes: mpsc::Receiver<Wish>,
 ) {
     let mut hangups = match Hangups::new() {
@@ -28,6 +30,9 @@ pub(super) async fn when_told(
             () = hangups.next() => None,
             Some(wish) = wishes.recv() => Some(wish),
         };
+        if let (None, Some((certificates, encryption))) = (&wish, &encryption) {
+            block_in_place(|| certificates.renew(encryption));
+        }
         match reload((&args, &invocation), &shared, &models, &live).await {
             Ok(()) => info!("the configuration was taken over"),
             Err(error) => error!("the configuration is left as it was: {error:#}"),
@@ -112,6 +117,18 @@ fn fixed(old: &ServeArgs, new: &ServeArgs) -> Vec<&'static str> {
             old.allow_model_management != new.allow_model_management,
         ),
         ("provenance-log", old.provenance_log != new.provenance_log),
+        ("data-dir", old.data_dir != new.data_dir),
+        ("no-history", old.no_history != new.no_history),
+        (
+            "allow-persona-editing",
+            old.allow_persona_editing != new.allow_persona_editing,
+        ),
+        ("tls-cert", old.tls_cert != new.tls_cert),
+        ("tls-key", old.tls_key != new.tls_key),
+        (
+            "tls-self-signed",
+            old.tls_self_signed != new.tls_self_signed,
+        ),
     ];
     let changed = changed.into_iter().filter(|(_, is)| *is);
     changed.map(|(flag, _)| flag).collect()

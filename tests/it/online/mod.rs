@@ -7,4 +7,5 @@ mod clients;
 mod commands;
 mod environment;
 mod lifecycle;
+mod page;
 mod reference;
