@@ -288,6 +288,33 @@ async fn what_there_is_of_an_answer_is_kept_while_it_is_written() {
 }
 
 #[tokio::test]
+async fn the_end_of_an_answer_says_how_it_ended() {
+    let server = keeping();
+    let (id, question) = said(&server, " t120").await;
+    let answers = format!("/v1/history/{id}/answers");
+    let reply = server
+        .post(&answers, &json!({"parent": question, "max_tokens": 3}))
+        .await;
+    let (message, chunks, _) = read(&reply);
+    let end = chunks
+        .iter()
+        .find(|chunk| chunk["object"] == "history.answer.end");
+    let end = end.unwrap_or_else(|| panic!("{}", reply.text));
+    assert_eq!(
+        (&end["id"], end["state"].as_str()),
+        (&message["id"], Some("done"))
+    );
+    assert!(end["timings"]["first_token_ms"].is_number(), "{end}");
+    let path = format!(
+        "/v1/history/{id}/messages/{}",
+        message["id"].as_str().unwrap()
+    );
+    assert_eq!(server.get(&path).await.json()["timings"], end["timings"]);
+    let whole = server.get(&format!("/v1/history/{id}")).await.json();
+    assert_eq!(whole["pending"], json!([]));
+}
+
+#[tokio::test]
 async fn what_is_refused_leaves_nothing_behind_and_blocks_nothing() {
     let config = EngineConfig {
         max_model_len: 32,

@@ -48,7 +48,7 @@ async fn begin(
     };
     // From here on it can be stopped, and the server's end waits for it. What is read of it is read after
     // whoever wrote it before has ended.
-    let writing = state.runs.begin(&caller.owner, &id, &message)?;
+    let writing = state.runs.begin(&caller.owner, &id, &message, &target)?;
     let asked = Asked {
         target,
         system: fields.system,
@@ -57,9 +57,16 @@ async fn begin(
     let begun = start(&state, &caller, (&id, &message), asked, body);
     let started = tokio::select! {
         biased;
-        () = writing.stopped() => return Err(ApiError::stopped()),
-        started = begun => started?,
+        () = writing.stopped() => Err(ApiError::stopped()),
+        started = begun => started,
     };
+    let started = started.inspect_err(|error| {
+        // Who has come in the meantime, and waits for it, is told too.
+        let mut frames = Frames::default();
+        frames.data(&error.body());
+        frames.done();
+        writing.push(frames.into_bytes());
+    })?;
     Ok(follow_from_here(&state, &caller, id, writing, started))
 }
 

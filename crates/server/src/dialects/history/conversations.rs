@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use matou_history::{Changes, Conversation, Listing, NewConversation};
-use serde::Deserialize;
+use matou_history::{Changes, Conversation, Listing, NewConversation, WholeConversation};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::run::Pending;
 use super::state::{HistoryState, no_conversation};
 use crate::body::JsonBody;
 use crate::caller::Caller;
@@ -61,13 +62,24 @@ pub(super) async fn create(
     Ok(Json(made.await?))
 }
 
+/// A conversation, and the answers in it that have no message yet.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    whole: WholeConversation,
+    pending: Vec<Pending>,
+}
+
 /// A conversation with all its messages.
 pub(super) async fn whole(
     State(state): State<HistoryState>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
+    // Looked at first: an answer that begins meanwhile is then in the one or in the other.
+    let pending = state.runs.pending(&caller.owner, &id);
     let whole = state.whole(&caller.owner, &id).await?;
+    let whole = Told { whole, pending };
     // Some megabytes, perhaps.
     Ok(crate::serving::tell(move || Json(whole).into_response()).await)
 }

@@ -9,9 +9,11 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use futures_util::stream;
 use matou_history::Owner;
+use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::asked::Target;
 use crate::error::ApiError;
 use crate::label::Label;
 use crate::sse::{self, Framing};
@@ -39,9 +41,20 @@ struct All {
 /// Whose answer it is, and its message.
 type Place = (Owner, String);
 
+/// An answer that is begun and of which there is no message yet: its model is being loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Pending {
+    id: String,
+    /// The message that it answers, or goes on with.
+    parent: String,
+    continues: bool,
+}
+
 /// An answer that is being written, or was a moment ago.
 pub(super) struct Run {
     conversation: String,
+    pending: Pending,
+    began: Instant,
     written: Mutex<Written>,
     /// Told with each frame, and at the end.
     news: watch::Sender<()>,
@@ -76,6 +89,7 @@ impl Runs {
         owner: &Owner,
         conversation: &str,
         message: &str,
+        target: &Target,
     ) -> Result<Writing, ApiError> {
         let mut runs = self.lock();
         forget_old(&mut runs);
@@ -91,6 +105,12 @@ impl Runs {
         }
         let run = Arc::new(Run {
             conversation: conversation.to_owned(),
+            pending: Pending {
+                id: message.to_owned(),
+                parent: target.id().to_owned(),
+                continues: matches!(target, Target::GoesOn(_)),
+            },
+            began: Instant::now(),
             written: Mutex::default(),
             news: watch::Sender::new(()),
             stop: Notify::new(),
@@ -116,6 +136,15 @@ impl Runs {
             .iter()
             .filter(|((of, _), run)| of == owner && !run.has_ended());
         own.map(|((_, message), _)| message.clone()).collect()
+    }
+
+    /// The answers of a conversation that are begun and have no message yet.
+    pub(super) fn pending(&self, owner: &Owner, conversation: &str) -> Vec<Pending> {
+        let runs = self.lock();
+        let own = runs.iter().filter(|((of, _), run)| {
+            of == owner && run.conversation == conversation && run.is_unborn()
+        });
+        own.map(|(_, run)| run.pending.clone()).collect()
     }
 
     /// Ends an answer that is being written; false if none is.
@@ -194,6 +223,11 @@ impl Writing {
         }
     }
 
+    /// How long ago it was asked for.
+    pub(super) fn age(&self) -> Duration {
+        self.run.began.elapsed()
+    }
+
     /// Resolves when it is to end.
     pub(super) async fn stopped(&self) {
         self.run.stop.notified().await;
@@ -228,6 +262,11 @@ impl Drop for Writing {
 impl Run {
     fn has_ended(&self) -> bool {
         self.lock().ended.is_some()
+    }
+
+    fn is_unborn(&self) -> bool {
+        let written = self.lock();
+        written.ended.is_none() && written.frames.is_empty()
     }
 
     /// Some of what there is from frame `from` on; `None` at the end. And where to go on.
@@ -290,6 +329,14 @@ mod tests {
         Owner::new("me")
     }
 
+    fn target() -> Target {
+        Target::Answers("question".to_owned())
+    }
+
+    fn begin(runs: &Runs, message: &str) -> Result<Writing, ApiError> {
+        runs.begin(&owner(), "c", message, &target())
+    }
+
     async fn text(run: Arc<Run>) -> String {
         let body = run.body(Duration::from_secs(10));
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -299,16 +346,17 @@ mod tests {
     #[tokio::test]
     async fn who_comes_late_reads_all_of_it() {
         let runs = Runs::default();
-        let writing = runs.begin(&owner(), "c", "m").unwrap();
-        writing.push("one ".into());
+        let writing = begin(&runs, "m").unwrap();
+        assert_eq!(runs.pending(&owner(), "c").len(), 1);
+        // Somebody waits for it from before it begins.
         let early = tokio::spawn(text(writing.run()));
+        tokio::task::yield_now().await;
+        writing.push("one ".into());
+        assert!(runs.pending(&owner(), "c").is_empty(), "it has begun");
         tokio::task::yield_now().await;
         writing.push("two ".into());
         writing.push("three".into());
-        assert!(
-            runs.begin(&owner(), "c", "m").is_err(),
-            "it is being written"
-        );
+        assert!(begin(&runs, "m").is_err(), "it is being written");
         assert!(runs.get(&Owner::new("other"), "m").is_none());
         assert_eq!(runs.running(&owner()), ["m"]);
         drop(writing);
@@ -327,23 +375,26 @@ mod tests {
     async fn one_owner_has_some_answers_written_and_no_more() {
         let runs = Runs::default();
         let names: Vec<String> = (0..MAX_RUNS).map(|number| number.to_string()).collect();
-        let begun = names.iter().map(|name| runs.begin(&owner(), "c", name));
+        let begun = names.iter().map(|name| begin(&runs, name));
         let mut begun: Vec<Writing> = begun.collect::<Result<_, _>>().unwrap();
-        assert!(runs.begin(&owner(), "c", "more").is_err());
-        assert!(runs.begin(&Owner::new("other"), "c", "more").is_ok());
+        assert!(begin(&runs, "more").is_err());
+        assert!(
+            runs.begin(&Owner::new("other"), "c", "more", &target())
+                .is_ok()
+        );
         assert!(runs.stop(&owner(), "0"));
         begun[0].stopped().await;
         // One that failed before it began leaves nothing behind.
         begun.remove(0);
         assert!(runs.get(&owner(), "0").is_none());
-        assert!(runs.begin(&owner(), "c", "more").is_ok());
+        assert!(begin(&runs, "more").is_ok());
     }
 
     #[tokio::test]
     async fn what_has_ended_takes_so_much_and_no_more() {
         let runs = Runs::default();
         for number in 0..5 {
-            let writing = runs.begin(&owner(), "c", &number.to_string()).unwrap();
+            let writing = begin(&runs, &number.to_string()).unwrap();
             for _ in 0..10 {
                 writing.push(vec![b'x'; 1 << 20].into());
             }

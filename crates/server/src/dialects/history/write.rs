@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use matou_history::{Answer, History, HistoryError, Message, Owner, State};
-use matou_llm::generation::{Collected, Collector, EventStream};
+use matou_llm::generation::{Collected, Collector, EventStream, GenerationEvent};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,7 +14,7 @@ use super::run::Writing;
 use crate::clock::unix_time;
 use crate::dialects::openai::answer::{ChatFormat, chat_completion};
 use crate::dialects::openai::stream::ChatEncoder;
-use crate::dialects::openai::wire::Header;
+use crate::dialects::openai::wire::{Header, TimingsReport};
 use crate::error::ApiError;
 use crate::lifecycle::Lifecycle;
 use crate::sse::{EventEncoder, Frames};
@@ -58,6 +58,7 @@ pub(super) async fn write(
     kept: Kept,
 ) {
     let mut collector = Collector::new(1);
+    let mut first_token = None;
     let mut checkpoint = interval(CHECKPOINT);
     checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
     checkpoint.reset();
@@ -77,6 +78,9 @@ pub(super) async fn write(
             }
         };
         let Some(event) = event else { break End::Done };
+        if matches!(&event, GenerationEvent::Text { .. }) {
+            first_token.get_or_insert_with(|| writing.age());
+        }
         let mut frames = Frames::default();
         answering.encoder.encode(event.clone(), &mut frames);
         writing.push(frames.into_bytes());
@@ -99,9 +103,21 @@ pub(super) async fn write(
         End::Interrupted => (State::Interrupted, None),
         End::Failed(error) => (State::Failed, Some(error.to_string())),
     };
-    let told = answering.told(collector.finish(), true);
-    let saved = kept.save(writing.message(), told, state, error).await;
+    let told = Told {
+        first_token,
+        ..answering.told(collector.finish(), true)
+    };
+    let timings = told.timings();
+    let saved = kept.save(writing.message(), told, state, error.clone());
+    let saved = saved.await;
     let mut frames = Frames::default();
+    frames.data(&json!({
+        "object": "history.answer.end",
+        "id": writing.message(),
+        "state": state,
+        "error": error,
+        "timings": timings,
+    }));
     // Who reads the end finds it kept, or is told that it is not.
     let saved = saved.map_err(|error| ApiError::internal(error.to_string()));
     if let Err(error) = saved.and_then(|saved| Ok(saved?)) {
@@ -122,6 +138,7 @@ impl Answering {
             header: self.header.clone(),
             format,
             collected,
+            first_token: None,
         }
     }
 }
@@ -132,12 +149,25 @@ struct Told {
     header: Header,
     format: ChatFormat,
     collected: Collected,
+    /// From the arrival of the request to the first text.
+    first_token: Option<Duration>,
 }
 
 impl Told {
+    /// How long it took, if it has ended by itself.
+    fn timings(&self) -> Option<Value> {
+        let choice = &self.collected.choices[0];
+        let timings = TimingsReport::new(self.collected.usage, choice.timings);
+        let mut timings = serde_json::to_value(timings).ok()?;
+        let milliseconds = self.first_token.map(|time| time.as_secs_f64() * 1e3);
+        timings["first_token_ms"] = milliseconds.into();
+        self.has_ended.then_some(timings)
+    }
+
     /// The answer, after what it goes on with.
     fn answer(self, before: Option<&Message>, state: State, error: Option<String>) -> Answer {
         let has_ended = self.has_ended;
+        let timings = self.timings();
         let whole = chat_completion(self.header, &self.format, self.collected);
         let mut whole = serde_json::to_value(whole).unwrap_or_default();
         let mut choice = whole["choices"][0].take();
@@ -168,7 +198,7 @@ impl Told {
                 .then(|| text(choice["finish_reason"].take()))
                 .flatten(),
             usage: has_ended.then(|| some(whole["usage"].take())).flatten(),
-            timings: has_ended.then(|| some(whole["timings"].take())).flatten(),
+            timings,
             // Of an answer that is gone on with, they would be those of its end only.
             logprobs: match before {
                 None => some(choice["logprobs"].take()),

@@ -205,7 +205,7 @@ fn timings(collected: &Collected) -> TimingsReport {
 
 impl TimingsReport {
     /// What `usage` tokens took.
-    pub(super) fn new(usage: TokenUsage, timings: Timings) -> Self {
+    pub(crate) fn new(usage: TokenUsage, timings: Timings) -> Self {
         let prompt_n = usage.prompt_tokens - usage.cached_tokens;
         let per_second = |tokens: usize, time: Duration| match time.is_zero() {
             true => 0.0,
