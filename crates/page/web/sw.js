@@ -7,11 +7,20 @@ const PATIENCE_MS = 2000;
 // Every file that the page is made of: the build writes the list.
 const SHELL = ['/', '/manifest.webmanifest', '/favicon.ico'];
 
+// The server answers '/' with a page to whoever wants one, and else with a line of text.
+const asked = (path) => new Request(path, { cache: 'no-cache', headers: path === '/' ? { Accept: 'text/html' } : {} });
+
+async function keep(cache, path, response) {
+  if (!response.ok || response.type !== 'basic') return;
+  if (path === '/' && !response.headers.get('Content-Type')?.startsWith('text/html')) return;
+  await cache.put(path, response);
+}
+
 self.addEventListener('install', (event) => {
   event.waitUntil((async () => {
     const cache = await caches.open(CACHE);
     // One by one: a single missing file is no reason to keep nothing.
-    await Promise.allSettled(SHELL.map((path) => cache.add(new Request(path, { cache: 'no-cache' }))));
+    await Promise.allSettled(SHELL.map(async (path) => keep(cache, path, await fetch(asked(path)))));
     await self.skipWaiting();
   })());
 });
@@ -37,7 +46,7 @@ self.addEventListener('fetch', (event) => {
 async function answer(event, path) {
   const cache = await caches.open(CACHE);
   const network = fetch(event.request).then(async (response) => {
-    if (response.ok && response.type === 'basic') await cache.put(path, response.clone());
+    await keep(cache, path, response.clone());
     return response;
   });
   // It goes on after the answer, so that the next visit has the newest files.

@@ -69,7 +69,11 @@ assert.equal(await shared.at("composer").inputValue(), "");
 // Without the server one can read, and is told.
 await ada.page.reload();
 await ada.messages("assistant").first().waitFor();
-for (const who of [ada, shared]) await who.page.waitForFunction(() => Boolean(navigator.serviceWorker.controller));
+// One visit is enough.
+const once = await visitor(chromium, base);
+await once.page.goto(base);
+await enter(once, two);
+for (const who of [ada, shared, once]) await who.page.evaluate(() => navigator.serviceWorker.ready.then(() => true));
 await tell("stop");
 await ada.page.reload();
 await ada.at("offline").waitFor();
@@ -77,6 +81,9 @@ await ada.picture("offline");
 await ada.messages("assistant").first().waitFor();
 await ada.at("history-item").first().waitFor();
 assert.ok(await ada.at("send").isDisabled());
+await once.page.reload();
+await once.at("offline").waitFor();
+await once.at("composer").waitFor();
 await shared.page.goto(address);
 await shared.page.reload();
 await shared.at("offline").waitFor();
@@ -110,6 +117,7 @@ assert.deepEqual(left, []);
 
 await ada.leave();
 await bob.leave();
+await once.leave();
 await shared.leave();
 await chromium.close();
 process.stdin.destroy();

@@ -17,6 +17,7 @@ const BROWSER: Environment = Environment {
         "playwright-core@1.65.1",
         "axe-core@4.14.1",
         "esbuild@0.28.2",
+        "terser@5.51.4",
     ],
 };
 
@@ -90,6 +91,15 @@ fn a_first_visit_and_what_follows() {
     let mut chat = node("chat.mjs");
     chat.arg(&server.url);
     drive(chat);
+}
+
+#[test]
+fn nothing_is_lost_when_things_go_wrong() {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path(), &[]);
+    let mut recover = node("recover.mjs");
+    recover.arg(&server.url);
+    drive(recover);
 }
 
 #[test]

@@ -1,1 +1,1 @@
-(()=>{try{let{theme:t}=JSON.parse(localStorage.getItem("matou.prefs")||"{}");(t==="light"||t==="dark")&&(document.documentElement.dataset.theme=t)}catch{}})();
+(()=>{try{let{theme:e}=JSON.parse(localStorage.getItem("matou.prefs")||"{}");("light"===e||"dark"===e)&&(document.documentElement.dataset.theme=e)}catch{}})();

@@ -5,11 +5,11 @@ import { chooseOther } from './conversation/compare.js';
 import { Composer } from './conversation/composer.js';
 import { ConversationView } from './conversation/view.js';
 import { DEFAULT_SYSTEM } from './fields.js';
-import { copyText, fill, h, icon, iconButton, isNarrow } from './dom.js';
+import { copyText, debounce, fill, h, icon, iconButton, isNarrow } from './dom.js';
 import { json } from './api.js';
 import { t } from './i18n.js';
 import { defaultModel, displayName, loadModel, refreshPersonas, refreshStatus, statusOf } from './models.js';
-import { attempt, confirm, menu, toast } from './overlay.js';
+import { attempt, confirm, errorText, menu, toast } from './overlay.js';
 import { conversationMenu } from './panels/conversation-menu.js';
 import { openModels } from './panels/models.js';
 import { Sidebar } from './panels/sidebar.js';
@@ -19,8 +19,14 @@ import { emit, forgetUser, on, owned, read, state, write } from './state.js';
 import { store } from './store/index.js';
 import { contentText } from './tree.js';
 
+/** A part of the address; one that is broken is taken as it stands. */
+function decoded(part) {
+  try { return decodeURIComponent(part); } catch { return part; }
+}
+
 export class App {
   #turn = 0;
+  #heard = new WeakSet();
 
   constructor() {
     // Loaded when it is first asked for.
@@ -53,6 +59,13 @@ export class App {
     this.banner = h('div', { class: 'offline', testid: 'offline', role: 'status', hidden: !state.offline });
     const main = h('main', { class: 'main', id: 'main' }, this.banner, this.view.notice, this.view.element,
       h('div', { class: 'dock' }, this.view.jump, this.composer.element));
+    const files = (event) => event.dataTransfer?.types.includes('Files') && !document.querySelector('dialog[open]');
+    addEventListener('dragover', (event) => { if (files(event)) event.preventDefault(); });
+    addEventListener('drop', (event) => {
+      if (!files(event)) return;
+      event.preventDefault();
+      this.composer.attach([...event.dataTransfer.files]);
+    });
     const skip = h('button', { type: 'button', class: 'skip button primary', onclick: () => this.composer.text.focus() }, t('skip'));
     fill(document.getElementById('app'), skip, this.sidebar.element, this.sidebar.scrim, top, main);
     this.sidebar.apply();
@@ -60,17 +73,44 @@ export class App {
     // What moves, moves when somebody asked for it, and not while the page comes up.
     setTimeout(() => document.body.classList.add('is-ready'), 500);
     on('offline', () => this.#banner());
-    on('deleted', (id) => { if (id === 'all' || id === this.chat?.id) this.newChat(); this.sidebar.reload(); });
+    on('deleted', (id) => {
+      // Whoever deletes from the list stays there.
+      if (id === 'all' || id === this.chat?.id) this.newChat(undefined, !this.sidebar.list.contains(document.activeElement));
+      this.sidebar.reload();
+    });
     on('changed', (meta) => {
       if (meta.id !== this.chat?.id) return;
       this.chat.meta = { ...this.chat.meta, title: meta.title, pinned: meta.pinned, folder: meta.folder };
       this.#updateTitle();
     });
+    document.addEventListener('visibilitychange', () => this.look());
+    this.#hearOthers();
     addEventListener('hashchange', () => this.route());
     shortcuts(this);
     this.#banner();
     this.route();
     this.sidebar.reload();
+  }
+
+  /** Other pages of this browser tell what they have done, and hear it. */
+  #hearOthers() {
+    if (!globalThis.BroadcastChannel) return;
+    const channel = new BroadcastChannel('matou');
+    let isEcho = false;
+    const tell = (what, id) => { if (!isEcho) channel.postMessage({ user: state.session.user, what, id }); };
+    for (const what of ['created', 'changed', 'touched']) on(what, (meta) => tell(what, meta.id));
+    on('deleted', (id) => tell('deleted', id));
+    const heard = debounce((id) => {
+      this.sidebar.reload();
+      if (id === this.chat.id) this.chat.refresh().catch((error) => this.#missed(error));
+    }, 200);
+    channel.onmessage = ({ data: { user, what, id } }) => {
+      if (user !== state.session.user) return;
+      if (what !== 'deleted') { heard(id); return; }
+      isEcho = true;
+      emit('deleted', id);
+      isEcho = false;
+    };
   }
 
   #banner() {
@@ -81,7 +121,7 @@ export class App {
 
   /** Shows what the address names. */
   async route() {
-    const [, place, id, messageId] = location.hash.split('/').map(decodeURIComponent);
+    const [, place, id, messageId] = location.hash.split('/').map(decoded);
     if (place === 'personas') this.open.personas();
     if (place !== 'c' || !id) { if (!this.chat || this.chat.id) this.#show(new Chat(this.#newMeta())); return; }
     if (this.chat?.id === id && !messageId) return;
@@ -98,24 +138,30 @@ export class App {
 
   #newMeta() { return { id: null, title: '', settings: { system: DEFAULT_SYSTEM, ...read(owned('next'), {}) }, draft: '' }; }
 
-  #show(chat, messageId) {
+  #show(chat, messageId, mayFocus) {
     this.#turn += 1;
     this.chat = chat;
+    if (!this.#heard.has(chat)) this.#listen(chat);
+    this.view.show(chat, { messageId });
+    this.composer.show(chat, mayFocus);
+    this.#updateTitle();
+    emit('opened', chat.id);
+  }
+
+  #listen(chat) {
+    this.#heard.add(chat);
     chat.addEventListener('meta', () => {
       if (chat !== this.chat) return;
       if (chat.id && location.hash !== `#/c/${encodeURIComponent(chat.id)}`) history.replaceState(null, '', `#/c/${encodeURIComponent(chat.id)}`);
       this.#updateTitle();
       this.composer.update();
     });
-    this.view.show(chat, { messageId });
-    this.composer.show(chat);
-    this.#updateTitle();
-    emit('opened', chat.id);
+    chat.addEventListener('kept', ({ detail }) => { if (chat === this.chat) toast(t('compare.kept', { name: displayName(detail?.model ?? chat.model) })); });
   }
 
-  newChat(meta) {
+  newChat(meta, mayFocus = true) {
     history.pushState(null, '', '/');
-    this.#show(new Chat(meta ?? this.#newMeta()));
+    this.#show(new Chat(meta ?? this.#newMeta()), undefined, mayFocus);
     if (isNarrow()) this.sidebar.toggle(false);
   }
 
@@ -161,15 +207,29 @@ export class App {
   /** After a sign-in: everything is read anew, as whoever it is now. */
   restart() { location.reload(); }
 
+  /** Looks after what others have done while this page was not looked at. */
+  async look() {
+    if (document.hidden || state.offline) return;
+    this.sidebar.reload();
+    try { await this.chat.check(); } catch (error) { this.#missed(error); }
+  }
+
+  /** The conversation that is shown is no longer there. */
+  #missed(error) {
+    if (error?.status !== 404) return;
+    toast(t('conversation.gone'), 'error');
+    this.newChat();
+  }
+
   /** The server answers again. */
-  async cameBack() {
+  async cameBack(isNew = true) {
     if (state.session.needs_key && !state.session.signed_in) { await askForKey(); return this.restart(); }
     await Promise.all([refreshStatus(), refreshPersonas()]);
     this.sidebar.reload();
-    if (this.chat?.id && !this.chat.busy) {
-      try { this.#show(await Chat.open(this.chat.id)); } catch { /* what was read stays on the screen */ }
+    if (this.chat?.id) {
+      try { await this.chat.refresh(); } catch (error) { this.#missed(error); }
     }
-    toast(t('offline.back'));
+    if (isNew) toast(t('offline.back'));
   }
 
   #actions() {
@@ -177,15 +237,21 @@ export class App {
     return {
       send: async (text, other) => {
         this.view.scroller.toEnd();
+        // It may have gone on elsewhere.
+        await this.chat.check().catch(() => {});
         try {
+          if (this.chat.busy) throw new Error(t('answer.elsewhere'));
           await this.chat.send(text, other);
         } catch (error) {
           await say(() => { throw error; });
           throw error;
         }
       },
-      stop: () => say(() => this.chat.stop()),
+      stop: async () => {
+        try { await this.chat.stop(); } catch (error) { toast(t('answer.notStopped', { why: errorText(error) }), 'error'); }
+      },
       busyChanged: () => this.composer.update(),
+      focusConversation: () => this.view.element.focus({ preventScroll: true }),
       focusComposer: () => this.composer.focus(),
       copy: async (message, anchor) => {
         const ok = await copyText(contentText(message.content));
@@ -197,8 +263,12 @@ export class App {
       regenerate: (message) => { if (!this.chat.busy) { this.view.scroller.isAtEnd = true; this.chat.regenerate(message); } },
       continueAnswer: (message) => { if (!this.chat.busy) this.chat.continueAnswer(message); },
       edit: (message, view) => view.edit(),
-      saveEdit: (message, text) => say(() => this.chat.edit(message, text)),
+      saveEdit: async (message, text) => {
+        if (state.offline || this.chat.busy) { toast(t(state.offline ? 'error.network' : 'edit.busy'), 'error'); return false; }
+        return await say(async () => { await this.chat.edit(message, text); return true; }) ?? false;
+      },
       editLast: () => {
+        if (state.offline || this.chat.busy) return false;
         const last = this.chat.path.findLast((message) => message.role === 'user');
         const view = last && this.view.viewOf(last.id);
         view?.edit();

@@ -72,7 +72,8 @@ export function button(label, props = {}) {
 
 /** Says something to screen readers, politely. */
 export function announce(text) {
-  const region = document.getElementById('announcer');
+  // What lies outside of an open dialog is not heard: each has a region of its own.
+  const region = [...document.querySelectorAll('dialog[open] > .announcer')].at(-1) ?? document.getElementById('announcer');
   if (!region) return;
   region.textContent = '';
   // A region that gets the same text twice says it once: it is emptied first, and filled later.

@@ -33,12 +33,13 @@ async function readSession(connection) {
 
 /** `/#login=TOKEN`: the link is good once, so it goes from the address at once. */
 async function takeLink() {
-  const token = /^#login=(.+)$/.exec(location.hash)?.[1];
+  let token = /^#login=(.+)$/.exec(location.hash)?.[1];
   if (!token) return '';
+  try { token = decodeURIComponent(token); } catch { /* a link that was cut: no token is like it */ }
   history.replaceState(null, '', '/');
   if (state.session.signed_in && !state.session.needs_key) return '';
   try {
-    await signIn({ token: decodeURIComponent(token) });
+    await signIn({ token });
     return '';
   } catch (error) {
     return error?.status === 401 ? t('signIn.staleLink') : signInError(error);
@@ -58,7 +59,9 @@ async function main() {
   watch.signedOut = () => {
     if (!state.session.needs_key) state.session.needs_key = true;
     state.session.signed_in = false;
-    askForKey().then(() => app?.restart());
+    const { user } = state.session;
+    // The same user goes on where it was; another one's page is another.
+    askForKey().then(() => (state.session.user === user ? app?.cameBack(false) : app?.restart()));
   };
   await Promise.all([refreshStatus(), refreshPersonas()]);
   app = new App(connection);

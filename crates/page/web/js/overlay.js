@@ -1,7 +1,7 @@
 // Dialogs, menus and short notices. Dialogs are the browser's own: they hold the focus and give it
 // back. Menus are popovers with the keys of a menu.
 
-import { button, fill, h, icon, iconButton, isNarrow, uniqueId } from './dom.js';
+import { announce, button, fill, h, icon, iconButton, isNarrow, uniqueId } from './dom.js';
 import { t } from './i18n.js';
 
 /** Opens a dialog. `kind` is a class: sheet (default), side, small. Gives { dialog, close, body }. */
@@ -15,7 +15,8 @@ export function openDialog({ title, body = [], actions = [], kind = 'sheet', tes
       h('h2', { id, tabindex: '-1' }, title),
       iconButton('close', t('close'), { onclick: close })),
     content,
-    actions.length > 0 && h('div', { class: 'dialog-actions' }, actions));
+    actions.length > 0 && h('div', { class: 'dialog-actions' }, actions),
+    h('div', { class: 'announcer visually-hidden', role: 'status' }));
   // A click on the backdrop is a click on the dialog itself, outside its box.
   let pressedOutside = false;
   const outside = (event) => {
@@ -121,6 +122,7 @@ export function toast(text, kind = '') {
   const area = document.getElementById('toasts');
   const note = h('div', { class: `toast ${kind}`.trim(), dir: 'auto' }, text);
   area.append(note);
+  if (document.querySelector('dialog[open] > .announcer')) announce(text);
   while (area.childElementCount > 2) area.firstChild.remove();
   area.hidePopover?.();
   area.showPopover?.();

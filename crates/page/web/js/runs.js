@@ -12,6 +12,8 @@ const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 /** Runs by the id of their message. */
 export const runs = new Map();
 
+const newId = () => `msg_${[...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+
 /** Events: `message` (there is one now), `delta` ({content, reasoning}), `state`, `end`. */
 export class Run extends EventTarget {
   message = null;
@@ -24,6 +26,12 @@ export class Run extends EventTarget {
   #abort = new AbortController();
   #skip = { content: 0, reasoning: 0 };
   #heard = false;
+  /** What the stream itself said of the end: its event, or that there is a reason. */
+  #told = false;
+  #stopping = false;
+  #heardFirst = false;
+  /** Began here, and not only followed: what is measured from `startedAt` holds. */
+  #isOwn = false;
 
   constructor(conversation) {
     super();
@@ -35,11 +43,14 @@ export class Run extends EventTarget {
 
   /** Asks for an answer. Settles when the run is over, and never rejects. */
   async begin(body) {
+    this.#isOwn = true;
     // An id of its own: it can be stopped before there is a message, while its model is loaded.
-    if (body.parent && store.kind === 'server') {
-      this.#id = `msg_${crypto.getRandomValues(new Uint8Array(16)).reduce((hex, byte) => hex + byte.toString(16).padStart(2, '0'), '')}`;
+    if (body.continue) this.#id = body.continue;
+    else if (store.kind === 'server') {
+      this.#id = newId();
       body = { ...body, id: this.#id };
     }
+    if (this.#id && store.kind === 'server') runs.set(this.#id, this);
     try {
       await this.#follow(await store.answer(this.conversation, body, this.#abort.signal));
     } catch (error) {
@@ -62,10 +73,37 @@ export class Run extends EventTarget {
     return this.#end();
   }
 
+  /** Follows an answer that has no message yet: its model is being loaded. */
+  async attend({ id, parent }) {
+    this.#id = id;
+    this.parent = parent;
+    runs.set(id, this);
+    for (let tries = 0; !this.message && !this.error && !this.#abort.signal.aborted; tries += 1) {
+      try {
+        await this.#follow(await store.attach(this.conversation, id, this.#abort.signal));
+      } catch (error) {
+        if (this.#abort.signal.aborted) break;
+        if (this.message) await this.#again(error);
+        else if (error instanceof ApiError && error.status === 404) {
+          // It has come to its end meanwhile; or nothing has come of it.
+          try { this.#begun(await store.freshMessage(this.conversation, id)); } catch { break; }
+          if (this.message.state === 'running') await this.#again(null, true);
+        } else if (error instanceof ApiError && error.status < 500 && error.status !== 429) this.error = error;
+        else await wait(BACKOFF[Math.min(tries, BACKOFF.length - 1)]);
+      }
+    }
+    return this.#end();
+  }
+
   /** Reads events to their end; throws if the end is missing. */
   async #follow(source) {
     for await (const event of source) {
       if (event.message) this.#begun(event.message);
+      else if (event.object === 'history.answer.end') {
+        this.#told = true;
+        Object.assign(this.message, { state: event.state, ...(event.error && { error: event.error.message ?? event.error }) });
+        if (event.timings) this.message.timings = { ...this.message.timings, ...event.timings };
+      }
       else if (event.error && !event.choices) {
         if (!this.message) throw new ApiError(0, event.error);
         this.message.state = 'failed';
@@ -75,7 +113,11 @@ export class Run extends EventTarget {
       } else if (event.choices || event.usage || event.timings) this.#take(event);
       if (event.done) {
         if (event.state) this.message.state = event.state;
-        else if (this.message?.state === 'running') this.message.state = 'done';
+        else if (this.message?.state === 'running') {
+          if (this.#told && !this.#stopping) this.message.state = 'done';
+          // Why it ended is not in the stream: the server knows.
+          else await this.#fetch(4, 300);
+        }
         return;
       }
     }
@@ -92,6 +134,7 @@ export class Run extends EventTarget {
       return;
     }
     this.message = { ...message };
+    if (this.#isOwn) delete this.message.finish_reason;
     runs.set(message.id, this);
     this.#tell('message');
   }
@@ -99,6 +142,11 @@ export class Run extends EventTarget {
   #take(event) {
     const { content: before, reasoning: thought } = this.message;
     const added = take(this.message, event);
+    if (event.choices?.[0]?.finish_reason) this.#told = true;
+    if (this.#isOwn && !this.#heardFirst && (added.content || added.reasoning)) {
+      this.#heardFirst = true;
+      this.message.first_ms = performance.now() - this.startedAt;
+    }
     for (const name of ['content', 'reasoning']) {
       if (!this.#skip[name] || !added[name]) continue;
       const known = Math.min(this.#skip[name], added[name].length);
@@ -115,14 +163,14 @@ export class Run extends EventTarget {
 
   /** After a drop: attaches again and again, and at last takes the message as the server has it. */
   async #again(error, first = false) {
-    if (this.#abort.signal.aborted) { this.message.state = 'stopped'; return; }
-    if (store.kind === 'local') { if (this.message.state === 'running') { this.message.state = 'interrupted'; this.message.error = error?.message; } return; }
+    if (this.#abort.signal.aborted) { if (this.message.state === 'running') this.message.state = 'stopped'; return; }
+    if (store.kind === 'local' && !first) { if (this.message.state === 'running') { this.message.state = 'interrupted'; this.message.error = error?.message; } return; }
     for (let tries = first ? -1 : 0; tries < BACKOFF.length; tries += 1) {
       if (tries >= 0) {
         this.#setReconnecting(true);
         await wait(BACKOFF[tries]);
       }
-      if (this.#abort.signal.aborted) return;
+      if (this.#abort.signal.aborted) { if (this.message.state === 'running') this.message.state = 'stopped'; return; }
       try {
         const source = await store.attach(this.conversation, this.message.id, this.#abort.signal);
         this.#setReconnecting(false);
@@ -137,7 +185,7 @@ export class Run extends EventTarget {
     await this.#fetch();
   }
 
-  async #fetch(most = 600) {
+  async #fetch(most = 600, ms = 2000) {
     for (let tries = 0; tries < most; tries += 1) {
       try {
         const { logprobs: _, request: __, ...message } = await store.freshMessage(this.conversation, this.message.id);
@@ -148,7 +196,7 @@ export class Run extends EventTarget {
         if (error instanceof ApiError) break;
       }
       if (this.#abort.signal.aborted) return;
-      if (most > 1) await wait(2000);
+      if (tries + 1 < most) await wait(ms);
     }
     if (this.message.state === 'running') this.message.state = 'interrupted';
   }
@@ -161,23 +209,25 @@ export class Run extends EventTarget {
 
   /** Stops; what was written stays. */
   async stop() {
-    if (this.ended) return;
-    const { message } = this;
-    if (!message) {
-      this.#abort.abort();
-      if (this.#id) store.stop(this.conversation, this.#id).catch(() => { /* it has not begun */ });
-      return;
+    if (this.ended || this.#stopping) return;
+    this.#stopping = true;
+    const id = this.message?.id ?? this.#id;
+    try {
+      if (id) await store.stop(this.conversation, id);
+    } catch (error) {
+      // What is not there has ended or has not begun. Anything else: it is still being written.
+      if (error?.status !== 404) { this.#stopping = false; throw error; }
     }
-    message.state = 'stopped';
-    try { await store.stop(this.conversation, message.id); } catch { /* it may have ended meanwhile */ }
     // The stream closes by itself; if it does not, it is closed.
-    setTimeout(() => this.#abort.abort(), 400);
+    if (this.message) setTimeout(() => this.#abort.abort(), 1500);
+    else this.#abort.abort();
   }
 
   #end() {
     if (this.ended) return this;
     this.ended = true;
     this.reconnecting = false;
+    if (this.#id) runs.delete(this.#id);
     if (this.message) {
       runs.delete(this.message.id);
       if (this.message.state === 'running') this.message.state = 'interrupted';

@@ -5,6 +5,7 @@
 
 import { Lexer, Tokenizer } from '../../vendor/marked/marked.js';
 import { hasLongLine, misleads, safeAddress, safePicture, splitBidi } from './links.js';
+import { breakMarks, breakMarksIn } from './marks.js';
 import { mathAt, mathBlockAt, mathStart } from './math.js';
 import { mend } from './mend.js';
 
@@ -105,6 +106,7 @@ export function lex(text, { streaming = false, links = {}, budget = Infinity, ma
   lexer.blockTokens(streaming ? mend(text) : text, lexer.tokens);
   Object.assign(links, lexer.tokens.links);
   const converter = new Converter(lexer, math, budget);
+  const isStacked = breakMarks(text) !== text;
   const blocks = [];
   let stop = null;
   let at = 0;
@@ -118,7 +120,7 @@ export function lex(text, { streaming = false, links = {}, budget = Infinity, ma
         if (stop) break;
         const before = converter.count;
         const { node, cut } = converter.top(block);
-        blocks.push({ length: block.raw.length, count: converter.count - before, node });
+        blocks.push({ length: block.raw.length, count: converter.count - before, node: isStacked ? breakMarksIn(node) : node });
         if (cut) stop = { at: at + cut.at, prefix: cut.prefix };
       }
       at += block.raw.length;

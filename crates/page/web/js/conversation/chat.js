@@ -9,6 +9,12 @@ import { requestFields } from '../fields.js';
 import { defaultModel, isPersona, statusOf, watchLoading } from '../models.js';
 import * as tree from '../tree.js';
 
+/** Conversations in which something is being written: who comes back finds it as it was left. */
+const busy = new Map();
+
+/** What the page itself knows of a message, and no server. */
+const OWN = new Set(['first_ms', 'thought_ms']);
+
 export class Chat extends EventTarget {
   tree = tree.build();
   leaf = null;
@@ -18,6 +24,10 @@ export class Chat extends EventTarget {
   pair = null;
   /** What went wrong before there was a message: { parent, error }. */
   failure = null;
+
+  #changes = 0;
+  /** Whether a later time of change is this page's own doing. */
+  #isOwnChange = false;
 
   constructor(meta = null) {
     super();
@@ -33,19 +43,105 @@ export class Chat extends EventTarget {
   tell(name, detail) { this.dispatchEvent(new CustomEvent(name, { detail })); }
 
   static async open(id, messageId) {
-    const { messages = [], ...meta } = await store.get(id);
+    const known = busy.get(id);
+    if (known) {
+      await known.refresh().catch(() => {});
+      if (messageId && known.tree.byId.has(messageId)) { known.pair = null; known.leaf = tree.leafOf(known.tree, messageId); }
+      return known;
+    }
+    const { messages = [], pending = [], ...meta } = await store.get(id);
     const chat = new Chat(meta);
     chat.tree = tree.build(messages);
     chat.leaf = tree.leafOf(chat.tree, messageId && chat.tree.byId.has(messageId) ? messageId : meta.leaf);
     if (meta.leaf && !messageId && chat.tree.byId.has(meta.leaf)) chat.leaf = meta.leaf;
-    for (const message of chat.tree.byId.values()) if (message.state === 'running') chat.#join(message);
+    chat.#joinAll(pending);
     return chat;
+  }
+
+  /** Follows whatever is being written. */
+  #joinAll(pending) {
+    for (const message of this.tree.byId.values()) if (message.state === 'running') this.#join(message);
+    for (const begun of pending) {
+      const known = runs.get(begun.id);
+      if (known) { if (!known.message) this.#watch(known); continue; }
+      if (state.offline) continue;
+      const run = new Run(this.id);
+      run.parent = begun.parent;
+      this.#watch(run);
+      run.attend(begun);
+    }
+  }
+
+  /** Reads what others have changed, other pages or devices; what is shown and what is open stays. True if something has. */
+  async refresh() {
+    if (!this.id || state.offline) return false;
+    const changes = this.#changes;
+    const { messages = [], pending = [], ...meta } = await store.fresh(this.id);
+    // What was done here meanwhile is not in what was read.
+    if (changes !== this.#changes) return false;
+    const running = new Set([...this.active].flatMap((run) => run.message?.id ?? []));
+    const there = new Set(messages.map((message) => message.id));
+    let isChanged = false;
+    for (const id of [...this.tree.byId.keys()]) {
+      if (there.has(id) || running.has(id) || !this.tree.byId.has(id)) continue;
+      const next = tree.afterRemoval(this.tree, id);
+      const gone = tree.remove(this.tree, id);
+      if (gone.includes(this.leaf)) this.leaf = next === null ? null : tree.leafOf(this.tree, next);
+      if (this.pair?.ids.some((each) => gone.includes(each))) this.pair = null;
+      isChanged = true;
+    }
+    for (const message of messages) {
+      if (running.has(message.id)) continue;
+      const known = this.tree.byId.get(message.id);
+      if (known && JSON.stringify([known.content, known.state]) === JSON.stringify([message.content, message.state])) continue;
+      isChanged = true;
+      if (known) for (const name of Object.keys(known)) if (!(name in message) && !OWN.has(name)) delete known[name];
+      tree.put(this.tree, message);
+      if (known) this.tell('message', known);
+    }
+    if (!this.leaf) this.leaf = meta.leaf;
+    // Where the conversation has gone on below what is shown, one goes along.
+    else if (meta.leaf !== this.leaf && tree.pathTo(this.tree, meta.leaf).some((each) => each.id === this.leaf)) {
+      if (!this.pair?.ids.includes(meta.leaf)) this.pair = null;
+      this.leaf = meta.leaf;
+    }
+    const { settings } = this.meta;
+    this.meta = { ...meta, settings: meta.settings ?? settings };
+    this.#joinAll(pending);
+    this.tell('meta');
+    if (isChanged) this.tell('path');
+    return isChanged;
+  }
+
+  /** The same, after asking in few bytes whether it is worth it. */
+  async check() {
+    if (!this.id || state.offline || this.busy) return false;
+    const entry = (await store.list({ limit: 50 })).data?.find((each) => each.id === this.id);
+    const isKnown = entry && (!entry.leaf || this.tree.byId.has(entry.leaf)) && entry.message_count === this.tree.byId.size;
+    if (isKnown && (entry.updated_at <= this.meta.updated_at || this.#isOwnChange)) {
+      this.meta.updated_at = entry.updated_at;
+      this.#isOwnChange = false;
+      return false;
+    }
+    return this.refresh();
+  }
+
+  /** Before anything is begun: two answers side by side become one path, the one chosen or the first. */
+  #settle(id) {
+    this.#changes += 1;
+    this.#isOwnChange = true;
+    if (!this.pair) return;
+    const { ids, chosen } = this.pair;
+    this.pair = null;
+    this.leaf = tree.leafOf(this.tree, id ?? (ids.includes(chosen) ? chosen : ids[0]));
+    if (!id) this.tell('kept', this.tree.byId.get(this.leaf));
+    this.tell('path');
   }
 
   #join(message) {
     const known = runs.get(message.id);
     if (known) {
-      this.tree.byId.set(message.id, known.message);
+      if (known.message) this.tree.byId.set(message.id, known.message);
       this.#watch(known);
       return;
     }
@@ -81,6 +177,8 @@ export class Chat extends EventTarget {
 
   async #addMessage(fields) {
     const message = await store.addMessage(this.id, fields);
+    this.#changes += 1;
+    this.#isOwnChange = true;
     tree.put(this.tree, message);
     this.leaf = message.id;
     this.meta.updated_at = message.created_at ?? this.meta.updated_at;
@@ -91,6 +189,7 @@ export class Chat extends EventTarget {
 
   /** Asks something; `other` is what a second answer beside the first is asked with. */
   async send(text, other) {
+    this.#settle();
     await this.#ensure(tree.titleOf(text));
     if (!this.meta.title) this.rename(tree.titleOf(text)).catch(() => {});
     const parent = tree.pathTo(this.tree, this.leaf).at(-1)?.id ?? null;
@@ -110,10 +209,12 @@ export class Chat extends EventTarget {
   #fields(model) { return { ...requestFields(this.settings, isPersona(model)), model }; }
 
   continueAnswer(message) {
+    this.#settle(message.id);
     return this.#run({ continue: message.id, ...this.#fields(message.model || this.model) });
   }
 
   regenerate(message) {
+    this.#settle(message.id);
     const fields = {};
     // The same seed would give the same answer again.
     if (this.settings.seed !== undefined) fields.seed = Math.floor(Math.random() * 2 ** 31);
@@ -132,6 +233,7 @@ export class Chat extends EventTarget {
 
   /** Keeps one of two; the other is deleted, or stays as a branch. */
   async keep(id, deleteOther) {
+    this.#changes += 1;
     const others = this.pair?.ids.filter((each) => each !== id) ?? [];
     this.pair = null;
     this.leaf = tree.leafOf(this.tree, id);
@@ -148,6 +250,8 @@ export class Chat extends EventTarget {
 
   #run(body) {
     this.failure = null;
+    this.#changes += 1;
+    this.#isOwnChange = true;
     const run = new Run(this.id);
     run.parent = body.parent;
     run.model = body.model;
@@ -158,8 +262,11 @@ export class Chat extends EventTarget {
   }
 
   #watch(run) {
+    if (this.active.has(run)) return;
     this.active.add(run);
+    busy.set(this.id, this);
     run.addEventListener('message', () => {
+      this.#changes += 1;
       const known = this.tree.byId.get(run.message.id);
       run.message = known ? Object.assign(known, run.message) : tree.put(this.tree, run.message);
       if (this.pair && run.message.parent === this.pair.parent) {
@@ -173,6 +280,9 @@ export class Chat extends EventTarget {
     run.addEventListener('state', () => this.tell('message', run.message));
     run.addEventListener('end', () => {
       this.active.delete(run);
+      this.#changes += 1;
+      this.#isOwnChange = true;
+      if (!this.busy) busy.delete(this.id);
       if (run.error) {
         this.failure = { parent: run.parent, error: run.error };
         if (this.pair && this.pair.ids.length < 2) this.pair = null;
@@ -189,6 +299,7 @@ export class Chat extends EventTarget {
 
   /** A new sibling with another text; the user's own is answered. */
   async edit(message, text) {
+    this.#settle(message.id);
     const fields = { parent: message.parent ?? null, role: message.role, content: text };
     if (message.role === 'assistant') fields.model = message.model;
     const made = await this.#addMessage(fields);
@@ -199,6 +310,8 @@ export class Chat extends EventTarget {
   async remove(message) {
     for (const run of this.active) if (run.message?.id === message.id) await run.stop();
     await store.deleteMessage(this.id, message.id);
+    this.#changes += 1;
+    this.#isOwnChange = true;
     const next = tree.afterRemoval(this.tree, message.id);
     const gone = tree.remove(this.tree, message.id);
     if (gone.includes(this.leaf)) this.leaf = next === null ? null : tree.leafOf(this.tree, next);

@@ -11,7 +11,8 @@ import { waiting } from './message.js';
 export function pairView(chat, views, does) {
   const isBusy = chat.busy;
   const remove = h('input', { type: 'checkbox' });
-  const column = (view, at) => h('div', { class: 'pair-column' },
+  const choose = (view) => () => { if (view && chat.pair) chat.pair.chosen = view.message.id; };
+  const column = (view, at) => h('div', { class: 'pair-column', onfocusin: choose(view), onpointerdown: choose(view) },
     view?.element ?? h('div', { class: 'message assistant pending' }, waiting(chat.model)),
     view && !isBusy && h('button', { type: 'button', class: 'button keep', testid: 'keep', onclick: () => does.keep(view.message.id, remove.checked) },
       t('compare.keep', { n: at + 1 })));

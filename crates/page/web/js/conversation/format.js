@@ -9,7 +9,9 @@ export function statParts(message) {
   const tokens = usage?.completion_tokens ?? timings?.predicted_n;
   if (Number.isFinite(tokens)) parts.push(t('stats.tokens', { n: tokens }));
   if (timings?.predicted_per_second > 0) parts.push(t('stats.speed', { speed: number(timings.predicted_per_second, 1) }));
-  if (Number.isFinite(timings?.prompt_ms)) parts.push(t('stats.first', { seconds: seconds(timings.prompt_ms) }));
+  const first = timings?.first_token_ms ?? message.first_ms;
+  if (Number.isFinite(first)) parts.push(t('stats.first', { seconds: seconds(first) }));
+  else if (Number.isFinite(timings?.prompt_ms)) parts.push(t('stats.read', { seconds: seconds(timings.prompt_ms) }));
   const cached = timings?.cache_n ?? usage?.prompt_tokens_details?.cached_tokens;
   const fresh = timings?.prompt_n ?? (usage ? usage.prompt_tokens - (cached ?? 0) : undefined);
   if (Number.isFinite(cached) && Number.isFinite(fresh)) parts.push(t('stats.prompt', { cached, fresh }));

@@ -2,10 +2,11 @@
 // moves and no selection is lost while an answer is being written.
 
 import { MarkdownView } from '../content/markdown.js';
+import { breakMarks } from '../content/marks.js';
 import { fill, h, icon, iconButton } from '../dom.js';
 import { t, tNodes } from '../i18n.js';
 import { describe, displayName, statusOf } from '../models.js';
-import { state } from '../state.js';
+import { owned, read, state, write } from '../state.js';
 import { contentText } from '../tree.js';
 import { pretty, statParts, thoughtLabel } from './format.js';
 import { contentLabels } from './labels.js';
@@ -68,7 +69,7 @@ export class MessageView {
     const text = contentText(this.message.content);
     if (!this.isAnswer) {
       if (this.message.role === 'tool') this.#updateToolResult(text);
-      else if (this.#shown !== text) this.bodyElement.textContent = text;
+      else if (this.#shown !== text) this.bodyElement.textContent = breakMarks(text);
       this.#shown = text;
       return;
     }
@@ -210,25 +211,33 @@ export class MessageView {
     if (this.element.classList.contains('is-editing')) return;
     const text = contentText(this.message.content);
     const isUser = this.message.role === 'user';
-    const area = h('textarea', { class: 'input edit-text', dir: 'auto', 'aria-label': t('edit.label'), testid: 'edit-text', rows: Math.min(14, text.split('\n').length + 1), value: text });
+    // What was not saved yet, because the server or the page went away, is taken up again.
+    const key = owned(`edit.${this.message.id}`);
+    const begun = read(key, text);
+    const area = h('textarea', { class: 'input edit-text', dir: 'auto', 'aria-label': t('edit.label'), testid: 'edit-text', rows: Math.min(14, begun.split('\n').length + 1), value: begun, oninput: () => write(key, area.value) });
     const end = () => {
+      write(key, null);
       form.remove();
+      if (!this.element.isConnected) return;
       this.element.classList.remove('is-editing');
       this.actionsElement.querySelector('[data-testid="edit"]')?.focus();
     };
-    const save = (event) => {
+    const save = async (event) => {
       event?.preventDefault();
       const changed = area.value;
-      if (!changed.trim()) return;
-      end();
-      this.does.saveEdit(this.message, changed);
+      if (!changed.trim() || submit.disabled) return;
+      submit.disabled = true;
+      // Only what was taken is closed.
+      if (await this.does.saveEdit(this.message, changed)) end();
+      submit.disabled = false;
     };
+    const submit = h('button', { type: 'submit', class: 'button primary', testid: 'edit-save' }, isUser ? t('edit.send') : t('save'));
     const form = h('form', { class: 'edit-form', onsubmit: save },
       area,
       h('div', { class: 'edit-actions' },
         h('p', { class: 'note' }, isUser ? t('edit.userNote') : t('edit.answerNote')),
         h('button', { type: 'button', class: 'button', onclick: end }, t('cancel')),
-        h('button', { type: 'submit', class: 'button primary', testid: 'edit-save' }, isUser ? t('edit.send') : t('save'))));
+        submit));
     area.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') { event.preventDefault(); event.stopPropagation(); end(); }
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) save(event);
@@ -236,7 +245,7 @@ export class MessageView {
     this.element.classList.add('is-editing');
     this.bodyElement.before(form);
     area.focus();
-    area.setSelectionRange(text.length, text.length);
+    area.setSelectionRange(begun.length, begun.length);
   }
 
   destroy() {

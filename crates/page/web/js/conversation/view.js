@@ -87,6 +87,8 @@ export class ConversationView {
   #render() {
     const { chat } = this;
     const path = chat.path;
+    const { pair } = chat;
+    const isPair = pair && (pair.parent === null || path.some((message) => message.id === pair.parent));
     this.#updateNotice();
     document.body.classList.toggle('is-empty', !path.length && !chat.busy);
     if (this.#first >= path.length) this.#first = Math.max(0, path.length - AT_ONCE);
@@ -94,15 +96,15 @@ export class ConversationView {
     const nodes = [];
     const keep = new Set();
     for (const message of shown) {
-      if (chat.pair && message.parent === chat.pair.parent && chat.pair.ids.includes(message.id)) break;
+      if (isPair && message.parent === pair.parent && pair.ids.includes(message.id)) break;
       keep.add(message.id);
       const view = this.#view(message);
       nodes.push(view.element);
     }
-    if (chat.pair) {
-      const pair = chat.pair.ids.map((id) => chat.tree.byId.get(id)).filter(Boolean);
-      for (const message of pair) keep.add(message.id);
-      nodes.push(pairView(chat, pair.map((message) => this.#view(message)), this.does));
+    if (isPair) {
+      const both = pair.ids.map((id) => chat.tree.byId.get(id)).filter(Boolean);
+      for (const message of both) keep.add(message.id);
+      nodes.push(pairView(chat, both.map((message) => this.#view(message)), this.does));
     } else {
       if (chat.failure) nodes.push(this.#failure());
       const unborn = [...chat.active].find((run) => !run.message);
@@ -127,10 +129,10 @@ export class ConversationView {
   #refocus({ testid, at }) {
     if (this.list.contains(document.activeElement)) return;
     const place = this.list.children[at] ?? this.list.lastElementChild;
-    const wanted = [`[data-testid="${CSS.escape(testid)}"]`, testid.startsWith('branch') && '.branches button', '.actions button'].filter(Boolean);
+    const wanted = [`[data-testid="${CSS.escape(testid)}"]`, testid.startsWith('branch') && '.branches button', testid.startsWith('edit') && '[data-testid="edit"]', '.actions button'].filter(Boolean);
     const found = wanted.map((selector) => place?.querySelector(`${selector}:not(:disabled)`)).find(Boolean);
     if (found) found.focus({ preventScroll: true });
-    else this.does.focusComposer();
+    else if (wanted.length) this.does.focusComposer();
   }
 
   #failure() {

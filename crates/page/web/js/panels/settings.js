@@ -1,9 +1,9 @@
 // The settings of one conversation: how the model is to behave, how it chooses words, presets. Empty
 // means that nothing is sent, and the model's own default holds.
 
-import { button, h, iconButton } from '../dom.js';
+import { button, h, iconButton, uniqueId } from '../dom.js';
 import { DEFAULT_SYSTEM, NUMBERS, stopList, systemOf, toNumber } from '../fields.js';
-import { t } from '../i18n.js';
+import { number, t } from '../i18n.js';
 import { isPersona } from '../models.js';
 import { attempt, openDialog, prompt, toast } from '../overlay.js';
 import { owned, read, write } from '../state.js';
@@ -49,6 +49,7 @@ function buildForm(settings, chat) {
     class: 'input', type: 'text', inputmode: name === 'seed' ? 'numeric' : 'decimal', autocomplete: 'off', testid: `setting-${name}`,
     placeholder: t('settings.default'), value: settings[name] ?? '',
   })]));
+  const complaints = Object.fromEntries(Object.keys(NUMBERS).map((name) => [name, h('p', { class: 'note error-text', id: uniqueId('wrong'), role: 'alert' })]));
   const stop = h('textarea', { class: 'input', rows: 2, dir: 'auto', spellcheck: 'false', value: stopList(settings.stop).map((each) => each.replaceAll('\n', '\\n')).join('\n') });
   const select = (options, value) => h('select', { class: 'input' }, options.map(([key, label]) => h('option', { value: key, selected: key === value }, label)));
   const thinking = select([['', t('settings.auto')], ['on', t('settings.on')], ['off', t('settings.off')]], settings.thinking === undefined ? '' : settings.thinking ? 'on' : 'off');
@@ -59,7 +60,7 @@ function buildForm(settings, chat) {
   const element = h('form', { class: 'dialog-form', onsubmit: (event) => event.preventDefault() },
     field(t('settings.system'), system),
     h('fieldset', {}, h('legend', {}, t('settings.sampling')),
-      h('div', { class: 'grid' }, Object.entries(numbers).map(([name, input]) => field(t(`settings.${name}`), input))),
+      h('div', { class: 'grid' }, Object.entries(numbers).map(([name, input]) => h('div', {}, field(t(`settings.${name}`), input), complaints[name]))),
       field(t('settings.stop'), stop)),
     h('fieldset', {}, h('legend', {}, t('settings.thinkingGroup')),
       h('div', { class: 'grid' }, field(t('settings.thinking'), thinking), field(t('settings.effort'), effort))),
@@ -74,13 +75,16 @@ function buildForm(settings, chat) {
     next.system = system.value.trim() && system.value;
     for (const [name, input] of Object.entries(numbers)) {
       input.removeAttribute('aria-invalid');
+      input.removeAttribute('aria-describedby');
+      complaints[name].textContent = '';
       if (!input.value.trim()) continue;
       const value = toNumber(input.value);
-      const { min = -Infinity, step } = NUMBERS[name];
-      if (value === undefined || value < min || (step === 1 && !Number.isInteger(value))) {
+      const { min = -Infinity, max = Infinity, step } = NUMBERS[name];
+      if (value === undefined || value < min || value > max || (step === 1 && !Number.isInteger(value))) {
         input.setAttribute('aria-invalid', 'true');
+        input.setAttribute('aria-describedby', complaints[name].id);
+        complaints[name].textContent = [t('settings.invalid', { name: t(`settings.${name}`) }), max < Infinity && t('settings.range', { min: number(min), max: number(max) })].filter(Boolean).join(' ');
         input.focus();
-        toast(t('settings.invalid', { name: t(`settings.${name}`) }), 'error');
         return null;
       }
       next[name] = value;

@@ -21,6 +21,8 @@ export class Sidebar {
   #turn = 0;
   #loading = false;
   #watcher;
+  #isStale = false;
+  #rows = new Map();
 
   /** `open` has what the foot's buttons do: personas, preferences, phone, help, signOut. */
   constructor(open) {
@@ -41,6 +43,7 @@ export class Sidebar {
     const searched = debounce(() => { this.#query = this.search.value.trim(); this.reload(); }, 160);
     this.search.addEventListener('input', searched);
     this.element.addEventListener('keydown', (event) => this.#key(event));
+    this.element.addEventListener('beforetoggle', (event) => { if (event.newState === 'closed') setTimeout(() => { if (this.#isStale) this.#render(); }); }, true);
     this.#watcher = new IntersectionObserver((seen) => { if (seen.some((each) => each.isIntersecting)) this.#next(); }, { root: this.scroll, rootMargin: '600px' });
     this.#watcher.observe(this.sentinel);
     on('created', () => this.reload());
@@ -165,7 +168,13 @@ export class Sidebar {
   }
 
   #render() {
-    const focused = this.list.contains(document.activeElement) ? document.activeElement.closest('[data-id]')?.dataset.id : null;
+    // Nothing moves under an open menu.
+    if (this.element.querySelector('.menu')) { this.#isStale = true; return; }
+    this.#isStale = false;
+    const active = document.activeElement;
+    const at = this.list.contains(active) ? [...this.list.querySelectorAll('li[data-id]')].findIndex((row) => row.contains(active)) : -1;
+    const focused = at === -1 ? null : active.closest('[data-id]').dataset.id;
+    const part = active?.classList.contains('item-more') ? '.item-more' : 'a';
     const groups = this.#query ? [{ key: 'results', items: this.#items }] : group(this.#items);
     fill(this.list, groups.filter((each) => each.items.length).map((each) => {
       const label = each.month ? date(each.month, { month: 'long', year: 'numeric' }) : t(`group.${each.key}`);
@@ -175,10 +184,24 @@ export class Sidebar {
     this.folderRow.hidden = !this.#folders.length;
     fill(this.folderRow, chip(t('sidebar.all'), null), this.#folders.map((name) => chip(name, name)));
     this.#markCurrent();
-    if (focused) this.list.querySelector(`[data-id="${CSS.escape(focused)}"] a`)?.focus();
+    if (at === -1) return;
+    // In place of a conversation that is gone, the next one has the focus.
+    const rows = [...this.list.querySelectorAll('li[data-id]')];
+    const row = rows.find((each) => each.dataset.id === focused);
+    (row?.querySelector(part) ?? rows[Math.min(at, rows.length - 1)]?.querySelector('a') ?? this.search).focus();
   }
 
+  /** The row of a conversation: the same one while there is nothing new to show, so that focus comes back to it. */
   #item(item) {
+    const key = JSON.stringify([item, this.#folder, this.#folders, state.offline]);
+    const known = this.#rows.get(item.id);
+    if (known?.key === key) return known.row;
+    const row = this.#makeRow(item);
+    this.#rows.set(item.id, { key, row });
+    return row;
+  }
+
+  #makeRow(item) {
     const href = `#/c/${encodeURIComponent(item.id)}${item.snippet?.message_id ? `/${encodeURIComponent(item.snippet.message_id)}` : ''}`;
     const more = iconButton('more', t('conversation.menu', { title: item.title || t('untitled') }), {
       class: 'small item-more', 'aria-haspopup': 'menu', 'aria-expanded': 'false',

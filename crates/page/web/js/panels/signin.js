@@ -29,6 +29,7 @@ export function askForKey(message = '') {
       submit.disabled = true;
       try {
         await signIn({ key: key.value.trim() });
+        isOver = true;
         screen.remove();
         document.body.classList.remove('is-signed-out');
         promise = null;
@@ -41,7 +42,12 @@ export function askForKey(message = '') {
       }
       submit.disabled = false;
     };
-    const screen = h('div', { class: 'sign-in', role: 'dialog', 'aria-modal': 'true', 'aria-labelledby': 'sign-in-title' },
+    let isOver = false;
+    // The browser's own dialog: it stands above whatever else is open, which is there again afterwards.
+    const screen = h('dialog', {
+      class: 'sign-in', 'aria-labelledby': 'sign-in-title', oncancel: (event) => event.preventDefault(),
+      onclose: () => { if (!isOver && screen.isConnected) screen.showModal(); },
+    },
       h('form', { class: 'sign-in-card', onsubmit: send },
         h('img', { src: '/page/icons/mark.svg', alt: '', width: 64, height: 64 }),
         h('h2', { id: 'sign-in-title' }, t('signIn.title')),
@@ -50,6 +56,7 @@ export function askForKey(message = '') {
         note, submit));
     fill(document.getElementById('door'), screen);
     document.body.classList.add('is-signed-out');
+    screen.showModal();
     key.focus();
   });
   return promise;

@@ -68,6 +68,20 @@ export class Tables {
     await finished(store.transaction);
   }
 
+  /** Reads a row, and writes what `task` makes of it, with nothing in between. */
+  async change(table, id, task) {
+    const store = await this.#store(table, 'readwrite');
+    if (!store) {
+      const row = task(this.#memory[table].get(id));
+      if (row) this.#memory[table].set(id, structuredClone(row));
+      return row;
+    }
+    const row = task(await done(store.get(id)));
+    if (row) store.put(row);
+    await finished(store.transaction);
+    return row;
+  }
+
   async delete(table, ...ids) {
     const store = await this.#store(table, 'readwrite');
     if (!store) { for (const id of ids) this.#memory[table].delete(id); return; }

@@ -31,8 +31,9 @@ export const store = {
   get kind() { return current().kind; },
   list: (...args) => reading('list', args),
   get: (...args) => reading('get', args),
+  /** As the history has it now; never the copy. */
+  fresh: (...args) => current().get(...args),
   message: (...args) => reading('message', args),
-  /** As the server has it now; never the copy. */
   freshMessage: (...args) => current().message(...args),
   create: (...args) => current().create(...args),
   update: (...args) => current().update(...args),

@@ -12,12 +12,34 @@ import { toMarkdown } from './markdown-export.js';
 const now = () => Math.floor(Date.now() / 1000);
 const newId = (prefix) => `${prefix}_${[...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 const CHECKPOINT_MS = 1000;
+const lockOf = (message) => `matou.run.${message}`;
 
 export class LocalStore {
   kind = 'local';
   #running = new Map();
 
   constructor(tables = new Tables('history')) { this.tables = tables; }
+
+  // An answer belongs to the page that asked for it. Others see by a lock that it is still there, and ask it to stop.
+  #hold(id) {
+    let free;
+    const held = new Promise((resolve) => { free = resolve; });
+    navigator.locks?.request(lockOf(id), () => held).catch(() => {});
+    return free;
+  }
+
+  async #held() {
+    const { held = [] } = await navigator.locks?.query() ?? {};
+    return new Set(held.map(({ name }) => name));
+  }
+
+  #others = null;
+
+  #callOthers() {
+    if (this.#others || !globalThis.BroadcastChannel) return;
+    this.#others = new BroadcastChannel('matou.stop');
+    this.#others.onmessage = ({ data }) => this.#running.get(data)?.abort.abort();
+  }
 
   async list({ limit = 50, after, folder, q } = {}) {
     const all = await this.tables.all('conversations');
@@ -52,10 +74,11 @@ export class LocalStore {
   async get(id) {
     const conversation = await this.#conversation(id);
     const rows = await this.tables.of('messages', id);
+    const held = this.kind === 'local' && rows.some((row) => row.state === 'running') ? await this.#held() : null;
     const messages = rows.map(({ conversation: _, order: __, ...message }) => {
       // Whoever asked for it is gone, and the answer with it.
-      const lost = message.state === 'running' && !this.#running.has(message.id);
-      return lost && this.kind === 'local' ? { ...message, state: 'interrupted' } : message;
+      const lost = message.state === 'running' && !this.#running.has(message.id) && !held?.has(lockOf(message.id));
+      return lost && held ? { ...message, state: 'interrupted' } : message;
     });
     return { ...conversation, messages };
   }
@@ -67,10 +90,13 @@ export class LocalStore {
   }
 
   async update(id, fields) {
-    const conversation = { ...await this.#conversation(id), ...fields };
-    if ('title' in fields) conversation.updated_at = now();
-    await this.tables.put('conversations', conversation);
-    return conversation;
+    return this.#change(id, () => ({ ...fields, ...('title' in fields && { updated_at: now() }) }));
+  }
+
+  async #change(id, task) {
+    const changed = await this.tables.change('conversations', id, (known) => known && { ...known, ...task(known) });
+    if (!changed) throw new Error('not found');
+    return changed;
   }
 
   async delete(id) {
@@ -86,9 +112,7 @@ export class LocalStore {
   async addMessage(id, fields) {
     const message = { id: newId('msg'), parent: null, content: '', created_at: now(), state: 'done', has_logprobs: false, ...fields };
     await this.#save(id, message);
-    const conversation = await this.#conversation(id);
-    const count = (conversation.message_count ?? 0) + 1;
-    await this.tables.put('conversations', { ...conversation, leaf: message.id, updated_at: now(), message_count: count });
+    await this.#change(id, (known) => ({ leaf: message.id, updated_at: now(), message_count: (known.message_count ?? 0) + 1 }));
     return message;
   }
 
@@ -113,18 +137,19 @@ export class LocalStore {
     for (const each of gone) this.#running.get(each)?.abort.abort();
     await this.tables.delete('messages', ...gone);
     await this.tables.delete('details', ...gone);
-    const conversation = await this.#conversation(id);
-    const leaf = gone.includes(conversation.leaf) ? tree.leafOf(all, next) : conversation.leaf;
-    await this.tables.put('conversations', { ...conversation, leaf, message_count: all.byId.size });
+    await this.#change(id, ({ leaf }) => ({ leaf: gone.includes(leaf) ? tree.leafOf(all, next) : leaf, message_count: all.byId.size }));
   }
 
   /** The events of an answer, as the server would stream them. */
-  async answer(id, { parent, continue: continued, system, ...fields }) {
+  async answer(id, { parent, continue: continued, system, ...fields }, signal) {
     const all = tree.build((await this.get(id)).messages);
     const path = tree.pathTo(all, continued ?? parent);
     const body = { ...fields, messages: wireMessages(path, system), stream: true, stream_options: { include_usage: true }, timings: true };
     if (continued) Object.assign(body, { add_generation_prompt: false, continue_final_message: true });
     const abort = new AbortController();
+    const asked = performance.now();
+    signal?.addEventListener('abort', () => abort.abort());
+    this.#callOthers();
     const source = await stream('/v1/chat/completions', { method: 'POST', body, signal: abort.signal });
     let message;
     if (continued) {
@@ -136,10 +161,12 @@ export class LocalStore {
     }
     this.#running.set(message.id, { abort, conversation: id });
     const request = { ...body, stream: undefined };
-    return this.#relay(id, { ...message }, source, request);
+    return this.#relay(id, { ...message }, source, request, asked);
   }
 
-  async* #relay(id, message, source, request) {
+  async* #relay(id, message, source, request, asked) {
+    const free = this.#hold(message.id);
+    delete message.first_ms;
     yield { object: 'history.answer', message: { ...message } };
     const logprobs = { content: [] };
     let saved = Date.now();
@@ -148,7 +175,8 @@ export class LocalStore {
       for await (const event of source) {
         if (event.done) { whole = true; continue; }
         if (event.error) throw Object.assign(new Error(event.error.message), { told: event });
-        take(message, event);
+        const { content, reasoning } = take(message, event);
+        if (content || reasoning) message.first_ms ??= performance.now() - asked;
         logprobs.content.push(...(event.choices?.[0]?.logprobs?.content ?? []));
         yield event;
         if (Date.now() - saved > CHECKPOINT_MS) { saved = Date.now(); await this.#save(id, message); }
@@ -167,13 +195,32 @@ export class LocalStore {
         await this.#save(id, message);
         await this.tables.put('details', { id: message.id, conversation: id, request, logprobs: logprobs.content.length ? logprobs : undefined });
       }
+      free();
     }
     yield { state: message.state, done: true };
   }
 
-  async stop(id, messageId) { this.#running.get(messageId)?.abort.abort(); }
+  async stop(id, messageId) {
+    const run = this.#running.get(messageId);
+    if (run) { run.abort.abort(); return; }
+    this.#callOthers();
+    this.#others?.postMessage(messageId);
+  }
 
-  attach() { return Promise.reject(new Error('not running')); }
+  /** The events of an answer that another page has asked for, as far as that page has kept it. */
+  async* attach(id, messageId, signal) {
+    let message = await this.message(id, messageId);
+    yield { object: 'history.answer', message: { ...message } };
+    for (let isHeld = true; isHeld && !signal.aborted;) {
+      isHeld = (await this.#held()).has(lockOf(messageId));
+      const next = await this.message(id, messageId);
+      const added = (name) => String(next[name] ?? '').slice(String(message[name] ?? '').length);
+      yield { choices: [{ delta: { content: added('content'), reasoning_content: added('reasoning') } }] };
+      message = next;
+      if (isHeld) await new Promise((resolve) => { setTimeout(resolve, CHECKPOINT_MS / 2); });
+    }
+    yield { state: message.state === 'running' ? 'interrupted' : message.state, done: true };
+  }
 
   async export() {
     const all = await this.tables.all('conversations');
