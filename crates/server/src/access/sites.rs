@@ -34,7 +34,7 @@ pub(crate) async fn refuse_other_sites(
     }
     // What is kept here is for programs and for this server's own pages: others of the network may ask
     // models, and no more.
-    let site = headers.get("sec-fetch-site").map(|site| text(site));
+    let site = headers.get("sec-fetch-site").map(text);
     let is_elsewhere = matches!(site.as_deref(), Some("cross-site" | "same-site"));
     let is_allowed = headers
         .get(header::ORIGIN)
