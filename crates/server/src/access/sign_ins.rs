@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use matou_history::{History, HistoryError};
+use matou_history::{History, HistoryError, SIGN_INS_OF_KEY};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// How long a browser stays signed in.
 pub(crate) const SIGN_IN_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// Most browsers that are signed in; those that did it first have to do it again.
-const MAX_SIGN_INS: usize = 10_000;
 
 /// The browsers that are signed in. They are kept in the history's file, so that they outlive the server,
 /// and here, so that no request waits for a disk.
@@ -65,11 +63,14 @@ impl SignIns {
         self.history.add_sign_in(&digest, &key, now)?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, sign_in| sign_in.is_good(now));
-        if known.len() >= MAX_SIGN_INS {
-            let first = known.iter().min_by_key(|(_, sign_in)| sign_in.since);
-            if let Some(token) = first.map(|(token, _)| *token) {
-                known.remove(&token);
-            }
+        // As the file has it: of one key those that did it first have to do it again.
+        let own = known.iter().filter(|(_, sign_in)| sign_in.key == key);
+        let first = own.clone().min_by_key(|(_, sign_in)| sign_in.since);
+        let first = first.map(|(token, _)| *token);
+        if own.count() as u64 >= SIGN_INS_OF_KEY
+            && let Some(first) = first
+        {
+            known.remove(&first);
         }
         known.insert(digest, SignIn { key, since: now });
         Ok(token)
@@ -112,4 +113,25 @@ pub(super) fn random_token() -> String {
 
 pub(super) fn digest_of(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_signs_in_often_signs_nobody_else_out() {
+        let sign_ins = SignIns::of(History::in_memory().unwrap());
+        let (other, first) = (
+            sign_ins.add([1; 32], 1).unwrap(),
+            sign_ins.add([2; 32], 2).unwrap(),
+        );
+        for now in 0..SIGN_INS_OF_KEY {
+            sign_ins.add([2; 32], 3 + now).unwrap();
+        }
+        assert_eq!(sign_ins.key(&other, 500), Some([1; 32]));
+        assert_eq!(sign_ins.key(&first, 500), None);
+        let life = SIGN_IN_LIFE.as_secs();
+        assert_eq!(sign_ins.key(&other, 1 + life), None, "a year later");
+    }
 }
