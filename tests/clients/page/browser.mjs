@@ -49,7 +49,7 @@ export async function visitor(browser, base, { viewport = DESKTOP, dark = false,
     addEventListener("securitypolicyviolation", (event) => console.error(`VIOLATION ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   page.on("pageerror", (error) => wrong.push(`threw ${error.stack}`));
   page.on("console", (message) => {
     if (message.text().startsWith("VIOLATION") || /Content Security Policy|TrustedHTML|TrustedScript/.test(message.text())) wrong.push(message.text());

@@ -76,6 +76,7 @@ await me.limit(16);
 await me.at("composer").fill("Name a colour.");
 await me.at("compare").click();
 await me.at("compare-choice").first().click();
+await me.at("compare-dialog").waitFor({ state: "detached" });
 await me.at("composer").press("Enter");
 await me.at("keep").nth(1).waitFor();
 const chosen = await me.messages("assistant").nth(1).getAttribute("data-id");
@@ -88,6 +89,7 @@ assert.equal(await me.messages("assistant").first().getAttribute("data-id"), cho
 await me.messages("assistant").first().hover();
 await inside(me.messages("assistant").first(), "compare-answer").click();
 await me.at("compare-choice").first().click();
+await me.at("compare-dialog").waitFor({ state: "detached" });
 await me.at("keep").nth(1).waitFor();
 await me.messages("assistant").nth(1).hover();
 await inside(me.messages("assistant").nth(1), "regenerate").click();

@@ -102,8 +102,9 @@ export class Chat extends EventTarget {
     if (!this.leaf) this.leaf = meta.leaf;
     // Where the conversation has gone on below what is shown, one goes along.
     else if (meta.leaf !== this.leaf && tree.pathTo(this.tree, meta.leaf).some((each) => each.id === this.leaf)) {
-      if (!this.pair?.ids.includes(meta.leaf)) this.pair = null;
-      this.leaf = meta.leaf;
+      // Two that are begun here may be known there before they are here.
+      const isOfPair = this.pair && (this.busy || this.tree.byId.get(meta.leaf)?.parent === this.pair.parent);
+      if (!isOfPair) { this.pair = null; this.leaf = meta.leaf; }
     }
     const { settings } = this.meta;
     this.meta = { ...meta, settings: meta.settings ?? settings };
