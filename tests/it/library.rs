@@ -141,9 +141,18 @@ async fn what_is_its_owners_is_not_changed() {
     assert!(path.exists());
 
     // With keys, only where the owner says so.
-    let mut command = keeping(data.path(), &tiny_model(), &[]);
-    command.env("MATOU_API_KEY", "a key that is long enough");
-    let locked = Server::spawn(command);
+    let locked = |extra: &[&str]| {
+        let mut command = keeping(data.path(), &tiny_model(), extra);
+        command.env("MATOU_API_KEY", "a key that is long enough");
+        Server::spawn(command)
+    };
+    let lent = locked(&["--allow-persona-editing"]);
+    let url = format!("{}/v1/personas", lent.url);
+    let post = lent.client.post(url);
+    let post = post.bearer_auth("a key that is long enough");
+    let added = post.body(card("Eve", "").to_string()).send().await.unwrap();
+    assert_eq!(added.status(), 200);
+    let locked = locked(&[]);
     let url = format!("{}/v1/personas", locked.url);
     let post = locked
         .client

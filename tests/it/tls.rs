@@ -1,10 +1,12 @@
 //! Encrypted connections, with the authority of this machine.
 
 use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
+use matou_tls::{LocalAuthority, Name};
 use serde_json::{Value, json};
 
-use crate::harness::{Server, finish, keeping, matou, tiny_model};
+use crate::harness::{PATIENCE, Server, finish, keeping, matou, tiny_model};
 
 /// A client that trusts the authority in a data folder.
 fn trusting(data: &Path) -> reqwest::Client {
@@ -81,6 +83,38 @@ async fn a_self_signed_server_is_reached_by_who_trusts_its_authority() {
         .await
         .unwrap();
     assert_eq!(health.status(), 200);
+}
+
+/// A certificate and its key in one file, from an authority of its own, for who trusts that.
+fn certificate(folder: &Path) -> reqwest::Client {
+    let authority = LocalAuthority::open_or_create(&folder.join("tls"), SystemTime::now()).unwrap();
+    let here = [Name::Ip([127, 0, 0, 1].into())];
+    authority.server_config(&here, SystemTime::now()).unwrap();
+    trusting(folder)
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_is_shown_after_a_hangup() {
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (trusts_old, trusts_new) = (certificate(old.path()), certificate(new.path()));
+    let file = old.path().join("tls/server.pem");
+    let model = tiny_model();
+    let path = file.to_str().unwrap();
+    let flags = ["--tls-cert", path, "--tls-key", path];
+    let server = Server::launch(&model, &flags);
+    let health = format!("{}/health", server.url);
+    assert_eq!(trusts_old.get(&health).send().await.unwrap().status(), 200);
+    assert!(trusts_new.get(&health).send().await.is_err());
+    std::fs::copy(new.path().join("tls/server.pem"), &file).unwrap();
+    server.signal("HUP");
+    let start = Instant::now();
+    while trusts_new.get(&health).send().await.is_err() {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "the old certificate is still shown"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[test]
