@@ -5,6 +5,7 @@
 mod access;
 mod adapters;
 mod agents;
+mod answers;
 mod anthropic;
 mod cases;
 mod chat;
