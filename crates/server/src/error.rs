@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use matou_history::HistoryError;
 use matou_llm::{ErrorKind, LlmError};
 use serde::Serialize;
 
@@ -387,6 +388,30 @@ impl From<LlmError> for ApiError {
             ErrorKind::Unavailable { retry_after } => Self::model_unavailable(message, retry_after),
             ErrorKind::ShuttingDown => Self::shutting_down(),
             ErrorKind::Internal => Self::internal(message),
+        }
+    }
+}
+
+impl From<HistoryError> for ApiError {
+    fn from(error: HistoryError) -> Self {
+        let message = error.to_string();
+        let mut letters = message.chars();
+        let first = letters.next().map(char::to_uppercase);
+        let sentence: String = first.into_iter().flatten().chain(letters).collect();
+        match error {
+            HistoryError::NotFound { .. } => Self::not_found("id", format!("{sentence}.")),
+            HistoryError::Invalid { field, .. } => Self::invalid(field, format!("{sentence}.")),
+            HistoryError::TooMuch { .. } => Self::bad_request(format!("{sentence}.")),
+            HistoryError::Full { .. } => Self::storage_full(),
+            HistoryError::Locked { .. } => Self::overloaded(
+                "The history is in use by another program; try again.",
+                Duration::from_secs(1),
+            ),
+            // Paths of the machine are its owner's affair.
+            error => {
+                tracing::error!("history: {error}");
+                Self::internal("The history cannot be read or written; the server's log says why.")
+            }
         }
     }
 }

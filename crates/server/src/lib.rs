@@ -14,6 +14,7 @@
 //! engine's work.
 
 mod access;
+mod blocking;
 mod body;
 mod caller;
 mod clock;

@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use matou_history::HistoryError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -18,6 +17,7 @@ use crate::access::{
     Entrance, Known, LINK_LIFE, Peer, SIGN_IN_LIFE, cookie_name, is_same_origin, owner_of,
     shown_cookie,
 };
+use crate::blocking::blocking;
 use crate::body::{BodyBudget, JsonBody, plain};
 use crate::clock::unix_time;
 use crate::error::ApiError;
@@ -151,6 +151,7 @@ async fn sign_in(
     parts: Parts,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
+    // Programs, which say nothing of an origin, may sign in too.
     if !is_same_origin(&parts) && parts.headers.contains_key(header::ORIGIN) {
         return Err(ApiError::cross_origin());
     }
@@ -174,7 +175,7 @@ async fn sign_in(
         }
     };
     let (sign_ins, now) = (entrance.sign_ins.clone(), unix_time(entrance.clock));
-    let token = kept(move || sign_ins.add(known.digest, now)).await?;
+    let token = blocking(move || sign_ins.add(known.digest, now)).await??;
     let told = Json(state.told(&parts.headers, Some(&known)));
     let mut response = (NOT_STORED, told).into_response();
     let cookie = state.cookie(&parts.headers, &token);
@@ -188,7 +189,7 @@ async fn sign_out(State(state): State<SessionState>, parts: Parts) -> Result<Res
     }
     if let Some(token) = shown_cookie(&parts.headers) {
         let (sign_ins, token) = (state.entrance.sign_ins.clone(), token.to_owned());
-        kept(move || sign_ins.remove(&token)).await?;
+        blocking(move || sign_ins.remove(&token)).await??;
     }
     let told = Json(state.told(&parts.headers, None));
     let mut response = (NOT_STORED, told).into_response();
@@ -217,15 +218,6 @@ async fn link(State(state): State<SessionState>, parts: Parts) -> Result<Respons
         "object": "session.link", "url": url, "expires_at": expires_at, "qr": qr,
     });
     Ok((NOT_STORED, Json(link)).into_response())
-}
-
-/// What `work` gives, which writes to the disk.
-async fn kept<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, HistoryError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    let done = done.map_err(|error| ApiError::internal(error.to_string()))?;
-    Ok(done?)
 }
 
 fn set_cookie(response: &mut Response, cookie: Option<HeaderValue>) {

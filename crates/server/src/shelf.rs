@@ -1,14 +1,12 @@
 //! What a server keeps for its clients: conversations, responses, and who is signed in.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use matou_history::{History, HistoryError};
+use matou_history::History;
 use tokio::sync::Semaphore;
 
 use crate::access::{Links, SignIns};
 use crate::dialects::{ResponseStore, Runs};
-use crate::error::ApiError;
 
 /// What a server keeps for its clients.
 #[derive(Clone)]
@@ -59,30 +57,6 @@ impl Shelf {
             runs: Runs::default(),
             places: Arc::new(Semaphore::new(PLACES.0)),
             exports: Arc::new(Semaphore::new(PLACES.1)),
-        }
-    }
-}
-
-impl From<HistoryError> for ApiError {
-    fn from(error: HistoryError) -> Self {
-        let message = error.to_string();
-        let mut letters = message.chars();
-        let first = letters.next().map(char::to_uppercase);
-        let sentence: String = first.into_iter().flatten().chain(letters).collect();
-        match error {
-            HistoryError::NotFound { .. } => Self::not_found("id", format!("{sentence}.")),
-            HistoryError::Invalid { field, .. } => Self::invalid(field, format!("{sentence}.")),
-            HistoryError::TooMuch { .. } => Self::bad_request(format!("{sentence}.")),
-            HistoryError::Full { .. } => Self::storage_full(),
-            HistoryError::Locked { .. } => Self::overloaded(
-                "The history is in use by another program; try again.",
-                Duration::from_secs(1),
-            ),
-            // Paths of the machine are its owner's affair.
-            error => {
-                tracing::error!("history: {error}");
-                Self::internal("The history cannot be read or written; the server's log says why.")
-            }
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Browsers that have shown a key: each has a token in a cookie, of which only the digest is kept.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use matou_history::{History, HistoryError, SIGN_INS_OF_KEY};
+use matou_history::{History, HistoryError};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -18,6 +18,8 @@ pub(crate) const SIGN_IN_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60
 #[derive(Clone)]
 pub(crate) struct SignIns {
     known: Arc<RwLock<HashMap<[u8; 32], SignIn>>>,
+    /// Held while the file and what is here change together.
+    changes: Arc<Mutex<()>>,
     history: History,
 }
 
@@ -32,19 +34,13 @@ struct SignIn {
 impl SignIns {
     /// Those that `history` has.
     pub(crate) fn of(history: History) -> Self {
-        let kept = history.sign_ins().unwrap_or_else(|error| {
+        let known = read(&history).unwrap_or_else(|error| {
             tracing::warn!("browsers have to sign in again: {error}");
-            Vec::new()
-        });
-        let kept = kept.into_iter().map(|kept| {
-            let sign_in = SignIn {
-                key: kept.key_digest,
-                since: kept.created_at,
-            };
-            (kept.token_hash, sign_in)
+            HashMap::new()
         });
         Self {
-            known: Arc::new(RwLock::new(kept.collect())),
+            known: Arc::new(RwLock::new(known)),
+            changes: Arc::default(),
             history,
         }
     }
@@ -58,21 +54,13 @@ impl SignIns {
     pub(crate) fn add(&self, key: [u8; 32], now: u64) -> Result<String, HistoryError> {
         let token = random_token();
         let digest = digest_of(&token);
+        let _alone = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         self.history
             .remove_sign_ins_before(now.saturating_sub(SIGN_IN_LIFE.as_secs()))?;
         self.history.add_sign_in(&digest, &key, now)?;
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, sign_in| sign_in.is_good(now));
-        // As the file has it: of one key those that did it first have to do it again.
-        let own = known.iter().filter(|(_, sign_in)| sign_in.key == key);
-        let first = own.clone().min_by_key(|(_, sign_in)| sign_in.since);
-        let first = first.map(|(token, _)| *token);
-        if own.count() as u64 >= SIGN_INS_OF_KEY
-            && let Some(first) = first
-        {
-            known.remove(&first);
-        }
-        known.insert(digest, SignIn { key, since: now });
+        // Who has to go for it is decided there.
+        let kept = read(&self.history)?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = kept;
         Ok(token)
     }
 
@@ -91,11 +79,23 @@ impl SignIns {
     /// When it would be signed in again after a start of the server.
     pub(crate) fn remove(&self, token: &str) -> Result<(), HistoryError> {
         let digest = digest_of(token);
+        let _alone = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.remove(&digest);
         drop(known);
         self.history.remove_sign_in(&digest).map(|_| ())
     }
+}
+
+fn read(history: &History) -> Result<HashMap<[u8; 32], SignIn>, HistoryError> {
+    let kept = history.sign_ins()?.into_iter().map(|kept| {
+        let sign_in = SignIn {
+            key: kept.key_digest,
+            since: kept.created_at,
+        };
+        (kept.token_hash, sign_in)
+    });
+    Ok(kept.collect())
 }
 
 impl SignIn {
@@ -117,6 +117,8 @@ pub(super) fn digest_of(token: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use matou_history::SIGN_INS_OF_KEY;
+
     use super::*;
 
     #[test]

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::shared::paths::VersionedRoutes;
+use crate::blocking::blocking;
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::management::{PersonaManagement, personas_forbidden};
@@ -91,16 +92,14 @@ fn escaped(name: &str) -> String {
 
 async fn list(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
     // There may be thousands, each with greetings to be written: no work for an async worker.
-    let told = tokio::task::spawn_blocking(move || {
+    let told = blocking(move || {
         let editable = editable(&state);
         let named = state.models.names();
         let told = named.iter().filter_map(|named| persona(named, &editable));
         let data: Vec<PersonaObject> = told.collect();
         json!({"object": "list", "data": data})
     });
-    told.await
-        .map(Json)
-        .map_err(|error| ApiError::internal(error.to_string()))
+    told.await.map(Json)
 }
 
 async fn retrieve(
@@ -117,8 +116,7 @@ async fn picture(
     let named = models.named(Some(&name))?;
     let persona = named.persona.ok_or_else(|| no_persona(&name))?;
     // Of a large file: no work for an async worker.
-    let picture = tokio::task::spawn_blocking(move || persona.picture()).await;
-    let picture = picture.map_err(|error| ApiError::internal(error.to_string()))?;
+    let picture = blocking(move || persona.picture()).await?;
     let Some(picture) = picture else {
         let message = format!("The persona `{name}` has no picture.");
         return Err(ApiError::not_found("name", message));

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use matou_history::{Message, NewMessage, Role, State as MessageState};
+use matou_history::{History, Message, NewMessage, Role, State as MessageState};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -77,6 +77,7 @@ fn new_id() -> String {
 
 /// An answer that the engine has begun.
 struct Started {
+    history: History,
     serving: Serving,
     events: EventStream,
     format: ChatFormat,
@@ -93,6 +94,7 @@ async fn start(
     asked: Asked,
     body: JsonBody,
 ) -> Result<Started, ApiError> {
+    let history = state.history()?;
     let most = state.limits.max_body_bytes as u64;
     let end = asked.target.id().to_owned();
     let (owner, conversation, wanted) = (caller.owner.clone(), id.to_owned(), end.clone());
@@ -130,6 +132,7 @@ async fn start(
         }
     };
     Ok(Started {
+        history,
         serving,
         events,
         format,
@@ -147,6 +150,7 @@ fn follow_from_here(
     started: Started,
 ) -> Response {
     let Started {
+        history,
         serving,
         events,
         format,
@@ -166,7 +170,7 @@ fn follow_from_here(
         lifecycle: serving.lifecycle(),
     };
     let kept = Kept {
-        history: state.kept(),
+        history,
         owner: caller.owner.clone(),
         conversation,
         clock: state.door.services.clock,

@@ -103,16 +103,13 @@ pub(super) async fn delete(
 ) -> Result<Json<Value>, ApiError> {
     let (wanted, owner) = (id.clone(), caller.owner.clone());
     let deleted = state.with(move |history| history.delete(&owner, &wanted));
-    let is_deleted = deleted.await?;
-    if is_deleted {
-        state.runs.forget(&caller.owner, Some(&id), |_| true);
+    if !deleted.await? {
+        return Err(no_conversation(&id));
     }
-    match is_deleted {
-        true => Ok(Json(
-            json!({"id": id, "object": "history.conversation", "deleted": true}),
-        )),
-        false => Err(no_conversation(&id)),
-    }
+    state.runs.forget(&caller.owner, Some(&id), |_| true);
+    Ok(Json(
+        json!({"id": id, "object": "history.conversation", "deleted": true}),
+    ))
 }
 
 /// Deletes all that a client has here.

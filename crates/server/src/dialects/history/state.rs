@@ -8,6 +8,7 @@ use matou_history::{Detail, History, HistoryError, Message, Owner, State, WholeC
 use tokio::sync::Semaphore;
 
 use super::run::Runs;
+use crate::blocking::blocking;
 use crate::door::Door;
 use crate::error::ApiError;
 use crate::limits::Limits;
@@ -56,13 +57,11 @@ impl HistoryState {
         let history = self.history()?;
         // It is never closed.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let done = tokio::task::spawn_blocking(move || {
+        let done = blocking(move || {
             let _place = place;
             work(&history)
         });
-        let done = done.await;
-        let done = done.map_err(|error| ApiError::internal(error.to_string()))?;
-        Ok(done?)
+        Ok(done.await??)
     }
 
     /// What is kept.
@@ -112,12 +111,6 @@ impl HistoryState {
         let mut detail = detail.await?.ok_or_else(|| no_message(message))?;
         as_it_is(&mut detail.message, &before, &self.runs.running(owner));
         Ok(detail)
-    }
-
-    /// Where answers are kept, of a server that keeps some.
-    pub(super) fn kept(&self) -> History {
-        let history = self.history.clone();
-        history.expect("an answer is begun where its conversation is kept")
     }
 }
 

@@ -140,15 +140,15 @@ pub(super) async fn import(
     caller: Caller,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let (door, owner, now) = (state.door.clone(), caller.owner.clone(), state.now());
-    let history = state.history()?;
-    let imported = door.compute(&caller, move |_| {
+    // Where nothing is kept, nothing is read either.
+    state.history()?;
+    let read = state.door.compute(&caller, move |_| {
         let (several, one): (Several, ImportedConversation) = body.read()?;
-        let conversations = several.conversations.unwrap_or_else(|| vec![one]);
-        let made = history.import_all(&owner, &conversations, now)?;
-        Ok(made.into_iter().map(|made| made.id).collect::<Vec<_>>())
+        Ok(several.conversations.unwrap_or_else(|| vec![one]))
     });
-    let ids = imported.await?;
+    let (conversations, now) = (read.await?, state.now());
+    let made = state.with(move |history| history.import_all(&caller.owner, &conversations, now));
+    let ids: Vec<String> = made.await?.into_iter().map(|made| made.id).collect();
     Ok(Json(
         json!({"object": "history.import", "imported": ids.len(), "ids": ids}),
     ))

@@ -24,6 +24,7 @@ use matou_llm::Wanted;
 use matou_llm::models::Lease;
 use matou_llm::prepare::PreparedPrompt;
 
+use crate::blocking::blocking;
 use crate::body::{BodyBudget, JsonBody};
 use crate::caller::Caller;
 use crate::dialects::shared::trace::trace_labels;
@@ -36,7 +37,7 @@ use answer::ResponseBuilder;
 use convert::{ResponseFormat, ResponsesCall, ToolForms, answer_message, responses_call};
 use matou_history::Owner;
 pub(crate) use store::ResponseStore;
-use store::{found, on_disk, unknown};
+use store::{found, unknown};
 use stored::StoredResponse;
 use stream::ResponseEncoder;
 use wire::{EchoedFields, ResponseObject, ResponsesRequest};
@@ -295,7 +296,7 @@ async fn delete(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let (owner, wanted) = (caller.owner, id.clone());
-    match on_disk(move || store.delete(&owner, &wanted)).await?? {
+    match blocking(move || store.delete(&owner, &wanted)).await?? {
         true => Ok(Json(
             json!({"id": id, "object": "response", "deleted": true}),
         )),

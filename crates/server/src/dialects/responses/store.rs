@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::shelves::Shelves;
 use super::stored::StoredResponse;
+use crate::blocking::blocking;
 use crate::error::ApiError;
 
 /// What the database keeps of responses: OpenAI keeps them for thirty days.
@@ -40,20 +41,8 @@ pub(super) async fn found(
     id: String,
 ) -> Result<Arc<StoredResponse>, ApiError> {
     let wanted = id.clone();
-    let stored = on_disk(move || store.get(&owner, &wanted)).await?;
+    let stored = blocking(move || store.get(&owner, &wanted)).await?;
     stored.ok_or_else(|| unknown(&id))
-}
-
-/// What `work` gives, which may wait for a disk.
-///
-/// # Errors
-///
-/// When it panicked.
-pub(super) async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// All of them.
