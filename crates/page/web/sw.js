@@ -32,6 +32,11 @@ self.addEventListener('activate', (event) => {
   })());
 });
 
+// A page that was being opened while the worker became active was not there yet to be claimed.
+self.addEventListener('message', (event) => {
+  if (event.data === 'claim') event.waitUntil(self.clients.claim());
+});
+
 function isShell(request, url) {
   if (request.method !== 'GET' || url.origin !== self.location.origin) return false;
   if (request.mode === 'navigate') return url.pathname === '/';

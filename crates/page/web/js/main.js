@@ -46,6 +46,15 @@ async function takeLink() {
   }
 }
 
+/** Has the service worker keep the page, from this visit on. */
+async function keepShell(workers) {
+  try {
+    await workers.register(scriptURL('/sw.js'));
+    const { active } = await workers.ready;
+    if (!workers.controller) active.postMessage('claim');
+  } catch { /* without one the page opens only while the server is there */ }
+}
+
 async function main() {
   applyTheme();
   on('prefs', (name) => { if (name === 'theme') applyTheme(); });
@@ -69,7 +78,7 @@ async function main() {
   connection.begin(app);
   // Another page of this browser has signed in or out: what is shown here may be somebody else's.
   addEventListener('storage', ({ key }) => { if (key === 'matou.session' && (read(key, {}).user ?? 'everybody') !== state.session.user) location.reload(); });
-  if ('serviceWorker' in navigator) navigator.serviceWorker.register(scriptURL('/sw.js')).catch(() => {});
+  if ('serviceWorker' in navigator) keepShell(navigator.serviceWorker);
 }
 
 main();
