@@ -20,6 +20,7 @@ const DEFENDED: [Defended; 0] = [];
 fn above(name: &str) -> &'static [&'static str] {
     match name {
         "kernels" => &[
+            "matou-gpu",
             "matou-model",
             "matou-engine",
             "matou-chat",
@@ -27,6 +28,17 @@ fn above(name: &str) -> &'static [&'static str] {
             "matou-llm",
             "matou-server",
             "candle",
+        ],
+        "gpu" => &[
+            "matou-model",
+            "matou-engine",
+            "matou-chat",
+            "matou-hub",
+            "matou-llm",
+            "matou-server",
+            "candle",
+            "axum",
+            "tokio",
         ],
         "model" => &[
             "matou-engine",
@@ -47,6 +59,7 @@ fn above(name: &str) -> &'static [&'static str] {
         ],
         "chat" => &[
             "matou-kernels",
+            "matou-gpu",
             "matou-engine",
             "matou-hub",
             "matou-llm",
@@ -60,6 +73,7 @@ fn above(name: &str) -> &'static [&'static str] {
         "bench" => &["matou-", "candle", "axum"],
         "hub" => &[
             "matou-kernels",
+            "matou-gpu",
             "matou-model",
             "matou-engine",
             "matou-chat",
@@ -68,7 +82,7 @@ fn above(name: &str) -> &'static [&'static str] {
             "candle",
         ],
         "llm" => &["matou-server", "candle", "axum", "hyper", "http", "tower"],
-        "server" => &["matou-hub", "matou-kernels", "candle"],
+        "server" => &["matou-hub", "matou-kernels", "matou-gpu", "candle"],
         _ => &[],
     }
 }

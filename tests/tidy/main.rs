@@ -74,10 +74,14 @@ fn rust_files_fit_in_the_head() {
 }
 
 #[test]
-fn only_kernels_and_the_weight_mapping_are_unsafe() {
+fn only_kernels_the_weight_mapping_and_vulkan_are_unsafe() {
     forbid(
-        "unsafe code outside crates/kernels and the memory mapping of weights",
-        &["crates/kernels/", "crates/model/src/weights/"],
+        "unsafe code outside crates/kernels, the memory mapping of weights and the calls of Vulkan",
+        &[
+            "crates/kernels/",
+            "crates/model/src/weights/",
+            "crates/gpu/src/vulkan.rs",
+        ],
         |line| {
             let code = line.split("//").next().unwrap_or_default();
             code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")

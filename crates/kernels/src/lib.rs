@@ -55,4 +55,5 @@ pub use memory::{AllocError, HugeBuffer, SharedMut, give_back_freed};
 pub use norm::{add_rms_norm, rms_norm, rms_norm_heads};
 pub use packed::{PackError, PackedMatrix, Product, dequantize, matmul, matmul_each};
 pub use pool::ThreadPool;
+pub use quant::description::{QuantizedStrip, StripCodes, StripFloats, StripLayout, StripScales};
 pub use rope::{RopeTable, rope_neox};

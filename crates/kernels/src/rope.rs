@@ -62,8 +62,11 @@ impl RopeTable {
         }
     }
 
-    /// The cosines and sines of a position.
-    fn at(&self, position: u32) -> (&[f32], &[f32]) {
+    /// The cosines and sines of a position, `rotary_dim / 2` of each.
+    ///
+    /// # Panics
+    /// The position lies beyond the table.
+    pub fn at(&self, position: u32) -> (&[f32], &[f32]) {
         let n = self.rotary_dim();
         let position = position as usize;
         assert!(

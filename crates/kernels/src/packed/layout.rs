@@ -11,6 +11,7 @@ use crate::matmul::task::MatmulTask;
 use crate::matmul::{float, integer};
 use crate::quant::codebook::{self, Codebook, Iq1, Iq2, Iq3S, Iq3Xxs, Iq4, Mxfp4, Ternary};
 use crate::quant::codes::{Codes, STRIP_ROWS};
+use crate::quant::description::{StripFloats, StripLayout};
 use crate::quant::eight_bit::{self, EightBit};
 use crate::quant::five_bit::{self, FiveBit};
 use crate::quant::four_bit::{self, FourBit};
@@ -48,7 +49,23 @@ macro_rules! layout_of {
     };
 }
 
-/// Defines [`layout`].
+/// What is told of a layout outside this crate.
+macro_rules! description_of {
+    (floats(f32)) => {
+        StripLayout::Floats(StripFloats::F32)
+    };
+    (floats(f16)) => {
+        StripLayout::Floats(StripFloats::F16)
+    };
+    (floats(bf16)) => {
+        StripLayout::Floats(StripFloats::Bf16)
+    };
+    (strips($read:path, $codes:ty, $scales:ty)) => {
+        Strip::<$codes, $scales>::LAYOUT
+    };
+}
+
+/// Defines [`layout`] and [`Format::strip`].
 macro_rules! define {
     ($($(#[$doc:meta])* $format:ident = $ggml:literal $name:literal,
         $size:literal in $bytes:expr, $kind:ident($($memory:tt)*);)*) => {
@@ -56,6 +73,15 @@ macro_rules! define {
         pub(crate) fn layout(format: Format) -> &'static dyn Layout {
             match format {
                 $(Format::$format => layout_of!($format $kind($($memory)*)),)*
+            }
+        }
+
+        impl Format {
+            /// How strips of packed matrices of this format lie in memory.
+            pub const fn strip(self) -> StripLayout {
+                match self {
+                    $(Format::$format => description_of!($kind($($memory)*)),)*
+                }
             }
         }
     };
@@ -130,6 +156,34 @@ impl<N: Number> Layout for FloatStrip<N> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(simd) => unsafe { float::multiply::<_, N>(simd, task) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::description::QuantizedStrip;
+
+    #[test]
+    fn what_is_told_of_a_layout_adds_up() {
+        for format in Format::ALL {
+            let cols = 5 * format.block_size();
+            let bytes = match format.strip() {
+                StripLayout::Floats(StripFloats::F32) => 16 * 4 * cols,
+                StripLayout::Floats(_) => 16 * 2 * cols,
+                StripLayout::Quantized(QuantizedStrip {
+                    groups,
+                    header_bytes,
+                    group_bytes,
+                    scales_of_group,
+                    ..
+                }) => {
+                    assert!(matches!(scales_of_group, 1 | 2), "{format}");
+                    cols.div_ceil(32 * groups) * (header_bytes + groups * group_bytes)
+                }
+            };
+            assert_eq!(bytes, layout(format).strip_bytes(cols), "{format}");
         }
     }
 }

@@ -160,11 +160,14 @@ impl PackedMatrix {
         layout(self.format)
     }
 
-    pub(crate) fn strip_bytes(&self) -> usize {
+    /// Bytes of a strip of 16 rows, whose layout is [`Format::strip`].
+    pub fn strip_bytes(&self) -> usize {
         self.strip_bytes
     }
 
-    pub(crate) fn data(&self) -> &[u8] {
+    /// All strips, one after the other. Rows that the last strip has beyond the matrix's, and columns
+    /// that its last blocks have, are zeros.
+    pub fn data(&self) -> &[u8] {
         &self.data
     }
 }

@@ -27,6 +27,7 @@ use half::f16;
 
 use super::block::{Block, half_at};
 use super::codes::{Codes, Group};
+use super::description::StripCodes;
 use super::four_bit::{nibble, pack_nibbles, read_nibbles, unpack_nibbles};
 use super::low_bit::read_low_bits;
 use crate::simd::dots::{Dots, ValueRange};
@@ -121,6 +122,8 @@ impl<T: Values> ValueRange for Codebook<T> {
 
 impl<T: Values> Codes for Codebook<T> {
     const GROUP_BYTES: usize = 256;
+    const LAYOUT: StripCodes = StripCodes::FourBit;
+    const TABLE: Option<[u8; 16]> = Some(T::TABLE);
 
     fn decode(code: u8) -> u8 {
         T::TABLE[usize::from(code)]

@@ -1,6 +1,7 @@
 //! The codes of a strip: what every way to store them offers.
 #![allow(unsafe_code)] // vectors
 
+use super::description::StripCodes;
 use crate::simd::dots::{Dots, ValueRange};
 
 /// Rows of a strip: the 32-bit lanes of a 512-bit vector.
@@ -14,6 +15,10 @@ pub(crate) type Group = [[u8; 64]; 8];
 pub(crate) trait Codes: ValueRange + 'static {
     /// Bytes of a group.
     const GROUP_BYTES: usize;
+    /// What it is called outside this crate.
+    const LAYOUT: StripCodes;
+    /// The values that codes stand for, where [`Codes::decode`] looks them up.
+    const TABLE: Option<[u8; 16]> = None;
 
     /// The value of a code as the file has it, where it is not the code itself.
     fn decode(code: u8) -> u8 {

@@ -6,6 +6,7 @@
 
 use super::block::{Block, half_at};
 use super::codes::{Codes, Group};
+use super::description::StripCodes;
 use crate::simd::dots::{Dots, ValueRange};
 
 pub(crate) fn read_q8_0(bytes: &[u8], block: &mut Block) {
@@ -25,6 +26,7 @@ impl ValueRange for EightBit {
 
 impl Codes for EightBit {
     const GROUP_BYTES: usize = 512;
+    const LAYOUT: StripCodes = StripCodes::EightBit;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         out[..512].copy_from_slice(codes.as_flattened());

@@ -12,6 +12,7 @@
 
 use super::block::{Block, half_at, read_k_scales};
 use super::codes::{Codes, Group};
+use super::description::StripCodes;
 use super::four_bit::{nibble, pack_nibbles, read_nibbles, unpack_nibbles};
 use crate::simd::dots::{Dots, ValueRange};
 
@@ -65,6 +66,7 @@ impl<const OFFSET: i32> ValueRange for FiveBit<OFFSET> {
 
 impl<const OFFSET: i32> Codes for FiveBit<OFFSET> {
     const GROUP_BYTES: usize = 256 + 64;
+    const LAYOUT: StripCodes = StripCodes::FiveBit;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         let (nibbles, fifth) = out.split_at_mut(256);

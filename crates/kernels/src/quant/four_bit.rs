@@ -13,6 +13,7 @@
 
 use super::block::{Block, half_at, read_k_scales};
 use super::codes::{Codes, Group};
+use super::description::StripCodes;
 use crate::simd::dots::{Dots, ValueRange};
 
 /// Splits `packed` into its low nibbles, followed by its high nibbles.
@@ -74,6 +75,7 @@ impl<const OFFSET: i32> ValueRange for FourBit<OFFSET> {
 
 impl<const OFFSET: i32> Codes for FourBit<OFFSET> {
     const GROUP_BYTES: usize = 256;
+    const LAYOUT: StripCodes = StripCodes::FourBit;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         pack_nibbles(codes, out);

@@ -12,6 +12,7 @@
 
 use super::block::{Block, half_at};
 use super::codes::{Codes, Group};
+use super::description::StripCodes;
 use super::five_bit::pack_bits;
 use super::six_bit::{pack_pairs, pair};
 use crate::simd::dots::{Dots, ValueRange};
@@ -64,6 +65,7 @@ impl ValueRange for TwoBit {
 
 impl Codes for TwoBit {
     const GROUP_BYTES: usize = 128;
+    const LAYOUT: StripCodes = StripCodes::TwoBit;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         pack_pairs(codes, 0, out);
@@ -101,6 +103,7 @@ impl ValueRange for ThreeBit {
 
 impl Codes for ThreeBit {
     const GROUP_BYTES: usize = 128 + 64;
+    const LAYOUT: StripCodes = StripCodes::ThreeBit;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         let (low, third) = out.split_at_mut(128);

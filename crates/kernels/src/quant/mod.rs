@@ -20,10 +20,12 @@
 //! | `scales` | the scales and minima of a strip |
 //! | `strip` | the whole of a strip: packed, and read back |
 //! | `inputs` | the inputs of a product, rounded to 8 bits |
+//! | `description` | all that for kernels outside this crate |
 
 pub(crate) mod block;
 pub(crate) mod codebook;
 pub(crate) mod codes;
+pub(crate) mod description;
 pub(crate) mod eight_bit;
 pub(crate) mod five_bit;
 pub(crate) mod four_bit;

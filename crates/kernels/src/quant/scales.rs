@@ -20,6 +20,7 @@ use half::f16;
 
 use super::block::Block;
 use super::codes::STRIP_ROWS as ROWS;
+use super::description::StripScales;
 use super::number::{HighNibble, LowNibble, Number};
 use crate::simd::dots::Dots;
 
@@ -46,6 +47,8 @@ pub(crate) trait Scales: 'static {
     const SUBS: usize;
     /// Whether there are minima.
     const MINIMA: bool;
+    /// What it is called outside this crate.
+    const LAYOUT: StripScales;
 
     /// Writes what `block`, the columns from group `group` on, says of `row`.
     fn pack(block: &Block, group: usize, row: usize, out: &mut [u8]);
@@ -112,6 +115,12 @@ impl<F: Factor, const MINIMA: bool> Scales for Plain<F, MINIMA> {
     const BYTES: usize = Self::SCALES * (1 + MINIMA as usize);
     const SUBS: usize = 1;
     const MINIMA: bool = MINIMA;
+    const LAYOUT: StripScales = match (F::BYTES, MINIMA) {
+        (2, false) => StripScales::Halves,
+        (2, true) => StripScales::HalvesMinima,
+        (_, false) => StripScales::Singles,
+        (_, true) => panic!("no format has minima of 32 bits"),
+    };
 
     fn pack(block: &Block, group: usize, row: usize, out: &mut [u8]) {
         let at = Self::at(group, row);
@@ -174,6 +183,8 @@ pub(crate) trait SubScales: 'static {
     const MINIMA: Option<usize>;
     /// Bytes of all of them.
     const BYTES: usize;
+    /// With their scale and minimum.
+    const LAYOUT: StripScales;
 
     /// Writes sub-scale `i` of a row, and its sub-minimum; `out` starts at the sub-scale.
     fn put(block: &Block, i: usize, out: &mut [u8]);
@@ -188,6 +199,7 @@ impl<const SUBS: usize> SubScales for SignedBytes<SUBS> {
     const SUBS: usize = SUBS;
     const MINIMA: Option<usize> = None;
     const BYTES: usize = 8 * ROWS * SUBS;
+    const LAYOUT: StripScales = StripScales::Bytes;
 
     fn put(block: &Block, i: usize, out: &mut [u8]) {
         out[0] = block.sub_scales[i] as u8;
@@ -203,6 +215,7 @@ impl SubScales for BytePairs {
     const SUBS: usize = 1;
     const MINIMA: Option<usize> = Some(8 * ROWS);
     const BYTES: usize = 2 * 8 * ROWS;
+    const LAYOUT: StripScales = StripScales::BytesMinima;
 
     fn put(block: &Block, i: usize, out: &mut [u8]) {
         out[0] = block.sub_scales[i] as u8;
@@ -219,6 +232,7 @@ impl SubScales for NibblePairs {
     const SUBS: usize = 2;
     const MINIMA: Option<usize> = Some(0);
     const BYTES: usize = 2 * 8 * ROWS;
+    const LAYOUT: StripScales = StripScales::NibblesMinima;
 
     fn put(block: &Block, i: usize, out: &mut [u8]) {
         out[0] = block.sub_scales[i] as u8 | block.sub_minima[i] << 4;
@@ -258,6 +272,7 @@ impl<F: Factor, P: SubScales> Scales for Nested<F, P> {
     const BYTES: usize = Self::FACTORS + P::BYTES;
     const SUBS: usize = P::SUBS;
     const MINIMA: bool = P::MINIMA.is_some();
+    const LAYOUT: StripScales = P::LAYOUT;
 
     fn pack(block: &Block, _group: usize, row: usize, out: &mut [u8]) {
         F::put(block.scale, block.unit, &mut out[F::BYTES * row..]);

@@ -12,6 +12,7 @@
 
 use super::block::{Block, half_at};
 use super::codes::{Codes, Group};
+use super::description::StripCodes;
 use super::four_bit::{nibble, pack_nibbles, unpack_nibbles};
 use crate::simd::dots::{Dots, ValueRange};
 
@@ -44,6 +45,7 @@ impl ValueRange for SixBit {
 
 impl Codes for SixBit {
     const GROUP_BYTES: usize = 256 + 128;
+    const LAYOUT: StripCodes = StripCodes::SixBit;
 
     fn pack(codes: &Group, out: &mut [u8]) {
         let (nibbles, high) = out.split_at_mut(256);

@@ -17,6 +17,7 @@ use std::marker::PhantomData;
 
 use super::block::{Block, ReadBlock};
 use super::codes::{Codes, Group};
+use super::description::{QuantizedStrip, StripLayout};
 use super::scales::Scales;
 use crate::format::Format;
 use crate::simd::dots::GROUP;
@@ -40,6 +41,18 @@ impl<C: Codes, S: Scales> Strip<C, S> {
 
     /// Bytes of a block.
     pub(crate) const BLOCK_BYTES: usize = S::BYTES + S::GROUPS * C::GROUP_BYTES;
+
+    /// What kernels outside this crate need to know.
+    pub(crate) const LAYOUT: StripLayout = StripLayout::Quantized(QuantizedStrip {
+        codes: C::LAYOUT,
+        offset: C::OFFSET,
+        table: C::TABLE,
+        scales: S::LAYOUT,
+        scales_of_group: S::SUBS,
+        groups: S::GROUPS,
+        header_bytes: S::BYTES,
+        group_bytes: C::GROUP_BYTES,
+    });
 
     /// Bytes of a strip of `cols` columns.
     pub(crate) fn bytes(cols: usize) -> usize {
