@@ -8,7 +8,7 @@ use matou_hub::{Catalogue, CatalogueEntry, HubOptions, on_disk};
 use matou_llm::open::human_bytes;
 
 use super::pull::size;
-use super::terminal::print_all;
+use super::terminal::{print_all, table};
 
 /// Options of `matou list`.
 #[derive(Debug, Args)]
@@ -47,42 +47,9 @@ fn row(entry: &CatalogueEntry, on_disk: Option<u64>, is_default: bool) -> [Strin
     ]
 }
 
-/// Rows with their columns aligned; the last column is as long as it is.
-fn table(rows: Vec<[String; 6]>) -> String {
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut table = String::new();
-    for row in rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
-        table.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        table.push('\n');
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_are_aligned() {
-        let row = |cells: [&str; 6]| cells.map(str::to_owned);
-        let text = table(vec![
-            row(["a", "", "1 GB", "-", "MIT", "x"]),
-            row(["long", "l", "10 GB", "-", "L", "why"]),
-        ]);
-        assert_eq!(
-            text,
-            "a        1 GB   -  MIT  x\nlong  l  10 GB  -  L    why\n"
-        );
-    }
 
     #[test]
     fn a_row_tells_what_is_on_disk_and_what_is_the_default() {

@@ -6,6 +6,7 @@ mod chat;
 mod chat_template;
 mod config;
 mod descriptors;
+mod devices;
 mod hint;
 pub mod isolation;
 mod list;
@@ -80,6 +81,8 @@ pub enum Command {
     List(list::ListArgs),
     /// Show what a model is and what memory it takes, without loading it.
     Show(show::ShowArgs),
+    /// List what computes here, the CPU and each GPU, and which of them is taken.
+    Devices(devices::DevicesArgs),
     /// Measure how fast a model is, alone or served; any server that speaks OpenAI's API.
     Bench(Box<bench::BenchArgs>),
     /// Watch a running server: models, memory, requests, tokens per second.
@@ -133,6 +136,7 @@ impl Asked {
             Command::Pull(args) => pull::run(args).await,
             Command::List(args) => list::run(args).await,
             Command::Show(args) => show::run(args).await,
+            Command::Devices(args) => devices::run(&args),
             Command::Bench(args) => bench::run(*args).await,
             Command::Status(args) => status::run(args).await,
             Command::Config(args) => config::run(&args, &self.invocation),

@@ -29,9 +29,10 @@ pub struct WeightOptions {
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub models: Option<PathBuf>,
 
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t = Device::Auto, help_heading = "Model")]
-    pub device: Device,
+    /// Where to compute: auto, cpu, gpu or gpu:N (`matou devices` shows their numbers). Auto takes a
+    /// graphics card with room for the model, if there is one.
+    #[arg(long, default_value_t = DeviceChoice::Auto, help_heading = "Model")]
+    pub device: DeviceChoice,
 
     /// Type of unquantised weights; auto keeps the file's own.
     #[arg(long, value_enum, default_value_t = Dtype::Auto, help_heading = "Model")]
@@ -108,7 +109,7 @@ impl WeightOptions {
     pub fn to_open(&self) -> OpenOptions {
         OpenOptions {
             catalogue: self.models.clone(),
-            device: self.device.into(),
+            device: self.device,
             dtype: self.dtype.into(),
             quantize: self.quantize,
             progress: progress::bar(),
@@ -131,30 +132,6 @@ impl From<UnknownPretokenizer> for UnknownPreTokenizer {
         match choice {
             UnknownPretokenizer::Refuse => Self::Refuse,
             UnknownPretokenizer::Default => Self::Default,
-        }
-    }
-}
-
-/// A device by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// A GPU this build supports and finds, else the CPU.
-    Auto,
-    /// The processor, with matou's own kernels.
-    Cpu,
-    /// An NVIDIA GPU (needs a build with `--features cuda`).
-    Cuda,
-    /// An Apple GPU (needs a build with `--features metal`).
-    Metal,
-}
-
-impl From<Device> for DeviceChoice {
-    fn from(device: Device) -> Self {
-        match device {
-            Device::Auto => Self::Auto,
-            Device::Cpu => Self::Cpu,
-            Device::Cuda => Self::Cuda,
-            Device::Metal => Self::Metal,
         }
     }
 }

@@ -8,7 +8,7 @@ use matou_chat::TextSide;
 use matou_chat::reasoning::ReasoningFormat;
 use matou_chat::tools::ToolFormat;
 use matou_hub::HubOptions;
-use matou_llm::open::{self, Memory, human_bytes};
+use matou_llm::open::{self, Memory, Place, human_bytes};
 use matou_model::{Checkpoint, KvCacheDtype, ModelSummary};
 
 use super::options::ModelArgs;
@@ -50,7 +50,10 @@ pub(super) async fn run(args: ShowArgs) -> Result<()> {
     }
     let limit = files.context_length.unwrap_or(usize::MAX);
     let longest = summary.max_position_embeddings.min(limit);
-    describe_memory(&mut text, &summary, options.kv_cache_dtype.into(), longest);
+    let device = options.weights.device;
+    let place = Place::of(device, summary.weight_bytes).map_err(anyhow::Error::from);
+    let dtype = options.kv_cache_dtype.into();
+    describe_memory(&mut text, &summary, dtype, longest, place);
     print_all(&text)
 }
 
@@ -144,12 +147,29 @@ fn describe_text(text: &mut String, summary: &ModelSummary, side: &TextSide) {
     line(text, "chat template", &template);
 }
 
-fn describe_memory(text: &mut String, summary: &ModelSummary, dtype: KvCacheDtype, longest: usize) {
+fn describe_memory(
+    text: &mut String,
+    summary: &ModelSummary,
+    dtype: KvCacheDtype,
+    longest: usize,
+    place: Result<Place>,
+) {
     let mut contexts: Vec<usize> = CONTEXTS.into_iter().filter(|&n| n < longest).collect();
     contexts.push(longest);
+    let contexts = contexts
+        .into_iter()
+        .map(|tokens| (tokens, Memory::of(summary, dtype, tokens)));
+    let contexts: Vec<(usize, Memory)> = contexts.collect();
+    let device = match place {
+        Ok(place) => {
+            let free = human_bytes(place.free);
+            format!("{place}, {free} free: {}", fits(&contexts, place.free))
+        }
+        Err(error) => format!("cannot be used: {error:#}"),
+    };
+    line(text, "device", &device);
     line(text, "memory", "weights + keys and values + working memory");
-    for tokens in contexts {
-        let memory = Memory::of(summary, dtype, tokens);
+    for (tokens, memory) in contexts {
         let parts = format!(
             "{} + {} + {} = {}",
             human_bytes(memory.weights),
@@ -158,6 +178,19 @@ fn describe_memory(text: &mut String, summary: &ModelSummary, dtype: KvCacheDtyp
             human_bytes(memory.total())
         );
         line(text, &format!("  {tokens} tokens"), &parts);
+    }
+}
+
+/// Whether a model fits into so many bytes, with which of these contexts; the shortest comes first.
+fn fits(contexts: &[(usize, Memory)], free: u64) -> String {
+    let fitting = contexts
+        .iter()
+        .filter(|(_, memory)| memory.total() <= free)
+        .count();
+    match fitting.checked_sub(1).and_then(|last| contexts.get(last)) {
+        None => "the model does not fit".to_owned(),
+        Some(_) if fitting == contexts.len() => "the model fits".to_owned(),
+        Some((tokens, _)) => format!("the model fits with {tokens} tokens, not with all"),
     }
 }
 
@@ -172,6 +205,20 @@ fn count(parameters: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_fits_with_contexts_up_to_some_length() {
+        let memory = |kv_cache| Memory {
+            weights: 100,
+            kv_cache,
+            working: 10,
+        };
+        let contexts = [(1, memory(20)), (2, memory(40)), (4, memory(80))];
+        assert_eq!(fits(&contexts, 129), "the model does not fit");
+        let some = "the model fits with 2 tokens, not with all";
+        assert_eq!(fits(&contexts, 189), some);
+        assert_eq!(fits(&contexts, 190), "the model fits");
+    }
 
     #[test]
     fn parameters_are_counted_in_millions_and_billions() {

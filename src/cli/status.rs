@@ -168,6 +168,9 @@ fn line(text: &mut String, model: &Value, before: Option<(&Value, f64)>) {
         speed.map_or("-".to_owned(), |speed| format!("{speed:.1}")),
         share(cached, prompt),
     );
+    if let Some(gpu) = model["device"].as_str().filter(|device| *device != "CPU") {
+        let _ = writeln!(text, "    on {gpu}");
+    }
     if let Some(error) = told["error"].as_str() {
         let _ = writeln!(text, "    {error}");
     }
@@ -185,6 +188,7 @@ mod tests {
             "memory": {"used": 3 << 29, "budget": 1_u64 << 31},
             "models": [
                 {"name": "quick", "pinned": false, "requests": {"let_in": 1, "waiting": 2},
+                 "device": "a card",
                  "status": {"value": "loaded", "bytes": 3 << 29, "expires_in": 60},
                  "engine": {"running": 1, "waiting": 3, "kv_blocks": 10, "kv_blocks_used": 5,
                             "prompt_tokens": 100, "cached_tokens": 25, "generation_tokens": tokens}},
@@ -205,6 +209,7 @@ mod tests {
             "50 %",
             "25.0",
             "25 %",
+            "    on a card\n",
             "no such file",
         ] {
             assert!(text.contains(part), "{part}: {text}");

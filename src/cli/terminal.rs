@@ -14,6 +14,26 @@ pub(super) fn print_all(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Rows with their columns aligned; the last column is as long as it is.
+pub(super) fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut table = String::new();
+    for row in rows {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        table.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        table.push('\n');
+    }
+    table
+}
+
 /// Shows an answer as it comes.
 pub(super) trait Display {
     /// More of the answer.
@@ -106,6 +126,19 @@ impl Drop for Spinner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let row = |cells: [&str; 6]| cells.map(str::to_owned);
+        let text = table(vec![
+            row(["a", "", "1 GB", "-", "MIT", "x"]),
+            row(["long", "l", "10 GB", "-", "L", "why"]),
+        ]);
+        assert_eq!(
+            text,
+            "a        1 GB   -  MIT  x\nlong  l  10 GB  -  L    why\n"
+        );
+    }
 
     #[test]
     fn what_a_model_says_cannot_control_the_terminal() {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 #[allow(dead_code)] // the tests of hostile clients use more of it
+mod gpu;
 mod harness;
 mod history;
 

@@ -168,8 +168,11 @@ pub struct Model {
     pub load_s: f64,
     /// Most memory that the process has had when it was loaded.
     pub peak_load_bytes: Option<u64>,
-    /// The instruction set of its kernels.
+    /// The instruction set of the kernels on the CPU.
     pub isa: String,
+    /// Where it ran: `CPU`, or the name of a GPU and its driver. Reports from before GPUs do not say.
+    #[serde(default)]
+    pub device: String,
 }
 
 /// One test of a model alone, llama-bench's protocol.

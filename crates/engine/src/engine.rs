@@ -148,6 +148,11 @@ impl EngineLoop {
         let _says_so = Ended(Arc::clone(&self.shared));
         while self.drain_commands() {
             self.step();
+            if self.runner.is_lost() {
+                // Whoever still waits is told that the engine has ended; the model can be loaded again.
+                tracing::error!("what the model computes on has gone: the engine ends");
+                break;
+            }
             if self.scheduler.is_empty() {
                 self.seat.rest();
             }

@@ -308,15 +308,20 @@ impl EngineHandle {
         {
             return Err(SubmitError::TokenOutOfRange { token, vocab_size });
         }
-        let targets = self.shared.adapter_targets.as_ref();
-        if let Some(adapter) = &request.adapter
-            && !targets.is_some_and(|targets| targets.fit(adapter))
-        {
-            let message = "the adapter was loaded for another model".to_owned();
-            return Err(SubmitError::InvalidParam {
-                param: "model",
-                message,
-            });
+        if let Some(adapter) = &request.adapter {
+            let refusal = match &self.shared.adapter_targets {
+                Some(targets) if targets.fit(adapter) => None,
+                Some(_) => Some("names an adapter that was loaded for another model"),
+                None => Some(
+                    "names an adapter, and adapters are applied on the CPU only: use --device cpu",
+                ),
+            };
+            if let Some(message) = refusal {
+                return Err(SubmitError::InvalidParam {
+                    param: "model",
+                    message: message.to_owned(),
+                });
+            }
         }
         request.params.validate(vocab_size)?;
         if !(1..=MAX_N).contains(&request.n) {

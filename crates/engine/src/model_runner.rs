@@ -104,6 +104,11 @@ impl ModelRunner {
         self.model.info().hidden_size
     }
 
+    /// Whether what the model computes on has gone.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.model.is_lost()
+    }
+
     /// Computes `step`. A panic on the way is caught: it ends the step, not the engine.
     pub(crate) fn execute(
         &mut self,

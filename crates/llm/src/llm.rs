@@ -12,6 +12,7 @@ use crate::constraint::Constraints;
 use crate::error::LlmError;
 use crate::generation::{Answers, TextGeneration};
 use crate::isolation::Isolation;
+use crate::open::Place;
 use crate::request::GenerationOptions;
 
 /// A running model with the text side that belongs to it.
@@ -24,6 +25,7 @@ pub struct Llm {
     constraints: Constraints,
     longest_token: usize,
     isolation: Option<Isolation>,
+    place: Option<Place>,
 }
 
 /// What clients are told about a model, and what holds for requests that say nothing else.
@@ -61,6 +63,7 @@ impl Llm {
             template,
             template_error: None,
             isolation: None,
+            place: None,
             card,
             constraints,
         }
@@ -82,6 +85,20 @@ impl Llm {
             isolation,
             ..self
         }
+    }
+
+    /// Says where the model runs.
+    #[must_use]
+    pub fn with_place(self, place: Place) -> Self {
+        Self {
+            place: Some(place),
+            ..self
+        }
+    }
+
+    /// Where the model runs, if that was said.
+    pub fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
     }
 
     /// Where work is done that may never end.

@@ -12,9 +12,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::backend::{Backend, Cpu, Gpu, Reference};
 use crate::config::{FolderConfig, ModelConfig, PARAMS_FILE, gguf_architecture};
 use crate::decoder::Decoder;
+use crate::device::DeviceChoice;
 use crate::error::Result;
+use crate::families::Architecture;
 use crate::format_name::{file_type_name, format_name};
 use crate::language_model::LanguageModel;
 use crate::load_options::LoadOptions;
@@ -47,6 +50,13 @@ pub struct Checkpoint {
     gguf: Option<Arc<GgufFile>>,
     /// What the files call the format of their weights, if they were quantised.
     stated_format: Option<String>,
+}
+
+/// What a decoder is built from.
+struct Parts<'a> {
+    config: &'a ModelConfig,
+    architecture: &'a Architecture,
+    loader: Loader<'a>,
 }
 
 /// Where a model's tokenizer and template are found.
@@ -107,13 +117,37 @@ impl Checkpoint {
     pub fn load(&self, options: &LoadOptions) -> Result<Box<dyn LanguageModel>> {
         let config = self.config(options);
         let architecture = registry::architecture(&config)?;
-        let loader = Loader::new(
-            self.source.as_ref(),
-            options.compute()?,
-            target(options, &config),
-            options.progress.as_deref(),
-        );
-        let mut decoder = Decoder::load(&config, &architecture, &loader)?;
+        let target = target(options, &config);
+        let weight_bytes = match options.device {
+            // Only the automatic choice has to know.
+            DeviceChoice::Auto => self.summary(options)?.weight_bytes,
+            _ => 0,
+        };
+        let parts = Parts {
+            config: &config,
+            architecture: &architecture,
+            loader: Loader::new(self.source.as_ref(), target, options.progress.as_deref()),
+        };
+        match options.device.resolve(weight_bytes)? {
+            DeviceChoice::Cpu | DeviceChoice::Auto => {
+                self.build(Cpu::new(options.context()?), &parts, options)
+            }
+            DeviceChoice::CpuReference => self.build(Reference, &parts, options),
+            DeviceChoice::Gpu(index) => {
+                let folder = options.kernel_cache.as_deref();
+                let gpu = Gpu::open(index.unwrap_or(0), options.context()?, folder)?;
+                self.build(gpu, &parts, options)
+            }
+        }
+    }
+
+    fn build<B: Backend>(
+        &self,
+        backend: B,
+        parts: &Parts<'_>,
+        options: &LoadOptions,
+    ) -> Result<Box<dyn LanguageModel>> {
+        let mut decoder = Decoder::load(backend, parts.config, parts.architecture, &parts.loader)?;
         let name = self.format_name(options, &decoder.info().quantization)?;
         decoder.set_quantization(name);
         Ok(Box::new(decoder))

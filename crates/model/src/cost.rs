@@ -4,9 +4,8 @@
 use std::iter::Sum;
 use std::ops::{Add, Mul};
 
+use matou_kernels::Context;
 use matou_kernels::bandwidth::{peak_macs, read_bandwidth};
-
-use crate::compute::Compute;
 
 /// The cost of products with some weights, for one token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,14 +68,11 @@ impl Roofs {
     /// Memory that is read to measure the bandwidth: several times as much as caches hold.
     const READ: usize = 256 << 20;
 
-    /// Measures now, for about a tenth of a second: other programs and the host change the roofs from
-    /// minute to minute. `None` where the kernels do not run, or where there is no memory for it.
-    pub(crate) fn measure(compute: &Compute) -> Option<Self> {
-        let Compute::Kernels(cpu) = compute else {
-            return None;
-        };
-        let read_bandwidth = read_bandwidth(&cpu.context, Self::READ).ok()?;
-        let peak = peak_macs(&cpu.context);
+    /// Measures the CPU now, for about a tenth of a second: other programs and the host change the roofs
+    /// from minute to minute. `None` where there is no memory for it.
+    pub(crate) fn of_cpu(context: &Context) -> Option<Self> {
+        let read_bandwidth = read_bandwidth(context, Self::READ).ok()?;
+        let peak = peak_macs(context);
         Some(Self {
             read_bandwidth,
             int8_macs: peak.int8,

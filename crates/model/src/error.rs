@@ -87,6 +87,9 @@ pub enum ModelError {
     /// A forward step failed.
     #[error("forward step failed: {0}")]
     Forward(String),
+    /// The GPU, or its driver, failed.
+    #[error(transparent)]
+    Gpu(#[from] matou_gpu::GpuError),
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
     Candle(#[from] candle_core::Error),

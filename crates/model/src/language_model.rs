@@ -17,7 +17,7 @@ pub enum KvCacheDtype {
     /// 16-bit floats: half the memory.
     #[default]
     F16,
-    /// 8-bit integers with a scale for each 32: a little over a quarter. On the CPU only.
+    /// 8-bit integers with a scale for each 32: a little over a quarter.
     Q8,
 }
 
@@ -67,6 +67,11 @@ pub trait LanguageModel: Send {
     /// Bytes a block of [`BLOCK_SIZE`](crate::BLOCK_SIZE) tokens takes over all layers.
     fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize;
 
+    /// The most blocks that a cache can have, where the device bounds that.
+    fn max_kv_blocks(&self, _dtype: KvCacheDtype) -> Option<usize> {
+        None
+    }
+
     /// What a token costs in products with weights, if that is known.
     fn token_cost(&self) -> Option<TokenCost> {
         None
@@ -81,6 +86,12 @@ pub trait LanguageModel: Send {
     /// What adapters can be loaded for; `None` where there can be none.
     fn adapter_targets(&self) -> Option<Arc<AdapterTargets>> {
         None
+    }
+
+    /// Whether what it computes on has gone: no step will succeed any more, and the model is to be loaded
+    /// again.
+    fn is_lost(&self) -> bool {
+        false
     }
 
     /// (Re)allocates the KV cache. Called before the first [`forward`](Self::forward).

@@ -1,11 +1,12 @@
-//! Weights, layers and model families on candle tensors.
+//! Weights, layers and model families.
 //!
 //! ```text
 //! checkpoint ── weights/ (GGUF, safetensors) ── config/ ── registry ── families/
 //!   │                                                                     │
-//!   └──────────────── decoder ── layers/ ── attention/ ───────────────────┘
-//!                        │         │            │
-//!                        └── compute: matou's kernels, or candle on any device
+//!   └──────────────────────── decoder ── layers/ ─────────────────────────┘
+//!                                 │         │
+//!                                 └── backend/: matou's kernels on the CPU, its shaders on GPUs, or
+//!                                     candle's operations as the reference
 //! ```
 //!
 //! A [`Checkpoint`] is opened once and gives a [`LanguageModel`]: a [`ForwardBatch`] in, [`Logits`]
@@ -13,12 +14,12 @@
 //! batches over the paged cache.
 
 mod adapter;
-mod attention;
+mod backend;
 mod checkpoint;
-mod compute;
 mod config;
 mod cost;
 mod decoder;
+mod device;
 mod error;
 mod families;
 mod format_name;
@@ -36,11 +37,13 @@ mod weights;
 pub use adapter::{Adapter, AdapterFiles, AdapterTargets};
 pub use checkpoint::{Checkpoint, TextFiles, WeightFiles};
 pub use cost::{Roofs, TokenCost, WeightCost};
+pub use device::DeviceChoice;
 pub use error::ModelError;
 pub use forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
 pub use language_model::{KvCacheDtype, LanguageModel, ModelInfo};
-pub use load_options::{DeviceChoice, Dtype, LoadOptions};
+pub use load_options::{Dtype, LoadOptions};
 pub use loader::Progress;
+pub use matou_gpu::{DeviceInfo, DeviceKind, DeviceMemory, list as gpus};
 pub use matou_kernels::{ThreadPool, give_back_freed};
 pub use quantize::Quantization;
 pub use summary::ModelSummary;

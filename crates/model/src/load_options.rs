@@ -1,38 +1,21 @@
 //! How a model is loaded: where it runs, and what its weights become.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use candle_core::{DType, Device};
 use matou_kernels::{Context, Format, Isa, ThreadPool};
 
-use crate::compute::{Compute, Cpu};
+use crate::device::DeviceChoice;
 use crate::error::{ModelError, Result};
 use crate::loader::Progress;
 use crate::quantize::Quantization;
 
-/// Where a model is to run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// A GPU if this build supports one and it is there, else the CPU.
-    #[default]
-    Auto,
-    /// The CPU, with matou's kernels.
-    Cpu,
-    /// The first CUDA device.
-    Cuda,
-    /// The Metal device.
-    Metal,
-    /// The CPU with candle's own operations: what runs on GPUs, where there is none. Slow; the
-    /// other side of comparisons.
-    CpuReference,
-}
-
-/// Element type of activations and of weights that are not quantised.
+/// Element type of weights that are not quantised. (Activations are f32 on every device.)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Dtype {
-    /// Weights as stored; activations in f32 on the CPU, in bf16 on a GPU.
+    /// As stored.
     #[default]
     Auto,
     /// 32-bit floats.
@@ -48,7 +31,7 @@ pub enum Dtype {
 pub struct LoadOptions {
     /// Where it is to run.
     pub device: DeviceChoice,
-    /// Element type of what is not quantised. (On the CPU, activations are f32 in any case.)
+    /// Element type of what is not quantised.
     pub dtype: Dtype,
     /// What unquantised matrices are packed into as they load; nothing if `None`.
     pub quantize: Option<Quantization>,
@@ -61,6 +44,8 @@ pub struct LoadOptions {
     pub pool: Option<Arc<ThreadPool>>,
     /// CPU instruction set; `MATOU_ISA`, or the best there is, if `None`.
     pub isa: Option<Isa>,
+    /// Where kernels are kept that a GPU's driver has compiled; nowhere if `None`.
+    pub kernel_cache: Option<PathBuf>,
     /// Called after each tensor with the bytes loaded so far and the bytes in all.
     pub progress: Option<Box<Progress>>,
 }
@@ -90,38 +75,15 @@ impl Dtype {
 }
 
 impl LoadOptions {
-    /// What computes, and where.
-    pub(crate) fn compute(&self) -> Result<Compute> {
-        let device = match self.device {
-            DeviceChoice::Cpu => return self.kernels(),
-            DeviceChoice::Cuda => Device::new_cuda(0).map_err(|error| no_device("cuda", &error))?,
-            DeviceChoice::Metal => {
-                Device::new_metal(0).map_err(|error| no_device("metal", &error))?
-            }
-            DeviceChoice::CpuReference => Device::Cpu,
-            DeviceChoice::Auto => match Device::new_cuda(0).or_else(|_| Device::new_metal(0)) {
-                Ok(device) => device,
-                Err(_) => return self.kernels(),
-            },
-        };
-        let dtype = match self.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::Bf16 => DType::BF16,
-            Dtype::Auto if device.is_cpu() => DType::F32,
-            Dtype::Auto => DType::BF16,
-        };
-        Ok(Compute::Candle { device, dtype })
-    }
-
-    fn kernels(&self) -> Result<Compute> {
+    /// Threads and instruction set of the CPU's kernels.
+    pub(crate) fn context(&self) -> Result<Context> {
         let isa = match self.isa {
             Some(isa) => isa,
             None => {
                 Isa::from_env_or_detect().map_err(|error| ModelError::Device(error.to_string()))?
             }
         };
-        let context = match &self.pool {
+        Ok(match &self.pool {
             Some(pool) => Context::sharing(isa, Arc::clone(pool)),
             None => {
                 let threads = self
@@ -129,13 +91,6 @@ impl LoadOptions {
                     .unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
                 Context::new(isa, threads.max(1))
             }
-        };
-        Ok(Compute::Kernels(Cpu::new(context)))
+        })
     }
-}
-
-fn no_device(name: &str, error: &candle_core::Error) -> ModelError {
-    ModelError::Device(format!(
-        "device {name} cannot be used: {error}. Builds without the cargo feature `{name}` have no such device; --device cpu always works"
-    ))
 }

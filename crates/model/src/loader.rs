@@ -2,13 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
-use matou_kernels::{PackedMatrix, dequantize};
+use candle_core::{Device, Tensor};
+use matou_kernels::{Format, PackedMatrix, dequantize};
 
 use crate::adapter::{TargetLinear, TargetsBuilder};
-use crate::compute::Compute;
 use crate::error::{ModelError, Result};
 use crate::quantize::{TargetFormats, convert};
 use crate::weights::{TensorSource, TensorView};
@@ -19,7 +17,6 @@ pub type Progress = dyn Fn(u64, u64) + Send + Sync;
 /// Loads tensors of one model, checks their shapes, and counts what they take.
 pub(crate) struct Loader<'a> {
     source: &'a dyn TensorSource,
-    compute: Compute,
     /// What matrices are converted to.
     target: TargetFormats,
     progress: Option<&'a Progress>,
@@ -56,23 +53,17 @@ impl Tally {
 impl<'a> Loader<'a> {
     pub(crate) fn new(
         source: &'a dyn TensorSource,
-        compute: Compute,
         target: TargetFormats,
         progress: Option<&'a Progress>,
     ) -> Self {
         Self {
             source,
-            compute,
             target,
             progress,
             total_bytes: source.total_bytes(),
             tally: RefCell::default(),
             linears: RefCell::default(),
         }
-    }
-
-    pub(crate) fn compute(&self) -> &Compute {
-        &self.compute
     }
 
     pub(crate) fn tally(&self) -> Tally {
@@ -104,14 +95,51 @@ impl<'a> Loader<'a> {
         name: &str,
         rows: usize,
         columns: usize,
-    ) -> Result<Arc<PackedMatrix>> {
+    ) -> Result<PackedMatrix> {
         let view = self.matrix_view(name, rows, columns)?;
         let packed = PackedMatrix::pack(context, view.format, rows, columns, &view.bytes)
             .map_err(|error| pack_error(name, error))?;
         self.count(&view, packed.bytes());
         drop(view);
         self.source.release();
-        Ok(Arc::new(packed))
+        Ok(packed)
+    }
+
+    /// The format that a matrix is to have.
+    pub(crate) fn format(&self, name: &str, rows: usize, columns: usize) -> Result<Format> {
+        let view = self.view(name, &[rows, columns])?;
+        let target = &self.target;
+        Ok(target.format_of(name, view.format, view.packed_as, columns))
+    }
+
+    /// Matrices of one format, `rows` each, packed for the kernels on `context` as one: each on top of
+    /// the next.
+    pub(crate) fn packed_together(
+        &self,
+        context: &matou_kernels::Context,
+        names: &[String],
+        rows: usize,
+        columns: usize,
+    ) -> Result<PackedMatrix> {
+        let [name] = names else {
+            let (mut bytes, mut views) = (Vec::new(), Vec::new());
+            for name in names {
+                let view = self.matrix_view(name, rows, columns)?;
+                bytes.extend_from_slice(&view.bytes);
+                views.push(view);
+            }
+            let (Some(name), Some(format)) = (names.first(), views.first().map(|it| it.format))
+            else {
+                return Err(ModelError::Forward("no matrices to pack".to_owned()));
+            };
+            let packed = PackedMatrix::pack(context, format, names.len() * rows, columns, &bytes)
+                .map_err(|error| pack_error(name, error))?;
+            for view in &views {
+                self.count(view, packed.bytes() / views.len());
+            }
+            return Ok(packed);
+        };
+        self.packed(context, name, rows, columns)
     }
 
     /// A matrix in the encoding it is to have, its shape checked.
@@ -136,20 +164,15 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// A matrix as a dense tensor.
-    pub(crate) fn dense(
-        &self,
-        view: &TensorView<'_>,
-        name: &str,
-        device: &Device,
-        dtype: DType,
-    ) -> Result<Tensor> {
+    /// A matrix as a tensor of candle's.
+    pub(crate) fn dense(&self, name: &str, view: &TensorView<'_>) -> Result<Tensor> {
         let values = dequantized(name, view)?;
-        let tensor = Tensor::from_vec(values, view.shape.as_slice(), &Device::Cpu)?
-            .to_dtype(dtype)?
-            .to_device(device)?;
-        self.count(view, tensor.elem_count() * dtype.size_in_bytes());
-        Ok(tensor)
+        self.count(view, size_of_val(values.as_slice()));
+        Ok(Tensor::from_vec(
+            values,
+            view.shape.as_slice(),
+            &Device::Cpu,
+        )?)
     }
 
     /// Adds a loaded tensor to the tally and reports progress.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use matou_kernels::{KvPool, PackedMatrix};
 
+use crate::backend::kernel_type;
 use crate::config::{ModelConfig, RopeScaling};
-use crate::decoder::kernel_type;
 use crate::error::{ModelError, Result};
 use crate::language_model::KvCacheDtype;
 use crate::quantize::TargetFormats;

@@ -6,7 +6,7 @@
 use std::fmt::{Display, Write as _};
 
 use matou_engine::{EngineConfig, EngineStats, FinishReason, Histogram};
-use matou_llm::models::{ModelState, ModelStatus};
+use matou_llm::models::{ModelFacts, ModelState, ModelStatus};
 
 /// What the server counts beside the engine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,11 +54,15 @@ pub(crate) fn render(models: &[ModelStatus], server: &ServerStats) -> String {
 
 /// The labels that every sample of a model carries.
 fn model_labels(name: &str) -> String {
-    let name = name
+    format!(r#"model_name="{}",engine="0""#, escaped(name))
+}
+
+/// The value of a label.
+fn escaped(value: &str) -> String {
+    value
         .replace('\\', r"\\")
         .replace('"', "\\\"")
-        .replace('\n', "\\n");
-    format!(r#"model_name="{name}",engine="0""#)
+        .replace('\n', "\\n")
 }
 
 /// The samples of a family stand together, whichever model they are of.
@@ -95,6 +99,15 @@ impl Page {
             waiting,
         );
         self.counter("model_loads", "Times it was loaded.", model.loads);
+        self.device(&model.facts);
+    }
+
+    /// Where it runs, as labels of a constant.
+    fn device(&mut self, facts: &ModelFacts) {
+        let (device, kind) = (escaped(&facts.device), facts.device_kind);
+        self.family("device_info", "gauge", "The device that it runs on.");
+        let labels = format!(r#",device="{device}",kind="{kind}""#);
+        self.sample("device_info", &labels, 1);
     }
 
     fn gauges(&mut self, stats: &EngineStats) {

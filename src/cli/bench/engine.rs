@@ -12,7 +12,7 @@ use matou_bench::report::{EngineCell, FindingKind, PeerFigure, Quality, Report, 
 use matou_bench::serve::quality::hex;
 use matou_bench::stats::{Comparison, Summary};
 use matou_llm::open::{self, OpenOptions};
-use matou_model::{BLOCK_SIZE, Checkpoint, LanguageModel, WeightFiles};
+use matou_model::{BLOCK_SIZE, Checkpoint, LanguageModel, LoadOptions, WeightFiles};
 use sha2::{Digest, Sha256};
 
 use super::engine_args::EngineArgs;
@@ -127,8 +127,11 @@ impl Run<'_> {
         self.step(&format!("load {}", subject.name));
         let start = Instant::now();
         let checkpoint = Checkpoint::open(&subject.files)?;
-        open::check_fit(&checkpoint, options)?;
-        let mut model = checkpoint.load(&options.load_options())?;
+        let place = open::check_fit(&checkpoint, options)?;
+        let mut model = checkpoint.load(&LoadOptions {
+            device: place.device,
+            ..options.load_options()
+        })?;
         let load_s = start.elapsed().as_secs_f64();
         let threads = model.thread_pool().map_or(0, |pool| pool.threads());
         if !self
@@ -138,7 +141,8 @@ impl Run<'_> {
             .any(|known| known.name == subject.name)
         {
             let peak = peak_memory();
-            let described = describe(subject, &checkpoint, model.as_ref(), options, load_s, peak)?;
+            let model = model.as_ref();
+            let described = describe(subject, &checkpoint, model, &place, options, load_s, peak)?;
             self.report.models.push(described);
         }
         drop(checkpoint);

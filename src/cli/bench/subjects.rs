@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use matou_bench::report::Model;
 use matou_hub::{HubOptions, sha256_of};
-use matou_llm::open::{self, OpenOptions};
+use matou_llm::open::{self, OpenOptions, Place};
 use matou_model::{Checkpoint, LanguageModel, Shape, WeightFiles};
 
 /// What is measured: a name, and where its weights are.
@@ -51,6 +51,7 @@ pub(super) fn describe(
     subject: &Subject,
     checkpoint: &Checkpoint,
     model: &dyn LanguageModel,
+    place: &Place,
     options: &OpenOptions,
     load_s: f64,
     peak_load_bytes: Option<u64>,
@@ -68,7 +69,16 @@ pub(super) fn describe(
         load_s,
         peak_load_bytes,
         isa: model.isa().name().to_owned(),
+        device: device(place),
     })
+}
+
+/// What a report calls the device of a model: a GPU is as fast as its driver.
+fn device(place: &Place) -> String {
+    match &place.gpu {
+        Some(gpu) if !gpu.driver.is_empty() => format!("{} ({})", gpu.name, gpu.driver),
+        _ => place.name().to_owned(),
+    }
 }
 
 /// SHA-256 of the files with weights, by their names.
@@ -119,7 +129,31 @@ fn shards(first: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use matou_model::{DeviceChoice, DeviceInfo, DeviceKind};
+
     use super::*;
+
+    #[test]
+    fn a_gpu_is_named_with_its_driver() {
+        let mut place = Place {
+            device: DeviceChoice::Cpu,
+            gpu: None,
+            free: 0,
+        };
+        assert_eq!(device(&place), "CPU");
+        place.gpu = Some(DeviceInfo {
+            index: 0,
+            name: "a card".to_owned(),
+            driver: "driver 1.2".to_owned(),
+            api: "Vulkan",
+            kind: DeviceKind::Discrete,
+            memory: None,
+            features: Vec::new(),
+            max_binding_bytes: 0,
+            missing: None,
+        });
+        assert_eq!(device(&place), "a card (driver 1.2)");
+    }
 
     #[test]
     fn all_shards_of_a_file_are_its_own() {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use matou_llm::models::{AdapterConfig, ModelConfig};
+use matou_llm::open::Place;
 
 /// An adapter, as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,9 +97,30 @@ pub(super) fn give_out(
     Ok(())
 }
 
+/// Refuses an adapter of a model that runs where none can be applied.
+pub(super) fn check_place(adapter: &str, model: &str, place: &Place) -> Result<()> {
+    ensure!(
+        place.gpu.is_none(),
+        "the adapter `{adapter}` is for `{model}`, which runs on {place}, and adapters are applied on the CPU \
+         only: use --device cpu (or `device = \"cpu\"` in its [[model]] of the configuration)"
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::places::made_up::{cpu, gpu};
     use super::*;
+
+    #[test]
+    fn adapters_are_for_models_on_the_cpu() {
+        check_place("style", "smollm2", &cpu(1)).unwrap();
+        let refused = check_place("style", "smollm2", &gpu(1, 1)).unwrap_err();
+        let refused = refused.to_string();
+        for part in ["`style`", "`smollm2`", "a card (gpu:1)", "--device cpu"] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+    }
 
     fn parsed(text: &str) -> Option<(String, String, Option<String>)> {
         let AdapterArg { name, path, base } = text.parse().ok()?;

@@ -45,7 +45,8 @@ pub struct ServeArgs {
     pub(super) pin: Vec<String>,
 
     /// Memory that all models together may take, their KV caches included, such as 12GiB [default: what is
-    /// free at start, less a margin].
+    /// free at start on the device that they run on, and the least of these if they run on several, less a
+    /// margin].
     #[arg(long, value_name = "SIZE", value_parser = byte_size, help_heading = "Models")]
     pub(super) memory: Option<u64>,
 

@@ -8,6 +8,7 @@ mod library;
 mod management;
 mod models;
 mod personas;
+mod places;
 mod reload;
 mod tls;
 

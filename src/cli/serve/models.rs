@@ -10,17 +10,19 @@ use matou_engine::EngineConfig;
 use matou_hub::{Catalogue, HubOptions, on_disk};
 use matou_llm::isolation::Isolation;
 use matou_llm::models::{Inspected, KeepAlive, ModelConfig, ModelSpec, Models, ModelsOptions};
-use matou_llm::open::{self, OpenOptions, free_memory, human_bytes};
+use matou_llm::open::{self, OpenOptions, Place, free_memory, human_bytes};
+use matou_model::DeviceChoice;
 use matou_persona::Persona;
 use matou_server::{ModelManagement, PersonaManagement};
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 
-use super::adapters::{AdapterArg, give_out};
+use super::adapters::{AdapterArg, check_place, give_out};
 use super::args::ServeArgs;
 use super::data::DataFolder;
 use super::library::{Files, Library};
 use super::management::{OnDisk, Wish};
+use super::places::Places;
 use crate::cli::config::{Invocation, ModelEntry, entries};
 use crate::cli::isolation;
 
@@ -36,8 +38,8 @@ const MAX_NAMED: usize = 20;
 /// What does not change while the server runs.
 pub(super) struct Shared {
     isolation: Option<Isolation>,
-    /// Memory that was free at start, in bytes.
-    free: u64,
+    /// Which devices there are models on, and what was free there.
+    places: Places,
     /// A catalogue of the user's own.
     catalogue: Option<PathBuf>,
     /// Where clients' personas are, if there is a place for them.
@@ -50,7 +52,7 @@ impl Shared {
     pub(super) fn new(args: &ServeArgs, folder: &DataFolder) -> Self {
         Self {
             isolation: isolation::of_this_program(),
-            free: free_memory(),
+            places: Places::new(free_memory()),
             catalogue: args.options.weights.models.clone(),
             library: folder.personas(),
             files: Files::default(),
@@ -113,7 +115,7 @@ pub(super) async fn plan(
     let is_alone = wanted.len() == 1;
     let mut planned = Planned {
         configs: Vec::new(),
-        options: memory(args, shared),
+        options: memory(args, shared.places.least_free([])),
         at_start: Vec::new(),
         personas: Vec::new(),
     };
@@ -135,6 +137,11 @@ pub(super) async fn plan(
     if planned.configs.is_empty() {
         bail!("none of the models can be served; the log says why");
     }
+    let places = planned
+        .configs
+        .iter()
+        .map(|config| config.inspected.place());
+    planned.options = memory(args, shared.places.least_free(places));
     // Headers of adapters, and perhaps a thousand cards: clients are answered meanwhile.
     block_in_place(|| finish(args, shared, &mut planned, &mut names))?;
     Ok(planned)
@@ -155,6 +162,7 @@ fn finish(
     give_out(&args.lora, &mut planned.configs, &names)?;
     for (config, names) in planned.configs.iter().zip(&names) {
         for adapter in &config.adapters {
+            check_place(adapter.name(), &names[0], config.inspected.place())?;
             let path = adapter.path().to_owned();
             if let Some(other) = taken.insert(adapter.name().to_owned(), path) {
                 bail!(
@@ -196,6 +204,8 @@ async fn add(
         false => wanted.names,
     };
     let path = files.weights.clone();
+    let is_free = options.device == DeviceChoice::Auto;
+    options.device = shared.places.again(&names[0], &path, options.device);
     for name in &names {
         if let Some(other) = taken.insert(name.clone(), path.clone()) {
             bail!(
@@ -223,6 +233,9 @@ async fn add(
             return Ok(());
         }
     };
+    if is_free {
+        shared.places.keep(&names[0], &path, inspected.place());
+    }
     let pinned = wanted.is_pinned || args.pin.iter().any(|pin| names.contains(pin));
     if is_alone || pinned || wanted.is_preloaded {
         planned.at_start.push(names[0].clone());
@@ -299,12 +312,12 @@ fn name_all(wanted: &mut [Wanted], args: &ServeArgs) -> Result<()> {
     }
 }
 
-/// The memory that models share, and how.
-fn memory(args: &ServeArgs, shared: &Shared) -> ModelsOptions {
+/// The memory that models share, and how, where so many bytes are free.
+fn memory(args: &ServeArgs, free: u64) -> ModelsOptions {
     let (part, least) = MARGIN;
-    let margin = ((shared.free as f64 * part) as u64).max(least);
+    let margin = ((free as f64 * part) as u64).max(least);
     ModelsOptions {
-        memory: args.memory.unwrap_or(shared.free.saturating_sub(margin)),
+        memory: args.memory.unwrap_or(free.saturating_sub(margin)),
         kv_cache_part: args.memory.map_or(KV_CACHE_PART, |_| 1.0),
         any_name: args.any_model_name,
         max_queue_len: args.max_queue_len,
@@ -339,12 +352,13 @@ pub(super) fn describe(
         let summary = config.inspected.summary();
         let _ = write!(
             text,
-            "{before}{} ({}, {}, {:.1} M parameters, {})\n{indent}",
+            "{before}{} ({}, {}, {:.1} M parameters, {}){}\n{indent}",
             config.inspected.name(),
             summary.architecture,
             summary.quantization,
             summary.parameters as f64 / 1e6,
             human_bytes(summary.weight_bytes),
+            on_gpu(config.inspected.place()),
         );
         let _ = match share {
             Ok((memory, kv_cache, context)) => write!(
@@ -377,6 +391,14 @@ pub(super) fn describe(
     text
 }
 
+/// Names the device of a model that does not run where all would without a GPU.
+fn on_gpu(place: &Place) -> String {
+    match place.gpu {
+        Some(_) => format!(" on {place}"),
+        None => String::new(),
+    }
+}
+
 /// What clients may do to the personas of a server: without keys it is its only user's, and with some only
 /// where its owner says so.
 pub(super) fn persona_management(
@@ -401,4 +423,35 @@ pub(super) fn management(
     }
     let catalogue = Catalogue::load(shared.catalogue.as_deref())?;
     Ok(Some(Arc::new(OnDisk::new(catalogue, wishes))))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::places::made_up::{cpu, gpu};
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn args(line: &[&str]) -> ServeArgs {
+        let cli = Cli::try_parse_from([&["matou", "serve"], line].concat()).unwrap();
+        match cli.command {
+            Command::Serve(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn models_get_what_is_free_less_a_margin_or_what_was_said() {
+        let budget = |line: &[&str], free| memory(&args(line), free).memory;
+        assert_eq!(budget(&[], 100 << 30), 95 << 30);
+        assert_eq!(budget(&[], 1 << 30), (1 << 30) - (256 << 20));
+        assert_eq!(budget(&["--memory", "3GiB"], 100 << 30), 3 << 30);
+    }
+
+    #[test]
+    fn only_a_gpu_is_named() {
+        assert_eq!(on_gpu(&cpu(1)), "");
+        assert_eq!(on_gpu(&gpu(1, 1)), " on a card (gpu:1)");
+    }
 }

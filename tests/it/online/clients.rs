@@ -17,6 +17,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::environment::{Environment, script};
+use crate::gpu::gpu;
 use crate::harness::{Server, finish};
 
 /// The clients of those whose APIs matou speaks.
@@ -51,6 +52,16 @@ fn drive(mut interpreter: Command, script: &Path) {
 #[test]
 fn the_python_client_of_openai_works() {
     drive(Command::new(CLIENTS.python()), &script("openai_sdk.py"));
+}
+
+#[test]
+fn the_python_client_of_openai_gets_answers_of_a_gpu() {
+    let Some(gpu) = gpu() else { return };
+    let server = Server::start(&["--device", &gpu.to_string()]);
+    let mut client = Command::new(CLIENTS.python());
+    client.arg(script("openai_on_gpu.py")).arg(&server.url);
+    let (success, output, errors) = finish(client);
+    assert!(success && output.contains("ok"), "{output}{errors}");
 }
 
 #[test]

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use matou_chat::{SpecialTokens, TemplateRequest, TextOptions, TextSide};
 use matou_llm::open;
 use matou_model::{
-    BLOCK_SIZE, Checkpoint, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
+    BLOCK_SIZE, Checkpoint, DeviceChoice, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions,
+    WeightFiles,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+use crate::gpu::gpu;
 use crate::harness::default_model;
 
 /// Mean KL divergence of llama.cpp from the f32 reference, on the same file and text.
@@ -48,10 +50,14 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn new(max_tokens: usize, kv_cache: KvCacheDtype) -> Self {
+    fn new(device: DeviceChoice, max_tokens: usize, kv_cache: KvCacheDtype) -> Self {
         let weights = WeightFiles::Gguf(default_model().to_owned());
         let checkpoint = Checkpoint::open(&weights).unwrap();
-        let mut model = checkpoint.load(&LoadOptions::default()).unwrap();
+        let options = LoadOptions {
+            device,
+            ..LoadOptions::default()
+        };
+        let mut model = checkpoint.load(&options).unwrap();
         let blocks = max_tokens.div_ceil(BLOCK_SIZE);
         model.allocate_kv_cache(blocks, kv_cache).unwrap();
         Self {
@@ -109,7 +115,8 @@ fn prompts_and_greedy_answers_are_the_reference_ones() {
         assert_eq!(prompt_ids, ids(&chat["prompt_ids"]));
 
         let reference = ids(&chat["greedy_ids"]);
-        let mut sequence = Sequence::new(prompt_ids.len() + reference.len(), KvCacheDtype::F16);
+        let tokens = prompt_ids.len() + reference.len();
+        let mut sequence = Sequence::new(DeviceChoice::Cpu, tokens, KvCacheDtype::F16);
         let mut logits = sequence.feed(&prompt_ids);
         for (i, &expected) in reference.iter().enumerate() {
             let last = logits.row(logits.rows() - 1);
@@ -129,7 +136,10 @@ fn prompts_and_greedy_answers_are_the_reference_ones() {
     }
 }
 
-/// The text of 1,024 tokens that the reference has read.
+/// Tokens of the text.
+const TEXT_TOKENS: usize = 1024;
+
+/// The text that the reference has read.
 struct Text {
     ids: Vec<u32>,
     /// The reference's best tokens at each position, and their log-probabilities.
@@ -158,12 +168,15 @@ impl Text {
     }
 }
 
-/// KL(reference ‖ ours) over the text, on the reference's best tokens and the rest as one, averaged
-/// over positions.
-fn mean_divergence(kv_cache: KvCacheDtype) -> f64 {
-    let text = Text::read();
+/// KL(reference ‖ ours) over the first tokens of the text, on the reference's best tokens and the rest
+/// as one, averaged over positions.
+fn mean_divergence(device: DeviceChoice, kv_cache: KvCacheDtype, tokens: usize) -> f64 {
+    let mut text = Text::read();
+    text.top_ids
+        .truncate(text.top_ids.len() / text.ids.len() * tokens);
+    text.ids.truncate(tokens);
     let best = text.top_ids.len() / text.ids.len();
-    let mut sequence = Sequence::new(text.ids.len(), kv_cache);
+    let mut sequence = Sequence::new(device, text.ids.len(), kv_cache);
     let (mut divergence, mut same_best) = (0.0, 0);
     for (chunk, tokens) in text.ids.chunks(128).enumerate() {
         let logits = sequence.feed(tokens);
@@ -186,7 +199,7 @@ fn mean_divergence(kv_cache: KvCacheDtype) -> f64 {
     }
     let divergence = divergence / text.ids.len() as f64;
     println!(
-        "{kv_cache:?} cache: mean KL divergence {divergence:.5}, same best token at {same_best} of {}",
+        "{device}, {kv_cache:?} cache: mean KL divergence {divergence:.5}, same best token at {same_best} of {}",
         text.ids.len()
     );
     divergence
@@ -196,10 +209,25 @@ fn mean_divergence(kv_cache: KvCacheDtype) -> f64 {
 #[test]
 fn logits_are_as_close_to_f32_as_those_of_llama_cpp() {
     for kv_cache in [KvCacheDtype::F32, KvCacheDtype::F16, KvCacheDtype::Q8] {
-        let divergence = mean_divergence(kv_cache);
+        let divergence = mean_divergence(DeviceChoice::Cpu, kv_cache, TEXT_TOKENS);
         assert!(
             divergence <= KL_OF_LLAMA_CPP,
             "mean KL divergence {divergence:.5} with {kv_cache:?}"
         );
     }
+}
+
+/// A GPU's logits are as good as the CPU's, on the same text.
+#[test]
+fn logits_of_a_gpu_are_as_close_to_f32_as_those_of_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    // A software device takes a while for all of the text.
+    let tokens = TEXT_TOKENS / 4;
+    let kv_cache = KvCacheDtype::F16;
+    let cpu = mean_divergence(DeviceChoice::Cpu, kv_cache, tokens);
+    let gpu = mean_divergence(gpu, kv_cache, tokens);
+    assert!(
+        gpu <= 1.1 * cpu,
+        "mean KL divergence {gpu:.5} on the GPU, {cpu:.5} on the CPU"
+    );
 }

@@ -107,6 +107,7 @@ fn models(report: &Report) -> Table {
             model.quantization.clone(),
             billions(model.parameters),
             gigabytes(model.weight_bytes),
+            ran_on(model),
             format!("{:.2}", model.load_s),
             model.peak_load_bytes.map_or("–".to_owned(), gigabytes),
             hash.to_owned(),
@@ -120,12 +121,21 @@ fn models(report: &Report) -> Table {
             "format",
             "weights",
             "GB",
+            "on",
             "load s",
             "peak GB",
             "sha256",
         ],
         report.models.iter().map(row).collect(),
     )
+}
+
+/// The device that a model ran on; of the CPU, the instruction set, which tells more.
+fn ran_on(model: &crate::report::Model) -> String {
+    match model.device.as_str() {
+        "" | "CPU" => model.isa.clone(),
+        gpu => gpu.to_owned(),
+    }
 }
 
 /// Columns of the table of models alone.
@@ -447,6 +457,19 @@ mod tests {
             csv,
             "test,tokens/s\npp|512,1824.00\n\"tg64, \"\"x\"\"\",212.50\n"
         );
+    }
+
+    #[test]
+    fn a_model_is_said_to_have_run_on_a_gpu_or_with_an_instruction_set() {
+        let on = |device: &str| {
+            ran_on(&crate::report::Model {
+                isa: "avx2".to_owned(),
+                device: device.to_owned(),
+                ..Default::default()
+            })
+        };
+        assert_eq!((on(""), on("CPU")), ("avx2".to_owned(), "avx2".to_owned()));
+        assert_eq!(on("a card (driver 1.2)"), "a card (driver 1.2)");
     }
 
     #[test]

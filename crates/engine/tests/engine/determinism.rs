@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use matou_engine::{EngineConfig, GenerationRequest, MirostatParams, SamplingParams};
 use matou_kernels::Isa;
-use matou_model::{Checkpoint, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles};
+use matou_model::{
+    Checkpoint, DeviceChoice, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles, gpus,
+};
 use matou_testkit::fixtures_dir;
 use matou_testkit::scripted::ScriptedModel;
 
@@ -363,31 +365,72 @@ fn without_a_seed_every_request_draws_its_own() {
     assert_ne!(tokens(), tokens());
 }
 
-/// A real model with random weights in the formats of `file`.
-fn real_model(file: &str, isa: Isa, threads: usize) -> Box<dyn LanguageModel> {
-    let weights = WeightFiles::Gguf(fixtures_dir().join("gguf").join(file));
-    let options = LoadOptions {
-        threads: Some(threads),
-        isa: Some(isa),
-        ..LoadOptions::default()
-    };
-    let checkpoint = Checkpoint::open(&weights).expect("the fixture opens");
-    checkpoint.load(&options).expect("the fixture loads")
+/// Where a real model with random weights runs.
+#[derive(Clone, Copy)]
+struct Place {
+    device: DeviceChoice,
+    isa: Isa,
+}
+
+impl Place {
+    fn cpu(isa: Isa) -> Self {
+        let device = DeviceChoice::Cpu;
+        Self { device, isa }
+    }
+
+    /// A model in the formats of `file`.
+    fn model(self, file: &str, threads: usize) -> Box<dyn LanguageModel> {
+        let weights = WeightFiles::Gguf(fixtures_dir().join("gguf").join(file));
+        let options = LoadOptions {
+            device: self.device,
+            threads: Some(threads),
+            isa: Some(self.isa),
+            ..LoadOptions::default()
+        };
+        let checkpoint = Checkpoint::open(&weights).expect("the fixture opens");
+        checkpoint.load(&options).expect("the fixture loads")
+    }
 }
 
 /// What of a model's own computation must not matter: the threads that share it, and where the
 /// engine cuts batches. On every instruction set, in integer and in float formats.
 #[test]
 fn a_real_model_answers_alike_on_any_number_of_threads_in_any_batch() {
-    let best = Isa::detect();
+    let best = Place::cpu(Isa::detect());
     for isa in Isa::available() {
-        compare_real_answers("llama-k256-q4_k_m.gguf", isa, KvCacheDtype::F16);
+        let place = Place::cpu(isa);
+        compare_real_answers(
+            "llama-k256-q4_k_m.gguf",
+            place,
+            KvCacheDtype::F16,
+            NUM_REQUESTS,
+        );
     }
-    compare_real_answers("llama3.2-q8_0.gguf", best, KvCacheDtype::Q8);
-    compare_real_answers("llama3.2-f32.gguf", best, KvCacheDtype::F32);
+    compare_real_answers("llama3.2-q8_0.gguf", best, KvCacheDtype::Q8, NUM_REQUESTS);
+    compare_real_answers("llama3.2-f32.gguf", best, KvCacheDtype::F32, NUM_REQUESTS);
 }
 
-fn compare_real_answers(file: &str, isa: Isa, kv_cache_dtype: KvCacheDtype) {
+/// The same on a GPU.
+#[test]
+fn a_gpu_answers_alike_in_any_batch() {
+    let Some(gpu) = gpus().first().map(|gpu| gpu.index) else {
+        assert!(
+            std::env::var_os("MATOU_REQUIRE_GPU").is_none(),
+            "MATOU_REQUIRE_GPU is set, and there is no Vulkan device"
+        );
+        eprintln!("there is no Vulkan device: the replay on a GPU was not tested");
+        return;
+    };
+    let place = Place {
+        device: DeviceChoice::Gpu(Some(gpu)),
+        isa: Isa::detect(),
+    };
+    // As many as a software device takes in some seconds.
+    compare_real_answers("llama-k256-q4_k_m.gguf", place, KvCacheDtype::F16, 60);
+    compare_real_answers("llama3.2-q8_0.gguf", place, KvCacheDtype::F32, 60);
+}
+
+fn compare_real_answers(file: &str, place: Place, kv_cache_dtype: KvCacheDtype, requests: usize) {
     let config = EngineConfig {
         kv_cache_dtype,
         max_model_len: 256,
@@ -404,10 +447,10 @@ fn compare_real_answers(file: &str, isa: Isa, kv_cache_dtype: KvCacheDtype) {
         max_num_batched_tokens: 40,
         ..config.clone()
     };
-    let in_order = 0..NUM_REQUESTS;
-    let shuffled = in_order.clone().map(|i| i * 73 % NUM_REQUESTS);
-    let on = |threads| real_model(file, isa, threads);
-    let name = format!("{file} with {}", isa.name());
+    let in_order = 0..requests;
+    let shuffled = in_order.clone().map(move |i| i * 73 % requests);
+    let on = |threads| place.model(file, threads);
+    let name = format!("{file} on {} with {}", place.device, place.isa.name());
 
     let expected = replay_on(on(1), alone, in_order.clone(), 1);
     let all_at_once = replay_on(on(2), config.clone(), in_order, NUM_REQUESTS);

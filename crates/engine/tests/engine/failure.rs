@@ -181,3 +181,77 @@ fn several_prompts_are_one_request_of_bounded_size() {
     }
     engine.join();
 }
+
+/// A model whose device goes at its third step.
+struct Losing {
+    model: ScriptedModel,
+    steps: usize,
+}
+
+impl LanguageModel for Losing {
+    fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+
+    fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize {
+        self.model.kv_block_bytes(dtype)
+    }
+
+    fn allocate_kv_cache(
+        &mut self,
+        num_blocks: usize,
+        dtype: KvCacheDtype,
+    ) -> Result<(), ModelError> {
+        self.model.allocate_kv_cache(num_blocks, dtype)
+    }
+
+    fn is_lost(&self) -> bool {
+        self.steps >= 3
+    }
+
+    fn forward(&mut self, batch: &ForwardBatch) -> Result<Logits, ModelError> {
+        self.steps += 1;
+        match self.is_lost() {
+            true => Err(ModelError::Forward("the card has gone".to_owned())),
+            false => self.model.forward(batch),
+        }
+    }
+}
+
+#[test]
+fn when_the_device_goes_every_request_is_told_and_the_engine_ends() {
+    let model = Losing {
+        model: ScriptedModel::new(VOCAB_SIZE),
+        steps: 0,
+    };
+    let config = EngineConfig {
+        // The second waits for the first.
+        max_num_seqs: 1,
+        ..EngineConfig::default()
+    };
+    let engine = TestEngine::start_boxed(Box::new(model), config);
+    let generations = [1, 2].map(|token| {
+        let params = SamplingParams {
+            ignore_eos: true,
+            ..SamplingParams::greedy()
+        };
+        engine.submit(request(&[token], 12, params))
+    });
+    let [first, second] = generations.map(|mut generation| {
+        std::iter::from_fn(|| generation.blocking_next())
+            .filter_map(|event| match event {
+                EngineEvent::Failed { error } => Some(error),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    });
+    let [GenerationError::Forward(message)] = first.as_slice() else {
+        panic!("{first:?}");
+    };
+    assert!(message.contains("the card has gone"), "{message}");
+    assert!(
+        matches!(second.as_slice(), [GenerationError::EngineStopped]),
+        "{second:?}"
+    );
+    assert!(engine.handle().has_ended());
+}

@@ -63,6 +63,15 @@ impl AdapterConfig {
     }
 }
 
+/// What is said to whoever wants an adapter of a model that can have none.
+pub(super) fn no_adapters(model: &str) -> LlmError {
+    let message = format!(
+        "The model `{model}` takes no adapters: adapters are applied on the CPU only (serve it with \
+         --device cpu)."
+    );
+    LlmError::invalid("model", message)
+}
+
 /// What tells whether files are still the same: of a folder, those in it.
 fn stamps(path: &Path) -> Vec<Stamp> {
     /// More files than a folder with an adapter has.
@@ -159,8 +168,7 @@ impl ServedAdapter {
     /// When it does not fit the model, or its files have changed for the worse.
     pub(super) async fn of(self: &Arc<Self>, llm: &Arc<Llm>) -> Result<Arc<Adapter>, LlmError> {
         let Some(targets) = llm.engine().adapter_targets() else {
-            let message = format!("The model `{}` takes no adapters.", llm.name());
-            return Err(LlmError::invalid("model", message));
+            return Err(no_adapters(llm.name()));
         };
         if let Some(adapter) = self.loaded(targets) {
             return Ok(adapter);

@@ -77,6 +77,8 @@ impl Models {
             weight_bytes: info.weight_bytes,
             memory: info.weight_bytes,
             max_model_len: config.max_model_len,
+            device: llm.place().map_or("CPU", |place| place.name()).to_owned(),
+            device_kind: llm.place().map_or("cpu", |place| place.kind()),
             created: llm.card().created,
             fingerprint: llm.card().fingerprint.clone(),
         };

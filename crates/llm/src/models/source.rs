@@ -7,13 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use matou_chat::{TextSide, Tokenizer};
 use matou_engine::{EngineConfig, EngineStats, EngineThread, Turns};
 use matou_hub::ModelFiles;
-use matou_model::{Checkpoint, LoadOptions, ModelSummary, ThreadPool};
+use matou_model::{Checkpoint, DeviceChoice, LoadOptions, ModelSummary, ThreadPool};
 
 use super::shares::{Needs, Share};
 use crate::gap::fills_gaps;
 use crate::llm::Llm;
 use crate::open::{
-    Identity, Memory, OpenError, OpenOptions, fingerprint, load_checkpoint, text_side, weight_files,
+    Identity, Memory, OpenError, OpenOptions, Place, fingerprint, load_checkpoint, text_side,
+    weight_files,
 };
 
 /// What clients are told about a model, in memory or not.
@@ -39,6 +40,10 @@ pub struct ModelFacts {
     pub memory: u64,
     /// Longest context, prompt and answer together, in tokens.
     pub max_model_len: usize,
+    /// Where it runs: `CPU`, or the name of a GPU.
+    pub device: String,
+    /// What that is made of: `cpu`, or the kind of GPU, in a word.
+    pub device_kind: &'static str,
     /// Unix time since when it is served, in seconds.
     pub created: u64,
     /// Changes when the model or the build changes.
@@ -119,6 +124,7 @@ pub struct ModelSpec {
 pub struct Inspected {
     spec: ModelSpec,
     summary: ModelSummary,
+    place: Place,
     memory: Memory,
     needs: Needs,
 }
@@ -151,6 +157,7 @@ impl Inspected {
         if let Some(requested) = options.max_model_len.filter(|n| *n > made_for) {
             return Err(OpenError::beyond_model(requested, made_for));
         }
+        let place = Place::of(options.device, summary.weight_bytes)?;
         let memory = Memory::of(&summary, options.kv_cache_dtype, 0);
         let needs = Needs {
             fixed: memory.total(),
@@ -162,6 +169,7 @@ impl Inspected {
         Ok(Self {
             spec,
             summary,
+            place,
             memory,
             needs,
         })
@@ -185,6 +193,11 @@ impl Inspected {
         &self.summary
     }
 
+    /// Where it will run, and what is free there.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub(super) fn needs(&self) -> Needs {
         self.needs
     }
@@ -200,7 +213,12 @@ impl Inspected {
 
     /// The model as it will be with such a share of the memory.
     pub(super) fn with_share(self, share: Share) -> (ModelFacts, FileSource) {
-        let Self { spec, summary, .. } = self;
+        let Self {
+            spec,
+            summary,
+            place,
+            ..
+        } = self;
         let facts = ModelFacts {
             names: match spec.names.is_empty() {
                 true => vec![spec.files.name.clone()],
@@ -221,6 +239,8 @@ impl Inspected {
             weight_bytes: summary.weight_bytes,
             memory: share.total,
             max_model_len: share.max_model_len,
+            device: place.name().to_owned(),
+            device_kind: place.kind(),
             created: unix_now(),
         };
         let source = FileSource {
@@ -230,6 +250,7 @@ impl Inspected {
                 fingerprint: facts.fingerprint.clone(),
             },
             spec,
+            device: place.device,
             share,
             fixed: self.memory.total(),
         };
@@ -241,6 +262,8 @@ impl Inspected {
 pub(super) struct FileSource {
     spec: ModelSpec,
     identity: Identity,
+    /// Where it was planned to run: what is free may have changed since.
+    device: DeviceChoice,
     share: Share,
     /// Bytes that it was planned to take beside keys and values.
     fixed: u64,
@@ -254,13 +277,18 @@ impl Source for FileSource {
             turns,
         } = loading;
         let mut options = self.spec.options.clone();
+        options.device = self.device;
         let shown = options.progress.take();
         options.progress = Some(Arc::new(move |done, total| {
             progress.set(done, total);
             shown.iter().for_each(|show| show(done, total));
         }));
         let checkpoint = Checkpoint::open(&weight_files(&self.spec.files))?;
-        let now = Inspected::of(self.spec.clone(), &checkpoint)?;
+        let planned = ModelSpec {
+            options: options.clone(),
+            ..self.spec.clone()
+        };
+        let now = Inspected::of(planned, &checkpoint)?;
         if now.needs.fixed > self.fixed {
             return Err(OpenError::Changed {
                 path: self.spec.files.weights.clone(),
@@ -294,7 +322,6 @@ impl Source for FileSource {
     fn is_same(&self, other: &FileSource) -> bool {
         let how = |source: &Self| {
             let OpenOptions {
-                device,
                 dtype,
                 quantize,
                 max_model_len,
@@ -305,7 +332,8 @@ impl Source for FileSource {
             } = source.spec.options.clone();
             let text = (text.unknown_pre_tokenizer, text.chat_template);
             let memory = (max_model_len, kv_cache_dtype, kv_cache_memory);
-            ((device, dtype, quantize), memory, text)
+            // However the device was chosen.
+            ((source.device, dtype, quantize), memory, text)
         };
         let (own, others) = (&self.spec, &other.spec);
         let is_file = own.files == others.files && self.identity.names == other.identity.names;

@@ -443,6 +443,23 @@ async fn an_adapter_that_there_is_no_memory_for_is_refused_with_the_numbers() {
     assert_eq!(models.memory().0, enough);
 }
 
+/// It would be loaded for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adapter_of_a_model_on_a_gpu_is_refused_before_that_is_loaded() {
+    let models = Models::new(vec![config(&folder("llama3.2"), "b")], &options(1 << 40));
+    let facts = ModelFacts {
+        device: "a card".to_owned(),
+        device_kind: "discrete",
+        ..(*models.list()[0].facts).clone()
+    };
+    models.0.lock().models[0].facts = Arc::new(facts);
+    let refused = models.load_adapter(adapted("x", "llama3.2-qv"), None, false);
+    let refused = refused.await.unwrap_err();
+    assert!(refused.message.contains("--device cpu"), "{refused}");
+    assert!(models.adapters().is_empty());
+    assert_eq!(states(&models), [ModelState::Unloaded]);
+}
+
 /// Files of an adapter may be replaced between the start and the first request for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_adapter_whose_files_have_changed_is_loaded_as_it_is_or_refused() {

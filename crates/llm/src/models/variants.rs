@@ -5,7 +5,7 @@ use std::sync::Arc;
 use matou_persona::Persona;
 
 use super::Models;
-use super::adapters::{AdapterConfig, AdapterStatus, ServedAdapter};
+use super::adapters::{AdapterConfig, AdapterStatus, ServedAdapter, no_adapters};
 use super::residency::Phase;
 use super::source::unix_now;
 use crate::error::LlmError;
@@ -90,6 +90,11 @@ impl Models {
                 "`{name}` is served already; unload it first, or choose another name (`lora_name`)."
             );
             return Err(LlmError::invalid("lora_name", message));
+        }
+        // Before the model is loaded for it.
+        let facts = &state.models[id].facts;
+        if facts.device_kind != "cpu" {
+            return Err(no_adapters(&facts.names[0]));
         }
         let added = ServedAdapter::new(config, id, unix_now(), false);
         let bytes = added.config.memory_bytes();

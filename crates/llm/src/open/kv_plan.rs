@@ -28,6 +28,8 @@ pub(super) struct KvNeeds {
     pub(super) requested_bytes: Option<u64>,
     /// Memory free on the device, in bytes.
     pub(super) free_bytes: u64,
+    /// The most blocks that the device can hold in one piece, whatever is free.
+    pub(super) max_blocks: Option<usize>,
 }
 
 /// The pool to allocate.
@@ -97,6 +99,7 @@ pub(super) fn plan(needs: &KvNeeds) -> Result<KvPlan, KvPlanError> {
         .requested_bytes
         .unwrap_or((needs.free_bytes as f64 * SHARE_OF_FREE_MEMORY) as u64);
     let room_blocks = usize::try_from(room / needs.block_bytes.max(1) as u64).unwrap_or(usize::MAX);
+    let room_blocks = room_blocks.min(needs.max_blocks.unwrap_or(usize::MAX));
     if room_blocks == 0 {
         return Err(KvPlanError::NoRoom {
             block: human_bytes(needs.block_bytes as u64),
@@ -135,6 +138,7 @@ mod tests {
         requested_max_len: None,
         requested_bytes: None,
         free_bytes: 1 << 40,
+        max_blocks: None,
     };
 
     #[test]
@@ -176,6 +180,17 @@ mod tests {
             "a context of 1600 tokens needs 100.0 MiB of KV cache, but only 50.0 MiB may be used: \
              lower --max-model-len to 800, or raise --kv-cache-memory"
         );
+    }
+
+    #[test]
+    fn what_a_device_holds_in_one_piece_bounds_the_pool() {
+        let bounded = KvNeeds {
+            max_blocks: Some(40),
+            requested_bytes: Some(3 << 30),
+            ..NEEDS
+        };
+        let plan = plan(&bounded).unwrap();
+        assert_eq!((plan.num_blocks, plan.max_model_len), (40, 640));
     }
 
     #[test]

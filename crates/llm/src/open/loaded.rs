@@ -10,8 +10,9 @@ use tracing::warn;
 
 use super::error::OpenError;
 use super::kv_plan::{self, KvNeeds};
-use super::memory::{free_memory, human_bytes};
+use super::memory::human_bytes;
 use super::options::OpenOptions;
+use super::place::Place;
 use crate::isolation::Isolation;
 use crate::llm::{Llm, ModelCard};
 
@@ -19,6 +20,8 @@ use crate::llm::{Llm, ModelCard};
 pub struct LoadedModel {
     /// What to call it.
     pub name: String,
+    /// Where it runs.
+    pub place: Place,
     /// Tokens in, logits out.
     pub model: Box<dyn LanguageModel>,
     /// Text in, tokens out, and back.
@@ -35,8 +38,12 @@ impl LoadedModel {
     /// The model in one line, for people.
     pub fn describe(&self) -> String {
         let info = self.model.info();
+        let device = match self.place.gpu {
+            Some(_) => format!(" on {}", self.place),
+            None => String::new(),
+        };
         format!(
-            "{} ({}, {}, {:.1} M parameters, {})",
+            "{} ({}, {}, {:.1} M parameters, {}){device}",
             self.name,
             info.architecture,
             info.quantization,
@@ -68,6 +75,8 @@ impl LoadedModel {
         limits: EngineConfig,
     ) -> Result<EngineConfig, OpenError> {
         let made_for = self.model.info().max_position_embeddings;
+        // The weights are there by now.
+        let free_bytes = Place::of(self.place.device, 0)?.free;
         let plan = kv_plan::plan(&KvNeeds {
             block_bytes: self.model.kv_block_bytes(options.kv_cache_dtype),
             model_max_len: self
@@ -75,7 +84,8 @@ impl LoadedModel {
                 .map_or(made_for, |length| length.min(made_for)),
             requested_max_len: options.max_model_len,
             requested_bytes: options.kv_cache_memory,
-            free_bytes: free_memory(),
+            free_bytes,
+            max_blocks: self.model.max_kv_blocks(options.kv_cache_dtype),
         })?;
         if plan.shortened {
             warn!(
@@ -138,7 +148,8 @@ impl LoadedModel {
         let reason = self.text.template_error.map(|error| error.to_string());
         let llm = Llm::new(engine, tokenizer, self.text.template, card)
             .with_template_error(reason)
-            .with_isolation(self.isolation);
+            .with_isolation(self.isolation)
+            .with_place(self.place);
         Ok((llm, thread))
     }
 }

@@ -9,12 +9,13 @@ mod kv_plan;
 mod loaded;
 mod memory;
 mod options;
+mod place;
 mod text;
 
 use matou_chat::GenerationConfig;
 use matou_engine::SamplingParams;
 use matou_hub::{Catalogue, HubOptions, ModelFiles, SamplingDefaults};
-use matou_model::{Checkpoint, DeviceChoice, LoadOptions, Quantization, WeightFiles};
+use matou_model::{Checkpoint, LoadOptions, Quantization, WeightFiles};
 use tracing::info;
 
 pub use error::OpenError;
@@ -25,6 +26,7 @@ pub use loaded::LoadedModel;
 pub(crate) use loaded::{Identity, fingerprint};
 pub use memory::{free_memory, human_bytes};
 pub use options::OpenOptions;
+pub use place::{Place, device_kind};
 pub use text::text_side;
 
 /// Tokens that there must be room for, where nobody says how long contexts are to be.
@@ -87,12 +89,16 @@ pub(crate) fn load_checkpoint(
     options: &OpenOptions,
 ) -> Result<LoadedModel, OpenError> {
     let text = text_side(checkpoint, &options.text_options())?;
-    check_fit(checkpoint, options)?;
-    let model = checkpoint.load(&options.load_options())?;
+    let place = check_fit(checkpoint, options)?;
+    let model = checkpoint.load(&LoadOptions {
+        device: place.device,
+        ..options.load_options()
+    })?;
     let default_sampling = default_sampling(files.defaults.as_ref(), &text.generation);
     Ok(LoadedModel {
         isolation: options.isolation.clone(),
         name: files.name,
+        place,
         model,
         text,
         default_sampling,
@@ -131,17 +137,15 @@ fn default_sampling(
     }
 }
 
-/// Says what memory a model will take, and refuses it where that is more than there is. On a GPU, the
-/// memory is another.
+/// Says where a model will run and what memory it will take there, and refuses it where that is more
+/// than there is.
 ///
 /// # Errors
 ///
-/// When the model does not fit, with what would.
-pub fn check_fit(checkpoint: &Checkpoint, options: &OpenOptions) -> Result<(), OpenError> {
-    if !matches!(options.device, DeviceChoice::Auto | DeviceChoice::Cpu) {
-        return Ok(());
-    }
+/// When the model does not fit, with what would; when its device is not there.
+pub fn check_fit(checkpoint: &Checkpoint, options: &OpenOptions) -> Result<Place, OpenError> {
     let summary = checkpoint.summary(&options.load_options())?;
+    let place = Place::of(options.device, summary.weight_bytes)?;
     // Without a length of its own, a context is made as long as memory allows.
     let tokens = options.max_model_len.unwrap_or(SHORTEST_CONTEXT);
     let tokens = tokens.min(summary.max_position_embeddings);
@@ -159,14 +163,15 @@ pub fn check_fit(checkpoint: &Checkpoint, options: &OpenOptions) -> Result<(), O
         &summary,
         options.kv_cache_dtype,
         tokens,
-        memory::free_memory(),
+        place.free,
         quantized.rev(),
     )?;
     info!(
-        "memory: {} for weights, {} for the keys and values of {tokens} tokens, about {} to work in",
+        "{}: {} for weights, {} for the keys and values of {tokens} tokens, about {} to work in",
+        place.name(),
         human_bytes(needs.weights),
         human_bytes(needs.kv_cache),
         human_bytes(needs.working)
     );
-    Ok(())
+    Ok(place)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::isolation::Isolation;
 use matou_chat::{TemplateCompiler, TextOptions};
+use matou_hub::HubOptions;
 use matou_model::{
     DeviceChoice, Dtype, KvCacheDtype, LoadOptions, Progress, Quantization, ThreadPool,
 };
@@ -61,6 +62,10 @@ impl OpenOptions {
             context_length: self.max_model_len,
             threads: self.threads.or_else(super::memory::physical_cores),
             pool: self.pool.clone(),
+            // Beside what else can be made again.
+            kernel_cache: HubOptions::from_env()
+                .ok()
+                .map(|hub| hub.cache_dir.join("kernels")),
             progress: progress
                 .map(|tell| -> Box<Progress> { Box::new(move |done, total| tell(done, total)) }),
             ..LoadOptions::default()

@@ -1,46 +1,49 @@
 //! What an adapter changes of one linear layer.
 
-use super::matrix::Matrix;
+use super::matrix::AdapterMatrix;
+
+/// An adapter of a linear layer, and the rows of the step that have it, which ascend.
+pub(crate) type Adapted<'a> = (&'a LinearAdapter, &'a [u32]);
 
 /// The changes of one linear layer, which may be several modules side by side.
-pub(super) struct LinearAdapter {
+pub(crate) struct LinearAdapter {
     /// By where they begin.
-    pub(super) parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
 }
 
 /// The changes of one module.
-pub(super) struct Part {
+pub(crate) struct Part {
     /// Where the module's outputs begin among those of the layer.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// Number of the module's outputs.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// A weight in place of the base's.
-    pub(super) replaced: Option<Matrix>,
+    pub(crate) replaced: Option<AdapterMatrix>,
     /// What is added to the weight.
-    pub(super) low_rank: Option<LowRank>,
+    pub(crate) low_rank: Option<LowRank>,
     /// `[rows]`, what is added to the outputs.
-    pub(super) bias: Option<Vec<f32>>,
+    pub(crate) bias: Option<Vec<f32>>,
     /// What the rows of the weight are stretched by.
-    pub(super) stretch: Option<Stretch>,
+    pub(crate) stretch: Option<Stretch>,
 }
 
 /// `scale · B A`.
-pub(super) struct LowRank {
+pub(crate) struct LowRank {
     /// `[rank, columns]`
-    pub(super) a: Matrix,
+    pub(crate) a: AdapterMatrix,
     /// `[rows, rank]`
-    pub(super) b: Matrix,
-    pub(super) rank: usize,
-    pub(super) scale: f32,
+    pub(crate) b: AdapterMatrix,
+    pub(crate) rank: usize,
+    pub(crate) scale: f32,
 }
 
 /// DoRA (Liu et al. 2024, <https://arxiv.org/abs/2402.09353>): the rows of the sum of both weights are
 /// brought to a length that was learned. The base's bias is not stretched.
-pub(super) struct Stretch {
+pub(crate) struct Stretch {
     /// `[rows]` learned length over the length that the row has.
-    pub(super) factors: Vec<f32>,
+    pub(crate) factors: Vec<f32>,
     /// `[rows]`; empty if there is none.
-    pub(super) base_bias: Vec<f32>,
+    pub(crate) base_bias: Vec<f32>,
 }
 
 impl LinearAdapter {
@@ -58,7 +61,7 @@ impl Part {
                 .stretch
                 .as_ref()
                 .map_or(0, |it| it.factors.len() + it.base_bias.len());
-        self.replaced.as_ref().map_or(0, Matrix::bytes)
+        self.replaced.as_ref().map_or(0, AdapterMatrix::bytes)
             + self.low_rank.as_ref().map_or(0, low_rank)
             + (floats * size_of::<f32>()) as u64
     }

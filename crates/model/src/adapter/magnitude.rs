@@ -6,7 +6,7 @@ use matou_kernels::{Context, PackedMatrix};
 /// `[rows]` Euclidean lengths of the rows of `W + scale · B A`.
 ///
 /// `a` is `[rank, columns]`, `b` `[rows, rank]`. Lengths are added up in f64.
-pub(super) fn row_lengths(
+pub(crate) fn row_lengths(
     context: &Context,
     weight: &PackedMatrix,
     (a, b): (&[f32], &[f32]),

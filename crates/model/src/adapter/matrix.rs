@@ -1,35 +1,21 @@
 //! A matrix of an adapter, where the model computes.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use half::f16;
 use matou_kernels::{Context, Format, PackedMatrix, dequantize};
 
-use crate::compute::Compute;
 use crate::error::{ModelError, Result};
 use crate::weights::TensorView;
 
 /// A matrix `[rows, columns]`.
-pub(super) enum Matrix {
+pub(crate) enum AdapterMatrix {
     /// For the kernels.
     Packed(PackedMatrix),
-    /// For any device: transposed.
+    /// For candle: transposed.
     Dense(Tensor),
 }
 
-impl Matrix {
-    /// Brings `view` to where `compute` is.
-    pub(super) fn load(compute: &Compute, name: &str, view: &TensorView<'_>) -> Result<Self> {
-        match compute {
-            Compute::Kernels(cpu) => Ok(Self::Packed(pack(&cpu.context, name, view)?)),
-            Compute::Candle { device, dtype } => {
-                let values = floats(name, view)?;
-                let tensor = Tensor::from_vec(values, view.shape.as_slice(), &Device::Cpu)?;
-                let tensor = tensor.to_dtype(*dtype)?.to_device(device)?;
-                Ok(Self::Dense(tensor.t()?.contiguous()?))
-            }
-        }
-    }
-
+impl AdapterMatrix {
     /// Memory that it takes.
     pub(super) fn bytes(&self) -> u64 {
         match self {
@@ -39,7 +25,12 @@ impl Matrix {
     }
 }
 
-fn pack(context: &Context, name: &str, view: &TensorView<'_>) -> Result<PackedMatrix> {
+/// A matrix for the kernels.
+pub(crate) fn pack_matrix(
+    context: &Context,
+    name: &str,
+    view: &TensorView<'_>,
+) -> Result<PackedMatrix> {
     let &[rows, columns] = view.shape.as_slice() else {
         return Err(bad(name, format!("has shape {:?}: no matrix", view.shape)));
     };
@@ -48,7 +39,7 @@ fn pack(context: &Context, name: &str, view: &TensorView<'_>) -> Result<PackedMa
 }
 
 /// The values of a tensor.
-pub(super) fn floats(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
+pub(crate) fn floats(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
     let mut values = vec![0.0; view.shape.iter().product()];
     dequantize(view.format, &view.bytes, &mut values)
         .map_err(|error| bad(name, error.to_string()))?;

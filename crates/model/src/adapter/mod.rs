@@ -10,13 +10,12 @@
 //! AdapterRows: which rows of a step have which adapter
 //! ```
 
-mod apply;
-mod device;
 mod files;
 mod gguf;
 mod linear;
 mod loaded;
 mod magnitude;
+mod math;
 mod matrix;
 mod modules;
 mod peft;
@@ -24,7 +23,11 @@ mod rows;
 mod targets;
 
 pub use self::files::AdapterFiles;
+pub(crate) use self::linear::{Adapted, LinearAdapter, LowRank, Part};
 pub use self::loaded::Adapter;
+pub(crate) use self::magnitude::row_lengths;
+pub(crate) use self::math::{AdapterMath, TargetWeight};
+pub(crate) use self::matrix::{AdapterMatrix, floats as adapter_floats, pack_matrix};
 pub(crate) use self::rows::AdapterRows;
 pub use self::targets::AdapterTargets;
-pub(crate) use self::targets::{TargetLinear, TargetPart, TargetWeight, TargetsBuilder};
+pub(crate) use self::targets::{TargetLinear, TargetPart, TargetsBuilder};

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
-
-use super::apply::{Adapted, apply};
+use super::linear::Adapted;
 use super::loaded::Adapter;
-use crate::compute::Compute;
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::forward_batch::ForwardBatch;
 
@@ -58,25 +56,19 @@ impl AdapterRows {
     }
 
     /// What the adapters make of the output `y` that linear layer `number` has for `x`.
-    pub(crate) fn apply<'a>(
+    pub(crate) fn apply<'a, B: Backend>(
         &'a self,
+        backend: &B,
         number: usize,
-        compute: &Compute,
-        x: &Tensor,
-        mut y: Tensor,
-    ) -> Result<Tensor> {
+        x: &B::Tensor,
+        y: B::Tensor,
+    ) -> Result<B::Tensor> {
         let of = |group: &'a Group| Some((group.adapter.linear(number)?, group.rows.as_slice()));
         let adapted: Vec<Adapted<'_>> = self.groups.iter().filter_map(of).collect();
-        match compute {
-            _ if adapted.is_empty() => {}
-            Compute::Kernels(cpu) => apply(cpu, &adapted, x, &y)?,
-            Compute::Candle { .. } => {
-                for (linear, rows) in adapted {
-                    y = linear.apply_on_device(x, rows, &y)?;
-                }
-            }
+        match adapted.is_empty() {
+            true => Ok(y),
+            false => backend.adapt(&adapted, x, y),
         }
-        Ok(y)
     }
 }
 

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
-use matou_kernels::{Format, PackedMatrix};
+use matou_kernels::Format;
 
 use super::files::AdapterFiles;
 use super::linear::{LinearAdapter, LowRank, Part, Stretch};
 use super::loaded::{Adapter, next_id};
-use super::magnitude::row_lengths;
-use super::matrix::{Matrix, floats, halved};
+use super::math::{AdapterMath, TargetWeight};
+use super::matrix::{AdapterMatrix, floats, halved};
 use super::modules::ModuleTensors;
-use crate::compute::Compute;
 use crate::error::{ModelError, Result};
 use crate::weights::TensorView;
 
@@ -22,7 +20,8 @@ const MAX_RANK: usize = 256;
 pub struct AdapterTargets {
     /// Tells the model from others.
     model: u64,
-    compute: Compute,
+    /// Where the model computes.
+    math: Arc<dyn AdapterMath>,
     /// Heads of queries, and of keys and values.
     heads: (usize, usize),
     linears: Vec<TargetLinear>,
@@ -39,7 +38,7 @@ pub(crate) struct TargetLinear {
     pub(crate) columns: usize,
     pub(crate) parts: Vec<TargetPart>,
     /// `[Σ rows]`
-    pub(crate) bias: Option<Tensor>,
+    pub(crate) bias: Option<Vec<f32>>,
 }
 
 /// A module of a linear layer.
@@ -50,12 +49,6 @@ pub(crate) struct TargetPart {
     pub(crate) weight: TargetWeight,
 }
 
-/// The weight of a module, as far as adapters have to know it.
-pub(crate) enum TargetWeight {
-    Packed(Arc<PackedMatrix>),
-    OnDevice,
-}
-
 impl TargetsBuilder {
     /// Takes a layer in, and numbers it.
     pub(crate) fn add(&mut self, linear: TargetLinear) -> usize {
@@ -64,10 +57,10 @@ impl TargetsBuilder {
     }
 
     /// All of a model with so many heads of queries, and of keys and values.
-    pub(crate) fn build(self, compute: Compute, heads: (usize, usize)) -> AdapterTargets {
+    pub(crate) fn build(self, math: Arc<dyn AdapterMath>, heads: (usize, usize)) -> AdapterTargets {
         AdapterTargets {
             model: next_id(),
-            compute,
+            math,
             heads,
             linears: self.linears,
         }
@@ -160,7 +153,7 @@ struct Place<'a> {
 impl Place<'_> {
     fn load(&self, tensors: &ModuleTensors<'_>) -> Result<Part> {
         let (rows, columns) = (self.part.rows, self.linear.columns);
-        let base_bias = self.base_bias()?;
+        let base_bias = self.base_bias();
         let pair = match (&tensors.a, &tensors.b) {
             (Some(a), Some(b)) => Some((a, b)),
             (None, None) => None,
@@ -175,8 +168,7 @@ impl Place<'_> {
         let replaced = match &tensors.weight {
             Some(view) => {
                 self.check_shape("weight", view, &[rows, columns])?;
-                let (compute, module) = (&self.targets.compute, &self.part.module);
-                Some(Matrix::load(compute, module, view)?)
+                Some(self.matrix(view)?)
             }
             None => None,
         };
@@ -224,16 +216,20 @@ impl Place<'_> {
 
     /// A or B as it is computed with, and what its products are multiplied with: beside weights that are
     /// narrower than f32 it is so too.
-    fn factor(&self, view: &TensorView<'_>) -> Result<(Matrix, f32)> {
-        let (compute, module) = (&self.targets.compute, &self.part.module);
+    fn factor(&self, view: &TensorView<'_>) -> Result<(AdapterMatrix, f32)> {
         let half = match self.is_narrow() {
-            true => halved(module, view)?,
+            true => halved(&self.part.module, view)?,
             false => None,
         };
         match half {
-            Some((half, factor)) => Ok((Matrix::load(compute, module, &half)?, factor)),
-            None => Ok((Matrix::load(compute, module, view)?, 1.0)),
+            Some((half, factor)) => Ok((self.matrix(&half)?, factor)),
+            None => Ok((self.matrix(view)?, 1.0)),
         }
+    }
+
+    /// A matrix, where the model computes.
+    fn matrix(&self, view: &TensorView<'_>) -> Result<AdapterMatrix> {
+        self.targets.math.matrix(&self.part.module, view)
     }
 
     /// What is added to the outputs, if anything is.
@@ -264,7 +260,7 @@ impl Place<'_> {
     fn is_narrow(&self) -> bool {
         match &self.part.weight {
             TargetWeight::Packed(matrix) => matrix.format() != Format::F32,
-            TargetWeight::OnDevice => false,
+            TargetWeight::Elsewhere => false,
         }
     }
 
@@ -275,13 +271,11 @@ impl Place<'_> {
         scale: f32,
         base_bias: Vec<f32>,
     ) -> Result<Stretch> {
-        let (TargetWeight::Packed(weight), Compute::Kernels(cpu)) =
-            (&self.part.weight, &self.targets.compute)
-        else {
+        let (a, b) = (floats(&self.part.module, a)?, floats(&self.part.module, b)?);
+        let math = &self.targets.math;
+        let Some(lengths) = math.row_lengths(&self.part.weight, (&a, &b), scale) else {
             return Err(self.invalid("has a magnitude: DoRA works on the CPU only"));
         };
-        let (a, b) = (floats(&self.part.module, a)?, floats(&self.part.module, b)?);
-        let lengths = row_lengths(&cpu.context, weight, (&a, &b), scale);
         let factors = magnitude.iter().zip(lengths).map(|(magnitude, length)| {
             // A row of zeros has no direction to be brought to a length in.
             if length > 0.0 {
@@ -297,12 +291,9 @@ impl Place<'_> {
     }
 
     /// The base's own bias; empty if there is none.
-    fn base_bias(&self) -> Result<Vec<f32>> {
-        let Some(bias) = &self.linear.bias else {
-            return Ok(Vec::new());
-        };
-        let own = bias.narrow(0, self.start, self.part.rows)?;
-        Ok(own.to_dtype(candle_core::DType::F32)?.to_vec1()?)
+    fn base_bias(&self) -> Vec<f32> {
+        let own = |bias: &Vec<f32>| bias[self.start..][..self.part.rows].to_vec();
+        self.linear.bias.as_ref().map(own).unwrap_or_default()
     }
 
     fn vector(&self, what: &str, view: &TensorView<'_>, len: usize) -> Result<Vec<f32>> {

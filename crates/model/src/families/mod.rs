@@ -11,9 +11,9 @@ pub(crate) mod mixtral;
 pub(crate) mod phi3;
 pub(crate) mod qwen;
 
+use crate::backend::Activation;
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
-use crate::layers::Activation;
 
 /// The particulars of a decoder, beyond the numbers in its [`ModelConfig`].
 #[derive(Debug, Clone)]

@@ -1,53 +1,50 @@
 //! Grouped-query attention over the paged cache.
 
-use candle_core::Tensor;
 use matou_kernels::attention::AttentionParams;
 
-use super::rope::HeadLayout;
 use super::{Linear, RmsNorm, Rope};
 use crate::adapter::AdapterRows;
-use crate::attention::AttentionBackend;
-use crate::compute::Compute;
+use crate::backend::{Backend, HeadLayout};
 use crate::error::Result;
 use crate::forward_batch::ForwardBatch;
 
 /// What all layers of a step share.
-pub(crate) struct Step<'a> {
+pub(crate) struct Step<'a, B: Backend> {
+    pub(crate) backend: &'a B,
     pub(crate) batch: &'a ForwardBatch,
     pub(crate) adapters: &'a AdapterRows,
-    pub(crate) ropes: &'a [Rope],
-    pub(crate) backend: &'a mut dyn AttentionBackend,
+    pub(crate) ropes: &'a [Rope<B>],
+    pub(crate) cache: &'a mut B::Cache,
 }
 
 /// The attention part of one layer.
-pub(crate) struct Attention {
-    pub(crate) compute: Compute,
+pub(crate) struct Attention<B: Backend> {
     /// Number of the layer: which part of the cache it writes and reads.
     pub(crate) layer: usize,
     /// Queries, keys and values side by side.
-    pub(crate) qkv: Linear,
-    pub(crate) output: Linear,
+    pub(crate) qkv: Linear<B>,
+    pub(crate) output: Linear<B>,
     /// Norms of each head of the queries and of the keys, in families that have them.
-    pub(crate) head_norms: Option<(RmsNorm, RmsNorm)>,
+    pub(crate) head_norms: Option<(RmsNorm<B>, RmsNorm<B>)>,
     /// Which of the step's ropes; `None` if positions are not encoded.
     pub(crate) rope: Option<usize>,
     pub(crate) params: AttentionParams,
 }
 
-impl Attention {
-    /// Writes the cache and attends: `[tokens, hidden]` to `[tokens, heads · head_dim]`. The input
-    /// is used up.
-    pub(crate) fn attend(&self, x: Tensor, step: &mut Step<'_>) -> Result<Tensor> {
+impl<B: Backend> Attention<B> {
+    /// Writes the cache and attends: `[tokens, hidden]` to `[tokens, heads · head_dim]`.
+    pub(crate) fn attend(&self, x: B::Tensor, step: &mut Step<'_, B>) -> Result<B::Tensor> {
         let AttentionParams {
             heads,
             kv_heads,
             head_dim,
             ..
         } = self.params;
-        let mut qkv = self.qkv.forward(&x, step.adapters)?;
+        let mut qkv = self.qkv.forward(step.backend, &x, step.adapters)?;
+        drop(x);
         if let Some((query_norm, key_norm)) = &self.head_norms {
-            qkv = query_norm.forward_heads(qkv, 0, heads)?;
-            qkv = key_norm.forward_heads(qkv, heads * head_dim, kv_heads)?;
+            query_norm.forward_heads(step.backend, &mut qkv, 0, heads)?;
+            key_norm.forward_heads(step.backend, &mut qkv, heads * head_dim, kv_heads)?;
         }
         if let Some(rope) = self.rope {
             let layout = HeadLayout {
@@ -55,25 +52,19 @@ impl Attention {
                 keys: kv_heads,
                 head_dim,
             };
-            qkv = step.ropes[rope].forward(&self.compute, qkv, layout, &step.batch.positions)?;
+            step.ropes[rope].forward(step.backend, &mut qkv, layout, &step.batch.positions)?;
         }
-        let attended = step
-            .backend
-            .attend(self.layer, &self.params, &qkv, step.batch)?;
-        if let Compute::Kernels(cpu) = &self.compute {
-            cpu.recycle(x)?;
-            cpu.recycle(qkv)?;
-        }
-        Ok(attended)
+        step.backend
+            .attend(step.cache, self.layer, &self.params, &qkv, step.batch)
     }
 
-    /// Projects attended values: `[tokens, heads · head_dim]` to `[tokens, hidden]`. The input is
-    /// used up.
-    pub(crate) fn project(&self, attended: Tensor, adapters: &AdapterRows) -> Result<Tensor> {
-        let y = self.output.forward(&attended, adapters)?;
-        if let Compute::Kernels(cpu) = &self.compute {
-            cpu.recycle(attended)?;
-        }
-        Ok(y)
+    /// Projects attended values: `[tokens, heads · head_dim]` to `[tokens, hidden]`.
+    pub(crate) fn project(
+        &self,
+        backend: &B,
+        attended: &B::Tensor,
+        adapters: &AdapterRows,
+    ) -> Result<B::Tensor> {
+        self.output.forward(backend, attended, adapters)
     }
 }

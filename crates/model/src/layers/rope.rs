@@ -2,198 +2,50 @@
 
 use std::f64::consts::TAU;
 
-use candle_core::{D, DType, Device, Tensor};
-use matou_kernels::rope::{RopeTable, rope_neox};
-use matou_kernels::rows::for_row_part;
-
-use crate::compute::{Compute, write};
+use crate::backend::{Backend, HeadLayout};
 use crate::config::{Llama4Scaling, RopeParameters, RopeScaling};
 use crate::error::Result;
 
 /// Rotates queries and keys; one serves all layers with the same parameters.
-pub(crate) struct Rope {
-    table: Table,
+pub(crate) struct Rope<B: Backend> {
+    table: B::Rope,
     llama_4_scaling: Option<Llama4Scaling>,
 }
 
-enum Table {
-    Kernels(RopeTable),
-    /// Computed anew for the positions of each step.
-    Candle {
-        /// `[rotary_dim / 2]`
-        inv_freq: Tensor,
-        magnitude: f64,
-        /// `[tokens, rotary_dim / 2]` cosines and sines of the step.
-        cos_sin: Option<(Tensor, Tensor)>,
-    },
-}
-
-impl Rope {
-    pub(crate) fn new(
-        compute: &Compute,
-        parameters: &RopeParameters,
-        head_dim: usize,
-    ) -> Result<Self> {
+impl<B: Backend> Rope<B> {
+    pub(crate) fn new(backend: &B, parameters: &RopeParameters, head_dim: usize) -> Result<Self> {
         let (inv_freq, magnitude) = frequencies(parameters, head_dim);
-        let table = match compute {
-            Compute::Kernels(_) => Table::Kernels(RopeTable::new(inv_freq, magnitude as f32)),
-            Compute::Candle { device, .. } => {
-                let len = inv_freq.len();
-                Table::Candle {
-                    inv_freq: Tensor::from_vec(inv_freq, (1, len), device)?,
-                    magnitude,
-                    cos_sin: None,
-                }
-            }
-        };
         Ok(Self {
-            table,
+            table: backend.rope(inv_freq, magnitude)?,
             llama_4_scaling: parameters.llama_4_scaling,
         })
     }
 
     /// Makes ready for a step with these positions.
-    pub(crate) fn begin_step(&mut self, positions: &[u32]) -> Result<()> {
-        match &mut self.table {
-            Table::Kernels(table) => {
-                let last = positions.iter().max().copied().unwrap_or(0);
-                table.grow_to(last as usize + 1);
-            }
-            Table::Candle {
-                inv_freq,
-                magnitude,
-                cos_sin,
-            } => {
-                let angles = column(positions.iter().map(|&p| p as f32), inv_freq.device())?
-                    .broadcast_mul(inv_freq)?;
-                *cos_sin = Some(((angles.cos()? * *magnitude)?, (angles.sin()? * *magnitude)?));
-            }
-        }
-        Ok(())
+    pub(crate) fn begin_step(&mut self, backend: &B, positions: &[u32]) -> Result<()> {
+        backend.begin_rope(&mut self.table, positions)
     }
 
-    /// Rotates the first `heads` heads of each row of a fused projection `[tokens, width]` by the
-    /// step's positions; the `queries` first of them are scaled too, if the model does that.
+    /// Rotates queries and keys of each row of a fused projection `[tokens, width]` by the step's
+    /// positions; the queries are scaled too, if the model does that.
     pub(crate) fn forward(
         &self,
-        compute: &Compute,
-        fused: Tensor,
-        shape: HeadLayout,
+        backend: &B,
+        fused: &mut B::Tensor,
+        layout: HeadLayout,
         positions: &[u32],
-    ) -> Result<Tensor> {
-        let rotated = match (&self.table, compute) {
-            (Table::Kernels(table), Compute::Kernels(cpu)) => {
-                let width = fused.dim(1)?;
-                let heads = shape.queries + shape.keys;
-                write(&fused, |fused| {
-                    rope_neox(
-                        &cpu.context,
-                        table,
-                        fused,
-                        width,
-                        heads,
-                        shape.head_dim,
-                        positions,
-                    );
-                })?;
-                fused
-            }
-            (
-                Table::Candle {
-                    cos_sin: Some((cos, sin)),
-                    ..
-                },
-                _,
-            ) => rotate(&fused, shape, cos, sin)?,
-            _ => {
-                let message = "the step's rotations are not prepared".to_owned();
-                return Err(crate::ModelError::Forward(message));
-            }
+    ) -> Result<()> {
+        backend.rotate(&self.table, fused, layout, positions)?;
+        let Some(scaling) = self.llama_4_scaling else {
+            return Ok(());
         };
-        match self.llama_4_scaling {
-            Some(scaling) => scale_queries(compute, rotated, shape, scaling, positions),
-            None => Ok(rotated),
-        }
+        let factor = |position: &u32| {
+            let periods = (f64::from(*position) / scaling.original_max_position_embeddings).floor();
+            (1.0 + scaling.beta * periods.ln_1p()) as f32
+        };
+        let factors: Vec<f32> = positions.iter().map(factor).collect();
+        backend.scale_rows(fused, layout.queries * layout.head_dim, &factors)
     }
-}
-
-/// How heads lie in a row of a fused projection: queries, then keys, then what does not rotate.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HeadLayout {
-    pub(crate) queries: usize,
-    pub(crate) keys: usize,
-    pub(crate) head_dim: usize,
-}
-
-fn rotate(fused: &Tensor, shape: HeadLayout, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    let (tokens, width) = fused.dims2()?;
-    let heads = shape.queries + shape.keys;
-    let half = cos.dim(1)?;
-    let rotating = fused
-        .narrow(1, 0, heads * shape.head_dim)?
-        .reshape((tokens, heads, shape.head_dim))?
-        .to_dtype(DType::F32)?;
-    let (a, b) = (
-        rotating.narrow(2, 0, half)?,
-        rotating.narrow(2, half, half)?,
-    );
-    let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
-    let rotated = Tensor::cat(
-        &[
-            (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?,
-            (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?,
-            rotating.narrow(2, 2 * half, shape.head_dim - 2 * half)?,
-        ],
-        D::Minus1,
-    )?
-    .reshape((tokens, heads * shape.head_dim))?
-    .to_dtype(fused.dtype())?;
-    let rest = fused.narrow(1, heads * shape.head_dim, width - heads * shape.head_dim)?;
-    Ok(Tensor::cat(&[rotated, rest], 1)?)
-}
-
-/// Multiplies the queries of each row by the factor of its position.
-fn scale_queries(
-    compute: &Compute,
-    fused: Tensor,
-    shape: HeadLayout,
-    scaling: Llama4Scaling,
-    positions: &[u32],
-) -> Result<Tensor> {
-    let query_width = shape.queries * shape.head_dim;
-    let factor = |position: &u32| {
-        let periods = (f64::from(*position) / scaling.original_max_position_embeddings).floor();
-        (1.0 + scaling.beta * periods.ln_1p()) as f32
-    };
-    let (_, width) = fused.dims2()?;
-    if let Compute::Kernels(cpu) = compute {
-        write(&fused, |fused| {
-            for_row_part(
-                &cpu.context,
-                positions.len(),
-                (fused, width),
-                |rows, fused| {
-                    for (row, position) in fused.chunks_exact_mut(width).zip(&positions[rows]) {
-                        let factor = factor(position);
-                        row[..query_width]
-                            .iter_mut()
-                            .for_each(|query| *query *= factor);
-                    }
-                },
-            );
-        })?;
-        return Ok(fused);
-    }
-    let factors = column(positions.iter().map(factor), fused.device())?.to_dtype(fused.dtype())?;
-    let queries = fused.narrow(1, 0, query_width)?.broadcast_mul(&factors)?;
-    let rest = fused.narrow(1, query_width, width - query_width)?;
-    Ok(Tensor::cat(&[queries, rest], 1)?)
-}
-
-fn column(values: impl Iterator<Item = f32>, device: &Device) -> Result<Tensor> {
-    let values: Vec<f32> = values.collect();
-    let rows = values.len();
-    Ok(Tensor::from_vec(values, (rows, 1), device)?)
 }
 
 /// Inverse frequencies, and the factor on cosines and sines.

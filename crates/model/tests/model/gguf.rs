@@ -2,6 +2,7 @@
 
 use matou_model::{Checkpoint, DeviceChoice, Dtype, GgufFile, LoadOptions, WeightFiles};
 
+use super::gpu::gpu;
 use super::harness::{
     Harness, bits, gguf_fixture, goldens, options, relative_deviation, relative_error,
 };
@@ -19,14 +20,15 @@ fn check_quantized(name: &str, checkpoint: &str, quantization: &str) {
     let file = gguf_fixture(&format!("{name}.gguf"));
     let dequantized = gguf_fixture(&format!("{name}-dequantized.gguf"));
     let mut reference = Harness::gguf(&dequantized, &options(DeviceChoice::Cpu));
-    for device in [DeviceChoice::Cpu, DeviceChoice::CpuReference] {
+    let devices = [DeviceChoice::Cpu, DeviceChoice::CpuReference];
+    for device in devices.into_iter().chain(gpu()) {
         let mut model = Harness::gguf(&file, &options(device));
         assert_eq!(model.model.info().quantization, quantization);
         for golden in goldens(checkpoint) {
             let logits = model.whole(&golden.prompt);
             let error = relative_deviation(&logits, &reference.whole(&golden.prompt));
             assert!(error < 0.04, "{name} on {device:?}: off by {error}");
-            if device == DeviceChoice::Cpu {
+            if device != DeviceChoice::CpuReference {
                 let chunked = model.chunked(&golden.prompt, 3);
                 assert_eq!(bits(&chunked), bits(&logits), "chunks change the logits");
             }

@@ -4,6 +4,7 @@
 mod adapters;
 mod formats;
 mod gguf;
+mod gpu;
 mod harness;
 mod hidden_states;
 mod hostile;

@@ -168,6 +168,7 @@ fn model(model: &ModelStatus) -> Value {
         "quantization": model.facts.quantization,
         "parameters": model.facts.parameters,
         "max_model_len": model.facts.max_model_len,
+        "device": model.facts.device,
         "status": StatusObject::of(model),
         "pinned": model.is_pinned,
         "loads": model.loads,

@@ -145,6 +145,7 @@ async fn a_model_that_was_brought_along_is_loaded_and_stays() {
     );
     let status = server.get("/status").await.json();
     assert_eq!(status["models"][0]["status"]["value"], "loaded");
+    assert_eq!(status["models"][0]["device"], "CPU");
     assert_eq!(status["memory"]["budget"], Value::Null);
 }
 

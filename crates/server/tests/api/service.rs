@@ -96,6 +96,7 @@ async fn metrics_have_vllms_names() {
     );
     let labels = r#"model_name="counter",engine="0""#;
     let samples = [
+        format!(r#"matou:device_info{{{labels},device="CPU",kind="cpu"}} 1"#),
         format!("matou:num_requests_running{{{labels}}} 0"),
         format!("matou:num_requests_waiting{{{labels}}} 0"),
         format!("matou:kv_cache_usage_perc{{{labels}}} 0"),

@@ -1,4 +1,4 @@
-//! The backend of every other device, made of candle's operations.
+//! Attention by candle's operations.
 //!
 //! Each layer's cache is a pair of tensors `[slots, kv_heads · head_dim]`. New rows are scattered
 //! to their slots; then, request by request, the context's rows are gathered and attended over
@@ -9,14 +9,12 @@ use std::collections::HashMap;
 use candle_core::{D, DType, Device, Tensor};
 use matou_kernels::attention::AttentionParams;
 
-use super::{AttentionBackend, CacheShape};
+use crate::backend::CacheShape;
 use crate::error::Result;
 use crate::forward_batch::{BLOCK_SIZE, ForwardBatch};
 
-/// Keys and values of all layers on one device.
-pub(crate) struct TensorBackend {
-    device: Device,
-    num_blocks: usize,
+/// Keys and values of all layers.
+pub(crate) struct TensorCache {
     /// Keys and values of each layer.
     layers: Vec<(Tensor, Tensor)>,
     step: StepIndices,
@@ -33,16 +31,14 @@ struct StepIndices {
     masks: HashMap<(usize, Option<usize>), Tensor>,
 }
 
-impl TensorBackend {
-    pub(crate) fn new(device: &Device, shape: CacheShape, dtype: DType) -> Result<Self> {
+impl TensorCache {
+    pub(super) fn new(shape: CacheShape, dtype: DType) -> Result<Self> {
         let rows = shape.num_blocks * BLOCK_SIZE;
-        let zeros = || Tensor::zeros((rows, shape.kv_heads * shape.head_dim), dtype, device);
+        let zeros = || Tensor::zeros((rows, shape.kv_heads * shape.head_dim), dtype, &Device::Cpu);
         let layers = (0..shape.layers)
             .map(|_| Ok((zeros()?, zeros()?)))
             .collect::<candle_core::Result<_>>()?;
         Ok(Self {
-            device: device.clone(),
-            num_blocks: shape.num_blocks,
             layers,
             step: StepIndices::default(),
         })
@@ -67,20 +63,19 @@ impl TensorBackend {
             values
                 .extend((0..context).map(|key| if visible(key) { 0.0 } else { f32::NEG_INFINITY }));
         }
-        let mask = Tensor::from_vec(values, (1, len, context), &self.device)?;
+        let mask = Tensor::from_vec(values, (1, len, context), &Device::Cpu)?;
         self.step.masks.insert((request, window), mask.clone());
         Ok(mask)
     }
-}
 
-impl AttentionBackend for TensorBackend {
-    fn begin_step(&mut self, batch: &ForwardBatch) -> Result<()> {
+    /// Makes ready for a step.
+    pub(super) fn begin_step(&mut self, batch: &ForwardBatch) -> Result<()> {
         let width = match self.layers.first() {
             Some((keys, _)) => keys.dim(1)?,
             None => 0,
         };
         let tokens = batch.num_tokens();
-        let slots = Tensor::new(batch.slot_mapping.as_slice(), &self.device)?
+        let slots = Tensor::new(batch.slot_mapping.as_slice(), &Device::Cpu)?
             .reshape((tokens, 1))?
             .broadcast_as((tokens, width))?
             .contiguous()?;
@@ -93,7 +88,7 @@ impl AttentionBackend for TensorBackend {
                             + (position % BLOCK_SIZE) as u32
                     })
                     .collect();
-                Tensor::new(slots, &self.device)
+                Tensor::new(slots, &Device::Cpu)
             })
             .collect::<candle_core::Result<_>>()?;
         self.step = StepIndices {
@@ -104,7 +99,8 @@ impl AttentionBackend for TensorBackend {
         Ok(())
     }
 
-    fn attend(
+    /// See [`Backend::attend`](crate::backend::Backend::attend).
+    pub(super) fn attend(
         &mut self,
         layer: usize,
         params: &AttentionParams,
@@ -139,10 +135,6 @@ impl AttentionBackend for TensorBackend {
             outputs.push(attended);
         }
         Ok(Tensor::cat(&outputs, 0)?.to_dtype(qkv.dtype())?)
-    }
-
-    fn num_blocks(&self) -> usize {
-        self.num_blocks
     }
 }
 
