@@ -50,8 +50,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<()> {
     }
     let limit = files.context_length.unwrap_or(usize::MAX);
     let longest = summary.max_position_embeddings.min(limit);
-    let device = options.weights.device;
-    let place = Place::of(device, summary.weight_bytes).map_err(anyhow::Error::from);
+    let place = Place::for_model(&summary, &open_options).map_err(anyhow::Error::from);
     let dtype = options.kv_cache_dtype.into();
     describe_memory(&mut text, &summary, dtype, longest, place);
     print_all(&text)
@@ -156,9 +155,10 @@ fn describe_memory(
 ) {
     let mut contexts: Vec<usize> = CONTEXTS.into_iter().filter(|&n| n < longest).collect();
     contexts.push(longest);
+    let is_gpu = place.as_ref().is_ok_and(|place| place.gpu.is_some());
     let contexts = contexts
         .into_iter()
-        .map(|tokens| (tokens, Memory::of(summary, dtype, tokens)));
+        .map(|tokens| (tokens, Memory::of(summary, dtype, tokens, is_gpu)));
     let contexts: Vec<(usize, Memory)> = contexts.collect();
     let device = match place {
         Ok(place) => {

@@ -115,9 +115,11 @@ impl EngineLoop {
         seat: Seat,
     ) -> Self {
         let (config, info) = (shared.config(), model.info());
+        // A step has a token of every running sequence at least.
+        let most = model.max_step_tokens().unwrap_or(usize::MAX).max(1);
         let limits = SchedulerConfig {
-            max_num_seqs: config.max_num_seqs,
-            max_num_batched_tokens: config.max_num_batched_tokens,
+            max_num_seqs: config.max_num_seqs.min(most),
+            max_num_batched_tokens: config.max_num_batched_tokens.min(most),
             max_prompt_logits: (PROMPT_LOGITS_BYTES / size_of::<f32>() / info.vocab_size.max(1))
                 .max(1),
         };

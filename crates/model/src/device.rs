@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
-use matou_gpu::{DeviceInfo, DeviceKind};
+use matou_gpu::{Device, DeviceInfo, DeviceKind};
 use matou_kernels::{Context, Isa};
 
 use crate::error::Result;
@@ -22,8 +23,8 @@ pub enum DeviceChoice {
     CpuReference,
 }
 
-/// What a device is asked to have room for, beside the weights: a cache and working memory.
-const WORKING_BYTES: u64 = 512 << 20;
+/// What a device is asked to have room for, beside the model: other contexts than the shortest.
+const ROOM: u64 = 512 << 20;
 
 /// As `--device` has it.
 impl FromStr for DeviceChoice {
@@ -67,7 +68,7 @@ impl DeviceChoice {
         let Self::Gpu(index) = self else {
             return Ok(None);
         };
-        let device = matou_gpu::Device::open(index.unwrap_or(0))?;
+        let device = open(index.unwrap_or(0))?;
         device.check_against(&Context::new(Isa::detect(), 1))?;
         Ok(Some(DeviceInfo {
             memory: device.memory(),
@@ -75,30 +76,44 @@ impl DeviceChoice {
         }))
     }
 
-    /// What this means on this machine, for a model whose weights take `weight_bytes` bytes: never
+    /// What this means on this machine, for a model that takes `bytes` bytes: never
     /// [`Auto`](Self::Auto), and a GPU has a number.
     ///
     /// # Errors
     ///
     /// When a GPU is asked for that is not there, or that cannot be used.
-    pub fn resolve(self, weight_bytes: u64) -> Result<Self> {
+    pub fn resolve(self, bytes: u64) -> Result<Self> {
         match self {
             Self::Cpu | Self::CpuReference => Ok(self),
-            Self::Auto => Ok(choose(&matou_gpu::list(), weight_bytes)),
+            Self::Auto => Ok(choose(&matou_gpu::list(), bytes)),
             Self::Gpu(index) => {
                 let index = index.unwrap_or(0);
                 // Found, and fit for use: opening it says what else is wrong.
-                matou_gpu::Device::open(index)?;
+                open(index)?;
                 Ok(Self::Gpu(Some(index)))
             }
         }
     }
 }
 
+/// Opens a device, and keeps it open: whoever asks what it is will ask it to compute, and opening takes a
+/// while.
+pub(crate) fn open(index: usize) -> Result<Device> {
+    static OPEN: Mutex<Vec<Device>> = Mutex::new(Vec::new());
+
+    let device = Device::open(index)?;
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.retain(|device| device.is_lost().is_none());
+    if open.iter().all(|other| other.info().index != index) {
+        open.push(device.clone());
+    }
+    Ok(device)
+}
+
 /// The first device worth it. An integrated GPU reads the weights from the same memory as the CPU, and
 /// a software one is the CPU: whoever wants either asks for it.
-fn choose(devices: &[DeviceInfo], weight_bytes: u64) -> DeviceChoice {
-    let needed = weight_bytes + weight_bytes / 10 + WORKING_BYTES;
+fn choose(devices: &[DeviceInfo], bytes: u64) -> DeviceChoice {
+    let needed = bytes.saturating_add(bytes / 10).saturating_add(ROOM);
     let fits = |device: &&DeviceInfo| {
         let memory = device.memory.as_ref();
         device.kind == DeviceKind::Discrete

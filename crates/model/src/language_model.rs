@@ -72,6 +72,11 @@ pub trait LanguageModel: Send {
         None
     }
 
+    /// The most tokens of a step, where the device bounds that.
+    fn max_step_tokens(&self) -> Option<usize> {
+        None
+    }
+
     /// What a token costs in products with weights, if that is known.
     fn token_cost(&self) -> Option<TokenCost> {
         None

@@ -137,6 +137,8 @@ impl<'a> Loader<'a> {
             for view in &views {
                 self.count(view, packed.bytes() / views.len());
             }
+            drop(views);
+            self.source.release();
             return Ok(packed);
         };
         self.packed(context, name, rows, columns)

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use matou_gpu::KvCache;
 use matou_kernels::{KvPool, PackedMatrix};
 
 use crate::backend::kernel_type;
 use crate::config::{ModelConfig, RopeScaling};
+use crate::device::{DeviceChoice, open};
 use crate::error::{ModelError, Result};
 use crate::language_model::KvCacheDtype;
 use crate::quantize::TargetFormats;
@@ -98,6 +100,22 @@ impl ModelSummary {
     pub fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize {
         let layer = KvPool::bytes(1, self.num_kv_heads, self.head_dim, kernel_type(dtype));
         layer.saturating_mul(self.num_layers)
+    }
+
+    /// Whether there are kernels for its heads on GPUs, with such a cache.
+    pub fn runs_on_gpus(&self, dtype: KvCacheDtype) -> bool {
+        let dtype = kernel_type(dtype);
+        KvCache::block_bytes(self.num_kv_heads, self.head_dim, dtype).is_ok()
+    }
+
+    /// The most blocks that a KV cache can have, where the device bounds that, whatever is free.
+    pub fn max_kv_blocks(&self, device: DeviceChoice, dtype: KvCacheDtype) -> Option<usize> {
+        let DeviceChoice::Gpu(index) = device else {
+            return None;
+        };
+        let device = open(index.unwrap_or(0)).ok()?;
+        let dtype = kernel_type(dtype);
+        KvCache::max_blocks(&device, self.num_kv_heads, self.head_dim, dtype).ok()
     }
 
     fn of_config(config: &ModelConfig) -> Self {

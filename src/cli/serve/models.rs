@@ -204,6 +204,11 @@ async fn add(
         false => wanted.names,
     };
     let path = files.weights.clone();
+    let has_adapters = !wanted.adapters.is_empty() || !args.lora.is_empty();
+    if options.device == DeviceChoice::Auto && has_adapters {
+        // They are applied there only.
+        options.device = DeviceChoice::Cpu;
+    }
     let is_free = options.device == DeviceChoice::Auto;
     options.device = shared.places.again(&names[0], &path, options.device);
     for name in &names {

@@ -1,5 +1,6 @@
 //! What is done about models: let in, loaded, given back.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,8 @@ pub(super) struct Inner {
     /// Ticks with whatever happens.
     pub(super) changed: watch::Sender<()>,
     pub(super) began: Instant,
-    pub(super) turns: Turns,
+    /// Of each device, by its name: models on one take turns.
+    turns: Mutex<HashMap<String, Turns>>,
     pub(super) pool: OnceLock<Arc<ThreadPool>>,
     pub(super) runtime: OnceLock<Handle>,
 }
@@ -53,7 +55,7 @@ impl Inner {
             state: Mutex::new(state),
             changed: watch::Sender::new(()),
             began: Instant::now(),
-            turns: Turns::default(),
+            turns: Mutex::default(),
             pool: OnceLock::new(),
             runtime: OnceLock::new(),
         }
@@ -259,6 +261,11 @@ impl Inner {
         }
     }
 
+    fn turns_on(&self, device: &str) -> Turns {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(device.to_owned()).or_default().clone()
+    }
+
     fn load(self: &Arc<Self>, id: ModelId, state: &mut State) {
         let model = &mut state.models[id];
         let Some(source) = model.source.clone() else {
@@ -268,7 +275,7 @@ impl Inner {
         let loading = Loading {
             progress: Arc::clone(&model.progress),
             counted: model.counted.take(),
-            turns: self.turns.clone(),
+            turns: self.turns_on(&model.facts.device),
         };
         let kept = loading.counted.clone();
         let name = model.facts.names[0].clone();

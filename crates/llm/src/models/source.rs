@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use matou_chat::{TextSide, Tokenizer};
 use matou_engine::{EngineConfig, EngineStats, EngineThread, Turns};
 use matou_hub::ModelFiles;
-use matou_model::{Checkpoint, DeviceChoice, LoadOptions, ModelSummary, ThreadPool};
+use matou_model::{BLOCK_SIZE, Checkpoint, DeviceChoice, LoadOptions, ModelSummary, ThreadPool};
 
 use super::shares::{Needs, Share};
 use crate::gap::fills_gaps;
@@ -157,14 +157,20 @@ impl Inspected {
         if let Some(requested) = options.max_model_len.filter(|n| *n > made_for) {
             return Err(OpenError::beyond_model(requested, made_for));
         }
-        let place = Place::of(options.device, summary.weight_bytes)?;
-        let memory = Memory::of(&summary, options.kv_cache_dtype, 0);
+        let dtype = options.kv_cache_dtype;
+        let place = Place::for_model(&summary, options)?;
+        let memory = Memory::of(&summary, dtype, 0, place.gpu.is_some());
+        let block = summary.kv_block_bytes(dtype) as u64;
+        // What a GPU holds in one piece bounds contexts that nobody has asked for.
+        let most = summary.max_kv_blocks(place.device, dtype);
+        let reach = most.map_or(usize::MAX, |blocks| blocks.saturating_mul(BLOCK_SIZE));
+        let most = most.map_or(u64::MAX, |blocks| block.saturating_mul(blocks as u64));
         let needs = Needs {
             fixed: memory.total(),
-            block: summary.kv_block_bytes(options.kv_cache_dtype) as u64,
-            context: options.max_model_len.unwrap_or(made_for),
+            block,
+            context: options.max_model_len.unwrap_or(made_for.min(reach)),
             is_context_fixed: options.max_model_len.is_some(),
-            kv_cache: options.kv_cache_memory,
+            kv_cache: options.kv_cache_memory.map(|bytes| bytes.min(most)),
         };
         Ok(Self {
             spec,

@@ -7,8 +7,15 @@ use thiserror::Error;
 
 use super::memory::human_bytes;
 
+/// Tokens that there must be room for, where nobody says how long contexts are to be.
+pub(crate) const SHORTEST_CONTEXT: usize = 512;
 /// Tokens of a step that the working memory is reckoned for: a chunk of a prompt.
 const STEP_TOKENS: u64 = 512;
+/// The same on a GPU, whose memory is the limit and not what is touched of it: the largest step that
+/// there is by default, in buffers of up to one and a half times what is in them.
+const GPU_STEP_TOKENS: u64 = 2048 * 3 / 2;
+/// What attention on a GPU takes for states, at most.
+const GPU_STATES: u64 = 64 << 20;
 /// What is needed whatever the model: tokenizer, grammars, HTTP, threads.
 const BASE_BYTES: u64 = 64 << 20;
 
@@ -24,11 +31,15 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Reckons for one context of `tokens`.
-    pub fn of(summary: &ModelSummary, dtype: KvCacheDtype, tokens: usize) -> Self {
+    /// Reckons for one context of `tokens`, on the CPU or on a GPU.
+    pub fn of(summary: &ModelSummary, dtype: KvCacheDtype, tokens: usize, is_gpu: bool) -> Self {
+        let (step_tokens, states) = match is_gpu {
+            true => (GPU_STEP_TOKENS, GPU_STATES),
+            false => (STEP_TOKENS, 0),
+        };
         let blocks = tokens.div_ceil(BLOCK_SIZE) as u64;
         let row = 6 * summary.hidden_size + 3 * summary.intermediate_size;
-        let step = STEP_TOKENS * 4 * row as u64;
+        let step = step_tokens * 4 * row as u64 + states;
         // A row of logits for each of some tens of requests.
         let logits = 32 * 4 * summary.vocab_size as u64;
         Self {
@@ -69,12 +80,11 @@ pub struct DoesNotFit {
 /// weights then, finest first.
 pub(super) fn check(
     summary: &ModelSummary,
-    dtype: KvCacheDtype,
-    tokens: usize,
-    free: u64,
+    (dtype, tokens): (KvCacheDtype, usize),
+    (is_gpu, free): (bool, u64),
     quantized: impl IntoIterator<Item = (String, u64)>,
 ) -> Result<Memory, DoesNotFit> {
-    let needs = Memory::of(summary, dtype, tokens);
+    let needs = Memory::of(summary, dtype, tokens, is_gpu);
     if needs.total() <= free {
         return Ok(needs);
     }
@@ -120,7 +130,7 @@ mod tests {
     #[test]
     fn what_fits_is_reckoned_in_three_parts() {
         let summary = summary();
-        let memory = check(&summary, KvCacheDtype::F16, 100, 1 << 40, []).unwrap();
+        let memory = check(&summary, (KvCacheDtype::F16, 100), (false, 1 << 40), []).unwrap();
         assert_eq!(memory.weights, summary.weight_bytes);
         let block = summary.kv_block_bytes(KvCacheDtype::F16) as u64;
         assert_eq!(memory.kv_cache, 7 * block);
@@ -134,10 +144,11 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_numbers_and_advice() {
         let summary = summary();
-        let needs = Memory::of(&summary, KvCacheDtype::F32, 512);
+        let needs = Memory::of(&summary, KvCacheDtype::F32, 512, false);
         let free = needs.total() - 1;
         let quantized = [("q8_0".to_owned(), needs.weights / 4)];
-        let error = check(&summary, KvCacheDtype::F32, 512, free, quantized).unwrap_err();
+        let error =
+            check(&summary, (KvCacheDtype::F32, 512), (false, free), quantized).unwrap_err();
         let message = error.to_string();
         assert!(message.contains("512 tokens"), "{message}");
         assert!(message.contains("use --quantize q8_0"), "{message}");
@@ -145,7 +156,7 @@ mod tests {
             message.contains("lower --max-model-len to 496"),
             "{message}"
         );
-        let error = check(&summary, KvCacheDtype::F32, 512, 1 << 20, []).unwrap_err();
+        let error = check(&summary, (KvCacheDtype::F32, 512), (false, 1 << 20), []).unwrap_err();
         assert!(
             error.advice.starts_with("take a smaller"),
             "{}",

@@ -19,6 +19,7 @@ use matou_model::{Checkpoint, LoadOptions, Quantization, WeightFiles};
 use tracing::info;
 
 pub use error::OpenError;
+pub(crate) use fit::SHORTEST_CONTEXT;
 pub use fit::{DoesNotFit, Memory};
 pub(crate) use kv_plan::CONTEXTS_BY_DEFAULT;
 pub use kv_plan::KvPlanError;
@@ -28,9 +29,6 @@ pub use memory::{free_memory, human_bytes};
 pub use options::OpenOptions;
 pub use place::{Place, device_kind};
 pub use text::text_side;
-
-/// Tokens that there must be room for, where nobody says how long contexts are to be.
-pub(crate) const SHORTEST_CONTEXT: usize = 512;
 
 /// Finds, fetches, verifies and loads the model that `name` stands for: a name of the catalogue, a
 /// path, or `hf:owner/repo[/file][:QUANT][@revision]`; the catalogue's default if `None`.
@@ -145,7 +143,7 @@ fn default_sampling(
 /// When the model does not fit, with what would; when its device is not there.
 pub fn check_fit(checkpoint: &Checkpoint, options: &OpenOptions) -> Result<Place, OpenError> {
     let summary = checkpoint.summary(&options.load_options())?;
-    let place = Place::of(options.device, summary.weight_bytes)?;
+    let place = Place::for_model(&summary, options)?;
     // Without a length of its own, a context is made as long as memory allows.
     let tokens = options.max_model_len.unwrap_or(SHORTEST_CONTEXT);
     let tokens = tokens.min(summary.max_position_embeddings);
@@ -161,9 +159,8 @@ pub fn check_fit(checkpoint: &Checkpoint, options: &OpenOptions) -> Result<Place
     // The names begin with the coarsest.
     let needs = fit::check(
         &summary,
-        options.kv_cache_dtype,
-        tokens,
-        place.free,
+        (options.kv_cache_dtype, tokens),
+        (place.gpu.is_some(), place.free),
         quantized.rev(),
     )?;
     info!(

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use matou_model::{DeviceChoice, DeviceInfo, DeviceKind};
+use matou_model::{DeviceChoice, DeviceInfo, DeviceKind, ModelSummary};
 use tracing::warn;
 
 use super::error::OpenError;
+use super::fit::{Memory, SHORTEST_CONTEXT};
 use super::memory::free_memory;
+use super::options::OpenOptions;
 
 /// The device that a model runs on.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,13 +22,31 @@ pub struct Place {
 }
 
 impl Place {
-    /// What `choice` means for a model whose weights take `weight_bytes` bytes.
+    /// Where a model will run. Left to choose, it is no GPU that lacks the memory or the kernels for what
+    /// is asked of the model.
     ///
     /// # Errors
     ///
     /// When a GPU is asked for that is not there, or that cannot be used.
-    pub fn of(choice: DeviceChoice, weight_bytes: u64) -> Result<Self, OpenError> {
-        let device = choice.resolve(weight_bytes)?;
+    pub fn for_model(summary: &ModelSummary, options: &OpenOptions) -> Result<Self, OpenError> {
+        let dtype = options.kv_cache_dtype;
+        let tokens = options.max_model_len.unwrap_or(SHORTEST_CONTEXT);
+        let tokens = tokens.min(summary.max_position_embeddings);
+        let mut needs = Memory::of(summary, dtype, tokens, true);
+        needs.kv_cache = needs.kv_cache.max(options.kv_cache_memory.unwrap_or(0));
+        match options.device {
+            DeviceChoice::Auto if !summary.runs_on_gpus(dtype) => Self::of(DeviceChoice::Cpu, 0),
+            choice => Self::of(choice, needs.total()),
+        }
+    }
+
+    /// What `choice` means for a model that takes `bytes` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`for_model`](Self::for_model).
+    pub(super) fn of(choice: DeviceChoice, bytes: u64) -> Result<Self, OpenError> {
+        let device = choice.resolve(bytes)?;
         let (device, gpu) = match device.gpu() {
             Ok(gpu) => (device, gpu),
             // Nobody has asked for that card.

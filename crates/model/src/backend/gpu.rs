@@ -1,15 +1,13 @@
 //! GPUs: matou's compute shaders, with f32 activations in the device's memory.
 //!
-//! Operations are recorded, and done when something is read: a step is one submission, and only the
-//! logits that are sampled from come back. Sampling, and what else is computed from logits, is the
+//! Operations are recorded, and done when something is read: a step of one token is a few submissions, and
+//! only the logits that are sampled from come back. Sampling, and what else is computed from logits, is the
 //! CPU's.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use matou_gpu::{
-    AttentionStep, Device, DeviceKind, KvCache, Matrix, Stack, Stream, Tensor, Vector,
-};
+use matou_gpu::{AttentionStep, DeviceKind, KvCache, Matrix, Stack, Stream, Tensor, Vector};
 use matou_kernels::attention::AttentionParams;
 use matou_kernels::rope::RopeTable;
 use matou_kernels::{Context, Isa, PackedMatrix, ThreadPool};
@@ -48,7 +46,7 @@ impl Gpu {
     /// Opens device `index`; `host` are the CPU's threads. Compiled kernels are kept in `folder`, if
     /// there is one.
     pub(crate) fn open(index: usize, host: Context, folder: Option<&Path>) -> Result<Self> {
-        let device = Device::open(index)?;
+        let device = crate::device::open(index)?;
         if let Some(folder) = folder {
             device.keep_pipelines(folder);
         }
@@ -68,6 +66,8 @@ impl Backend for Gpu {
     type Rope = Rope;
     type Cache = Cache;
 
+    const STACKS: bool = true;
+
     fn isa(&self) -> Isa {
         self.host.isa()
     }
@@ -83,6 +83,13 @@ impl Backend for Gpu {
             int8_macs: roofs.int8_macs,
             f32_macs: roofs.f32_macs,
         })
+    }
+
+    fn max_rows(&self, columns: usize) -> usize {
+        // Twice as many where the input of the head is split.
+        let row = 2 * size_of::<f32>() * columns.max(1);
+        let bytes = self.stream.device().info().max_binding_bytes;
+        (bytes / row as u64) as usize
     }
 
     fn is_lost(&self) -> bool {

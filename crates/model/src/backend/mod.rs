@@ -58,6 +58,9 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
     /// Keys and values of all layers in blocks.
     type Cache: Send;
 
+    /// Whether experts are computed in stacks, where they are alike.
+    const STACKS: bool = false;
+
     /// The instruction set of what is computed from logits.
     fn isa(&self) -> Isa {
         Isa::from_env_or_detect().unwrap_or_else(|_| Isa::detect())
@@ -75,6 +78,11 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
 
     /// What a row of inputs costs in products with these weights, if that is known.
     fn cost(weight: &Self::Matrix) -> Option<WeightCost>;
+
+    /// The most rows of activations of so many columns, in one piece.
+    fn max_rows(&self, _columns: usize) -> usize {
+        usize::MAX
+    }
 
     /// Whether the device has gone.
     fn is_lost(&self) -> bool {

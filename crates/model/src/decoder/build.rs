@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use matou_kernels::attention::AttentionParams;
 
-use super::{Decoder, DecoderLayer};
+use super::{Decoder, DecoderLayer, Network};
 use crate::backend::{Backend, CacheShape, Experts};
 use crate::config::{ModelConfig, RopeParameters};
 use crate::error::Result;
@@ -56,13 +56,12 @@ impl<B: Backend> Decoder<B> {
             .into_iter()
             .map(|parameters| Rope::new(&backend, parameters, config.head_dim))
             .collect::<Result<_>>()?;
+        let heads = (config.num_attention_heads, config.num_key_value_heads);
+        let build = |math| Arc::new(loader.take_linears().build(math, heads));
+        let (_, experts) = architecture.experts.unwrap_or((0, 1));
+        let qkv = (heads.0 + 2 * heads.1) * config.head_dim;
         Ok(Self {
             info: info(config, loader),
-            embedding,
-            layers,
-            norm,
-            head: head.fine(),
-            ropes,
             cache_shape: CacheShape {
                 layers: config.num_hidden_layers,
                 num_blocks: 0,
@@ -70,14 +69,23 @@ impl<B: Backend> Decoder<B> {
                 head_dim: config.head_dim,
             },
             cache: None,
-            targets: backend.adapter_math().map(|math| {
-                let heads = (config.num_attention_heads, config.num_key_value_heads);
-                Arc::new(loader.take_linears().build(math, heads))
-            }),
-            backend,
-            embedding_scale: architecture.embedding_scale,
-            logit_scale: architecture.logit_scale,
-            logit_softcap: architecture.logit_softcap,
+            targets: backend.adapter_math().map(build),
+            widest: (2 * config.intermediate_size)
+                .max(config.hidden_size)
+                .saturating_mul(experts)
+                .max(qkv),
+            network: Network {
+                backend,
+                embedding,
+                layers,
+                norm,
+                head: head.fine(),
+                ropes,
+                vocab_size: config.vocab_size,
+                embedding_scale: architecture.embedding_scale,
+                logit_scale: architecture.logit_scale,
+                logit_softcap: architecture.logit_softcap,
+            },
         })
     }
 }
@@ -208,7 +216,8 @@ impl<B: Backend> Builder<'_, B> {
             Ok(formats.iter().all(|format| *format == formats[0]))
         };
         let (down, gate_up) = (names(&["w2"]), names(&["w1", "w3"]));
-        if self.architecture.mlp_bias
+        if !B::STACKS
+            || self.architecture.mlp_bias
             || !is_uniform(&down, hidden, intermediate)?
             || !is_uniform(&gate_up, intermediate, hidden)?
         {

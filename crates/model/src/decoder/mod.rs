@@ -25,9 +25,21 @@ use crate::forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
 use crate::language_model::{KvCacheDtype, LanguageModel, ModelInfo};
 use crate::layers::{Attention, Embedding, FeedForward, Linear, RmsNorm, Rope, Step};
 
-/// A decoder with its weights, and its cache once that is allocated.
+/// A decoder, and its cache once that is allocated.
 pub(crate) struct Decoder<B: Backend> {
     info: ModelInfo,
+    network: Network<B>,
+    /// Without blocks, or with those of the cache that there is.
+    cache_shape: CacheShape,
+    cache: Option<B::Cache>,
+    /// `None` where there can be no adapters.
+    targets: Option<Arc<AdapterTargets>>,
+    /// Columns of the widest activations of a step.
+    widest: usize,
+}
+
+/// What a step computes with, but for the cache.
+struct Network<B: Backend> {
     backend: B,
     embedding: Embedding<B>,
     layers: Vec<DecoderLayer<B>>,
@@ -35,11 +47,7 @@ pub(crate) struct Decoder<B: Backend> {
     head: Linear<B>,
     /// One for each set of parameters that layers have.
     ropes: Vec<Rope<B>>,
-    /// Without blocks, or with those of the cache that there is.
-    cache_shape: CacheShape,
-    cache: Option<B::Cache>,
-    /// `None` where there can be no adapters.
-    targets: Option<Arc<AdapterTargets>>,
+    vocab_size: usize,
     embedding_scale: f32,
     logit_scale: f32,
     logit_softcap: Option<f32>,
@@ -60,8 +68,10 @@ impl<B: Backend> Decoder<B> {
     pub(crate) fn set_quantization(&mut self, name: String) {
         self.info.quantization = name;
     }
+}
 
-    /// Runs one step over a cache, which is there.
+impl<B: Backend> Network<B> {
+    /// Runs one step over a cache.
     fn step(&mut self, cache: &mut B::Cache, batch: &ForwardBatch) -> Result<Logits> {
         let backend = self.backend.clone();
         let mut adapters = AdapterRows::of(batch);
@@ -87,7 +97,7 @@ impl<B: Backend> Decoder<B> {
                 // most rows of a prompt are not.
                 if rows.is_empty() {
                     backend.finish()?;
-                    return Ok(Logits::new(Vec::new(), self.info.vocab_size));
+                    return Ok(Logits::new(Vec::new(), self.vocab_size));
                 }
                 residual = select_rows(&backend, residual, &rows)?;
                 attended = select_rows(&backend, attended, &rows)?;
@@ -118,7 +128,7 @@ impl<B: Backend> Decoder<B> {
         let states = backend.select_rows(&hidden, &places(rows, &batch.hidden_indices))?;
         let states = backend.read(&states)?;
         if batch.logits_indices.is_empty() {
-            let none = Logits::new(Vec::new(), self.info.vocab_size);
+            let none = Logits::new(Vec::new(), self.vocab_size);
             return Ok(none.with_hidden_states(states));
         }
         let with_logits = places(rows, &batch.logits_indices);
@@ -127,12 +137,25 @@ impl<B: Backend> Decoder<B> {
         Ok(logits.with_hidden_states(states))
     }
 
-    /// The head.
+    /// The head, for as many rows at a time as the device takes.
     fn logits(&self, hidden: &B::Tensor, adapters: &AdapterRows) -> Result<Logits> {
-        let logits = self.head.forward(&self.backend, hidden, adapters)?;
+        let (rows, _) = B::shape(hidden);
+        let most = self.backend.max_rows(self.vocab_size).max(1);
         let (factor, cap) = (self.logit_scale, self.logit_softcap);
-        let values = self.backend.read_logits(logits, factor, cap)?;
-        Ok(Logits::new(values, self.info.vocab_size))
+        let read = |hidden: &B::Tensor, adapters: &AdapterRows| {
+            let logits = self.head.forward(&self.backend, hidden, adapters)?;
+            self.backend.read_logits(logits, factor, cap)
+        };
+        if rows <= most {
+            return Ok(Logits::new(read(hidden, adapters)?, self.vocab_size));
+        }
+        let mut values = Vec::with_capacity(rows * self.vocab_size);
+        let all: Vec<u32> = (0..rows as u32).collect();
+        for part in all.chunks(most) {
+            let hidden = self.backend.select_rows(hidden, part)?;
+            values.extend(read(&hidden, &adapters.select(part))?);
+        }
+        Ok(Logits::new(values, self.vocab_size))
     }
 }
 
@@ -142,11 +165,11 @@ impl<B: Backend> LanguageModel for Decoder<B> {
     }
 
     fn isa(&self) -> Isa {
-        self.backend.isa()
+        self.network.backend.isa()
     }
 
     fn thread_pool(&self) -> Option<&ThreadPool> {
-        self.backend.thread_pool()
+        self.network.backend.thread_pool()
     }
 
     fn kv_block_bytes(&self, dtype: KvCacheDtype) -> usize {
@@ -156,13 +179,19 @@ impl<B: Backend> LanguageModel for Decoder<B> {
             head_dim,
             ..
         } = self.cache_shape;
-        layers * self.backend.block_bytes(kv_heads, head_dim, dtype)
+        layers * self.network.backend.block_bytes(kv_heads, head_dim, dtype)
     }
 
     fn max_kv_blocks(&self, dtype: KvCacheDtype) -> Option<usize> {
         let shape = self.cache_shape;
-        self.backend
+        self.network
+            .backend
             .max_blocks(shape.kv_heads, shape.head_dim, dtype)
+    }
+
+    fn max_step_tokens(&self) -> Option<usize> {
+        let most = self.network.backend.max_rows(self.widest);
+        (most < usize::MAX).then_some(most)
     }
 
     fn token_cost(&self) -> Option<TokenCost> {
@@ -171,8 +200,8 @@ impl<B: Backend> LanguageModel for Decoder<B> {
             Some(attention + layer.feed_forward.cost()?)
         };
         Some(TokenCost {
-            layers: self.layers.iter().map(layer).sum::<Option<_>>()?,
-            head: self.head.cost()?,
+            layers: self.network.layers.iter().map(layer).sum::<Option<_>>()?,
+            head: self.network.head.cost()?,
         })
     }
 
@@ -181,30 +210,27 @@ impl<B: Backend> LanguageModel for Decoder<B> {
     }
 
     fn measure_roofs(&self) -> Option<Roofs> {
-        self.backend.measure_roofs()
+        self.network.backend.measure_roofs()
     }
 
     fn allocate_kv_cache(&mut self, num_blocks: usize, dtype: KvCacheDtype) -> Result<()> {
         // The old cache goes first: two would not always fit.
         self.cache = None;
         self.cache_shape.num_blocks = num_blocks;
-        self.cache = Some(self.backend.cache(self.cache_shape, dtype)?);
+        self.cache = Some(self.network.backend.cache(self.cache_shape, dtype)?);
         self.warm_up()
     }
 
     fn is_lost(&self) -> bool {
-        self.backend.is_lost()
+        self.network.backend.is_lost()
     }
 
     fn forward(&mut self, batch: &ForwardBatch) -> Result<Logits> {
-        let Some(mut cache) = self.cache.take() else {
-            return Err(ModelError::KvCache("there is none yet".to_owned()));
-        };
-        let result = self
-            .check(batch)
-            .and_then(|()| self.step(&mut cache, batch));
-        self.cache = Some(cache);
-        result
+        self.check(batch)?;
+        match &mut self.cache {
+            Some(cache) => self.network.step(cache, batch),
+            None => Err(ModelError::KvCache("there is none yet".to_owned())),
+        }
     }
 }
 
@@ -213,7 +239,7 @@ impl<B: Backend> Decoder<B> {
     /// anybody reads it.
     fn warm_up(&mut self) -> Result<()> {
         let room = self.cache_shape.num_blocks * BLOCK_SIZE;
-        let steps = self.backend.warm_up_steps();
+        let steps = self.network.backend.warm_up_steps();
         for &tokens in steps.iter().filter(|&&tokens| tokens <= room) {
             let blocks: Vec<u32> = (0..tokens.div_ceil(BLOCK_SIZE) as u32).collect();
             let mut batch = ForwardBatch::default();
@@ -221,7 +247,7 @@ impl<B: Backend> Decoder<B> {
             self.forward(&batch)?;
         }
         if !steps.is_empty() {
-            self.backend.warmed_up();
+            self.network.backend.warmed_up();
         }
         Ok(())
     }
