@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use matou::cli::{self, Asked};
 
 fn main() -> ExitCode {
+    // Before there are threads.
+    matou_model::quiet_drivers();
     if cli::isolation::is_asked_for() {
         return cli::isolation::work();
     }

@@ -1,194 +1,14 @@
-//! Devices: which there are, and one opened.
+//! A device, opened.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::error::GpuError;
+use crate::found::{DeviceInfo, Found, Identity, adapters};
 use crate::kept;
 use crate::pipelines::{Compiler, Pipelines};
 use crate::vulkan::{self, DeviceMemory};
-
-/// What is known of a device before it is opened.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeviceInfo {
-    /// Its number in [`list`], by which it is opened.
-    pub index: usize,
-    /// What its vendor calls it.
-    pub name: String,
-    /// Name and version of its driver.
-    pub driver: String,
-    /// The interface to the driver: `Vulkan`, `Metal` or `Direct3D 12`.
-    pub api: &'static str,
-    /// What it is made of.
-    pub kind: DeviceKind,
-    /// Its memory, where the driver says.
-    pub memory: Option<DeviceMemory>,
-    /// What it offers beyond the necessary, for a report.
-    pub features: Vec<&'static str>,
-    /// The most bytes that a kernel can address in one buffer.
-    pub max_binding_bytes: u64,
-    /// Why it cannot be used, if it cannot.
-    pub missing: Option<String>,
-}
-
-/// What a device is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DeviceKind {
-    /// A card with memory of its own.
-    Discrete,
-    /// Part of the processor, whose memory it shares.
-    Integrated,
-    /// A share of a card, lent to a virtual machine.
-    Virtual,
-    /// Something that the driver does not call any of these.
-    Other,
-    /// A program on the CPU that behaves like a GPU: for tests, not for speed.
-    Software,
-}
-
-/// All devices of this machine that a driver offers, usable or not: real ones first (discrete,
-/// integrated, virtual, other), software last, and in the same order on each call. Empty without a driver.
-pub fn list() -> Vec<DeviceInfo> {
-    adapters().into_iter().map(|found| found.info).collect()
-}
-
-struct Found {
-    adapter: wgpu::Adapter,
-    info: DeviceInfo,
-    compiler: Compiler,
-}
-
-/// The instance is never dropped: drivers do not like to be unloaded and loaded again.
-fn instance() -> &'static wgpu::Instance {
-    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
-    INSTANCE.get_or_init(|| {
-        wgpu::Instance::new(wgpu::InstanceDescriptor {
-            backends: BACKENDS,
-            // Neither the layers of a developer's driver nor wgpu's checks of indirect calls.
-            flags: wgpu::InstanceFlags::empty(),
-            ..wgpu::InstanceDescriptor::new_without_display_handle()
-        })
-    })
-}
-
-const BACKENDS: wgpu::Backends = wgpu::Backends::VULKAN
-    .union(wgpu::Backends::METAL)
-    .union(wgpu::Backends::DX12);
-
-fn adapters() -> Vec<Found> {
-    let adapters = pollster::block_on(instance().enumerate_adapters(BACKENDS));
-    let mut found: Vec<Found> = adapters.into_iter().map(describe).collect();
-    // Stable: what is equal stays in the driver's order. One card by two interfaces: Vulkan first.
-    found.sort_by_key(|found| (found.info.kind, found.info.api != "Vulkan"));
-    for (index, found) in found.iter_mut().enumerate() {
-        found.info.index = index;
-    }
-    found
-}
-
-fn describe(adapter: wgpu::Adapter) -> Found {
-    let (info, features, limits) = (adapter.get_info(), adapter.features(), adapter.limits());
-    let vulkan = vulkan::query(&adapter);
-    let passthrough = features.contains(wgpu::Features::PASSTHROUGH_SHADERS);
-    let compiler = match &vulkan {
-        Some(vulkan) if passthrough => Compiler::Spirv {
-            integer_dot: vulkan.integer_dot,
-        },
-        _ => Compiler::Wgsl,
-    };
-    let mut offered = Vec::new();
-    if vulkan.as_ref().is_some_and(|vulkan| vulkan.integer_dot) {
-        offered.push("integer dot product");
-    }
-    if matches!(compiler, Compiler::Spirv { .. }) {
-        offered.push("SPIR-V");
-    }
-    for (feature, name) in [
-        (wgpu::Features::SHADER_F16, "f16"),
-        (wgpu::Features::SUBGROUP, "subgroups"),
-        (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
-        (wgpu::Features::PIPELINE_CACHE, "pipeline cache"),
-    ] {
-        if features.contains(feature) {
-            offered.push(name);
-        }
-    }
-    let is_1_0 = vulkan.as_ref().is_some_and(|vulkan| !vulkan.is_1_1);
-    let missing = if is_1_0 {
-        Some("its driver does not support Vulkan 1.1".to_owned())
-    } else {
-        missing(features, &limits)
-    };
-    Found {
-        info: DeviceInfo {
-            index: 0,
-            name: info.name,
-            driver: [info.driver, info.driver_info].join(" ").trim().to_owned(),
-            api: match info.backend {
-                wgpu::Backend::Vulkan => "Vulkan",
-                wgpu::Backend::Metal => "Metal",
-                wgpu::Backend::Dx12 => "Direct3D 12",
-                _ => "other",
-            },
-            kind: match info.device_type {
-                wgpu::DeviceType::DiscreteGpu => DeviceKind::Discrete,
-                wgpu::DeviceType::IntegratedGpu => DeviceKind::Integrated,
-                wgpu::DeviceType::VirtualGpu => DeviceKind::Virtual,
-                wgpu::DeviceType::Cpu => DeviceKind::Software,
-                wgpu::DeviceType::Other => DeviceKind::Other,
-            },
-            memory: vulkan.and_then(|vulkan| vulkan.memory),
-            features: offered,
-            max_binding_bytes: max_binding_bytes(&limits),
-            missing,
-        },
-        adapter,
-        compiler,
-    }
-}
-
-fn max_binding_bytes(limits: &wgpu::Limits) -> u64 {
-    // Kernels count words in 32 bits, and whole words.
-    limits
-        .max_storage_buffer_binding_size
-        .min(limits.max_buffer_size)
-        .min(u64::from(u32::MAX))
-        / 256
-        * 256
-}
-
-/// The first thing that kernels need and the device lacks.
-fn missing(features: wgpu::Features, limits: &wgpu::Limits) -> Option<String> {
-    if !features.contains(wgpu::Features::IMMEDIATES) {
-        return Some("its driver has no immediates (push constants)".to_owned());
-    }
-    [
-        ("bytes of immediates", limits.max_immediate_size, 64),
-        (
-            "storage buffers of a kernel",
-            limits.max_storage_buffers_per_shader_stage,
-            8,
-        ),
-        (
-            "invocations of a workgroup",
-            limits.max_compute_invocations_per_workgroup,
-            256,
-        ),
-        (
-            "invocations of a workgroup along x",
-            limits.max_compute_workgroup_size_x,
-            256,
-        ),
-        (
-            "bytes of workgroup memory",
-            limits.max_compute_workgroup_storage_size,
-            16 << 10,
-        ),
-    ]
-    .into_iter()
-    .find(|&(_, has, wanted)| has < wanted)
-    .map(|(what, has, wanted)| format!("it has {has} {what}, and {wanted} are needed"))
-}
 
 /// An opened device, shared by all that use it.
 #[derive(Clone)]
@@ -205,13 +25,36 @@ struct Inner {
     max_groups: u32,
     kept: OnceLock<Kept>,
     /// What came of the comparison with the CPU.
-    trusted: OnceLock<Result<(), GpuError>>,
+    trusted: Mutex<Option<Result<(), GpuError>>>,
+    /// Bytes of the buffers that there are.
+    allocated: Arc<AtomicU64>,
 }
 
 /// Compiled kernels that are kept in a file.
 struct Kept {
     cache: wgpu::PipelineCache,
     path: PathBuf,
+}
+
+/// Devices by their numbers.
+struct Registry {
+    opened: Vec<(usize, Weak<Inner>)>,
+    /// What was opened first under each number, for as long as the process runs.
+    first: Vec<(usize, Identity)>,
+}
+
+/// The name of the device that had this number before, if it was another.
+fn replaced<'a>(
+    first: &'a [(usize, Identity)],
+    index: usize,
+    identity: &Identity,
+) -> Option<&'a str> {
+    let (_, before) = first.iter().find(|(number, _)| *number == index)?;
+    (before != identity).then_some(before.name.as_str())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the driver reports when nobody has asked.
@@ -223,15 +66,20 @@ struct Faults {
 }
 
 impl Device {
-    /// Opens the device of this number in [`list`]. The same number again gives the same device, as long
-    /// as somebody holds it and it is not lost.
+    /// Opens the device of this number in [`list`](crate::list). The same number again gives the same
+    /// device, as long as somebody holds it and it is not lost. A number never comes to mean another
+    /// device: where a card is gone and those after it have moved up, that is an error.
     ///
     /// # Errors
     /// If there is no such device, if it lacks what the kernels need, or if its driver refuses.
     pub fn open(index: usize) -> Result<Self, GpuError> {
-        static OPENED: Mutex<Vec<(usize, Weak<Inner>)>> = Mutex::new(Vec::new());
+        static OPENED: Mutex<Registry> = Mutex::new(Registry {
+            opened: Vec::new(),
+            first: Vec::new(),
+        });
 
-        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = lock(&OPENED);
+        let Registry { opened, first } = &mut *registry;
         opened.retain(|(_, device)| device.strong_count() > 0);
         let same = opened.iter().filter(|(number, _)| *number == index);
         for device in same.filter_map(|(_, device)| device.upgrade()) {
@@ -256,8 +104,23 @@ impl Device {
                 found: names(),
             });
         };
+        let identity = chosen.identity();
+        if let Some(before) = replaced(first, index, &identity) {
+            let found = format!(
+                "{} (but {index} was another device before, {before}; after a restart it is the one that \
+                 is listed)",
+                names()
+            );
+            return Err(GpuError::NoDevice {
+                wanted: index,
+                found,
+            });
+        }
         let device = Self::open_found(chosen)?;
         opened.push((index, Arc::downgrade(&device.0)));
+        if first.iter().all(|(number, _)| *number != index) {
+            first.push((index, identity));
+        }
         Ok(device)
     }
 
@@ -295,11 +158,7 @@ impl Device {
         });
         let refused = Arc::clone(&faults);
         raw.on_uncaptured_error(Arc::new(move |error| {
-            let mut first = refused
-                .refused
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(error);
+            lock(&refused.refused).get_or_insert(error);
         }));
         Ok(Self(Arc::new(Inner {
             info,
@@ -311,7 +170,8 @@ impl Device {
             faults,
             max_groups,
             kept: OnceLock::new(),
-            trusted: OnceLock::new(),
+            trusted: Mutex::default(),
+            allocated: Arc::default(),
         })))
     }
 
@@ -320,9 +180,21 @@ impl Device {
         &self.0.info
     }
 
-    /// Its memory as it is now, where the driver says.
+    /// Its memory as it is now, where the driver says. Where it does not say what is free, that is what this
+    /// process has not taken: others may have.
     pub fn memory(&self) -> Option<DeviceMemory> {
-        vulkan::query(&self.0.adapter).and_then(|vulkan| vulkan.memory)
+        let memory = vulkan::query(&self.0.adapter)?.memory?;
+        let allocated = self.0.allocated.load(Ordering::Relaxed);
+        let left = memory.total.saturating_sub(allocated);
+        Some(DeviceMemory {
+            total: memory.total,
+            free: memory.free.or(Some(left)),
+        })
+    }
+
+    /// Bytes of the buffers that there are, for who makes and frees them to count.
+    pub(crate) fn allocated(&self) -> &Arc<AtomicU64> {
+        &self.0.allocated
     }
 
     /// What the driver said when the device was lost, if it was.
@@ -377,12 +249,22 @@ impl Device {
         self.0.kept.get().map(|kept| &kept.cache)
     }
 
-    /// What `check` says, asked once.
+    /// What `check` says: asked once, unless the device failed before it could compute anything, such as
+    /// for lack of memory.
     pub(crate) fn trust(
         &self,
         check: impl FnOnce() -> Result<(), GpuError>,
     ) -> Result<(), GpuError> {
-        self.0.trusted.get_or_init(check).clone()
+        // Held while checking: others wait for what comes of it.
+        let mut trusted = lock(&self.0.trusted);
+        if let Some(outcome) = &*trusted {
+            return outcome.clone();
+        }
+        let outcome = check();
+        if matches!(outcome, Ok(()) | Err(GpuError::Wrong { .. })) {
+            *trusted = Some(outcome.clone());
+        }
+        outcome
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -422,25 +304,42 @@ impl Device {
         }
     }
 
+    /// Does something of which wgpu tells errors apart from its result. They are told here, and not to
+    /// another stream: what wgpu reports belongs to the thread that did it.
+    ///
     /// # Errors
-    /// If the device was lost, or refused something since the last call.
+    /// If the device refused it.
+    pub(crate) fn caught<T>(&self, act: impl FnOnce() -> T) -> Result<T, GpuError> {
+        let memory = self.raw().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.raw().push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.raw().push_error_scope(wgpu::ErrorFilter::Internal);
+        let done = act();
+        // The innermost first, and all, whatever the outcome.
+        let internal = pollster::block_on(internal.pop());
+        let validation = pollster::block_on(validation.pop());
+        let memory = pollster::block_on(memory.pop());
+        match memory.or(internal).or(validation) {
+            None => Ok(done),
+            Some(error) => Err(self.refusal(error)),
+        }
+    }
+
+    /// # Errors
+    /// If the device was lost, or refused something that nobody caught since the last call.
     fn check(&self) -> Result<(), GpuError> {
         self.check_lost()?;
-        let refused = self
-            .0
-            .faults
-            .refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(refused) = refused else {
-            return Ok(());
-        };
+        let refused = lock(&self.0.faults.refused).take();
+        refused.map_or(Ok(()), |refused| Err(self.refusal(refused)))
+    }
+
+    fn refusal(&self, refused: wgpu::Error) -> GpuError {
         // A lost device refuses everything, and says that it is lost only when it is asked.
         let _ = self.poll(wgpu::PollType::Poll);
-        self.check_lost()?;
+        if let Err(lost) = self.check_lost() {
+            return lost;
+        }
         let device = self.name().to_owned();
-        Err(match refused {
+        match refused {
             wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory {
                 device,
                 what: "a step".to_owned(),
@@ -450,7 +349,7 @@ impl Device {
                 device,
                 message: error.to_string(),
             },
-        })
+        }
     }
 
     fn poll(&self, how: wgpu::PollType) -> Result<(), String> {
@@ -499,6 +398,72 @@ mod tests {
         lost(stream.finish());
         lost(stream.tensor(1000, 1000).map(|_| ()));
         assert!(device.is_lost().is_some());
+    }
+
+    #[test]
+    fn a_number_never_comes_to_mean_another_device() {
+        let identity = |name: &str, pci_bus: &str| Identity::example(name, pci_bus);
+        let first = [(0, identity("A", "01:00.0")), (1, identity("A", "02:00.0"))];
+        assert_eq!(replaced(&first, 0, &identity("A", "01:00.0")), None);
+        assert_eq!(replaced(&first, 0, &identity("A", "02:00.0")), Some("A"));
+        assert_eq!(replaced(&first, 1, &identity("B", "02:00.0")), Some("A"));
+        assert_eq!(replaced(&first, 2, &identity("B", "02:00.0")), None);
+    }
+
+    #[test]
+    fn only_what_was_computed_is_remembered() {
+        let Some(found) = adapters().into_iter().next() else {
+            return;
+        };
+        let device = Device::open_found(&found).unwrap();
+        let failed = GpuError::Failed {
+            device: String::new(),
+            message: String::new(),
+        };
+        assert!(device.trust(|| Err(failed)).is_err());
+        device.trust(|| Ok(())).unwrap();
+        device.trust(|| panic!("it was checked")).unwrap();
+    }
+
+    #[test]
+    fn what_buffers_take_is_not_free() {
+        let Some(found) = adapters().into_iter().next() else {
+            return;
+        };
+        let device = Device::open_found(&found).unwrap();
+        let allocated = || device.allocated().load(Ordering::Relaxed);
+        let stream = device.stream();
+        let x = stream.upload(&[1.0; 1000], 1, 1000).unwrap();
+        assert_eq!(allocated(), 4096);
+        let weights = stream.vector(&[1.0; 1000]).unwrap();
+        assert_eq!(allocated(), 8096);
+        drop(weights);
+        assert_eq!(allocated(), 4096);
+        if let Some(memory) = device.memory() {
+            assert!(memory.free.is_some());
+        }
+        // It goes back to the pool, and with the pool to the driver.
+        drop(x);
+        assert_eq!(allocated(), 4096);
+        drop(stream);
+        assert_eq!(allocated(), 0);
+    }
+
+    #[test]
+    fn an_error_is_told_to_who_made_it() {
+        let Some(found) = adapters().into_iter().next() else {
+            return;
+        };
+        let device = Device::open_found(&found).unwrap();
+        let (stream, other) = (device.stream(), device.stream());
+        let short = stream.vector(&[0.0]).unwrap();
+        let refused = stream.write(&short.buffer, 0, &[0; 64]);
+        assert!(
+            matches!(refused, Err(GpuError::Failed { .. })),
+            "{refused:?}"
+        );
+        other.finish().unwrap();
+        stream.finish().unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `device` | which devices there are; one opened |
+//! | `found`, `device` | which devices there are; one opened |
 //! | `stream` | commands in order, recorded and submitted; results read back |
 //! | `tensor`, `buffer` | what lies in the memory of a device; the pool of memory |
 //! | `pipelines`, `spirv`, `template` | kernels: compiled at first use; without fused operations; written once for many types |
@@ -11,6 +11,7 @@
 //! | `norm`, `rope`, `activation`, `elementwise`, `rows` | the small operations between matrix products |
 //! | `attention` | the key-value cache and paged attention |
 //! | `experts` | which experts a token has, and their sum |
+//! | `trust` | a product and an attention, held against the CPU's before a device is used |
 //! | `roofs` | what the memory and the arithmetic of a device can do |
 //!
 //! What every kernel keeps to:
@@ -32,6 +33,7 @@ mod device;
 mod elementwise;
 mod error;
 mod experts;
+mod found;
 mod grid;
 mod kept;
 mod matrix;
@@ -51,10 +53,12 @@ mod vulkan;
 
 pub use activation::Activation;
 pub use attention::{AttentionStep, KvCache};
-pub use device::{Device, DeviceInfo, DeviceKind, list};
+pub use device::Device;
 pub use error::GpuError;
+pub use found::{DeviceInfo, DeviceKind, list};
 pub use matrix::{Matrix, Stack};
+pub use product::WARM_UP_ROWS;
 pub use roofs::GpuRoofs;
 pub use stream::{Counts, Stream};
 pub use tensor::{Indices, Tensor, Vector};
-pub use vulkan::DeviceMemory;
+pub use vulkan::{DeviceMemory, quiet_drivers};

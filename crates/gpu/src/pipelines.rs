@@ -71,13 +71,15 @@ impl Pipelines {
         if let Some(pipeline) = by_key.get(key) {
             return Ok(Arc::clone(pipeline));
         }
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         let pipeline = self.compile(device, compiler, cache, shape(), &source());
-        // Inner first, and both, whatever the outcome.
+        // Inner first, and all, whatever the outcome.
         let internal = pollster::block_on(internal.pop());
         let validation = pollster::block_on(validation.pop());
-        if let Some(error) = internal.or(validation) {
+        let memory = pollster::block_on(memory.pop());
+        if let Some(error) = internal.or(validation).or(memory) {
             return Err(GpuError::Shader(format!("{key}: {error}")));
         }
         let pipeline = Arc::new(pipeline.map_err(|error| match error {

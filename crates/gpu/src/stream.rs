@@ -3,6 +3,9 @@
 //! Kernels record themselves with [`Stream::run`]. Nothing is computed before [`Stream::read`] or
 //! [`Stream::finish`] submit what was recorded, except that long recordings are submitted in pieces, so
 //! that the device works while the host records the rest.
+//!
+//! An operation that fails ends the step: what was recorded of it and is not submitted is forgotten, so that
+//! no later step does it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -13,9 +16,16 @@ use crate::error::GpuError;
 use crate::pipelines::Shape;
 use crate::tensor::{Indices, Tensor, Vector};
 
-/// Dispatches after which what was recorded is submitted: some milliseconds' work, well below the time
-/// after which drivers take a device for stuck.
+/// Dispatches after which what was recorded is submitted, and after which the first piece of a step is: the
+/// device has nothing to do until then.
 const MAX_RECORDED: u64 = 256;
+const FIRST_RECORDED: u64 = 32;
+/// Work of a submission, unless a single dispatch has more: bytes of weights, each as often as there are rows
+/// of inputs. Drivers take a device for stuck after two seconds; a slow one needs a few tenths for this, and
+/// beside it the time to submit is nothing even on a fast one.
+const MAX_WORK: u64 = 4 << 30;
+/// What a workgroup of any other kernel counts for: attention's read about as much or more, most read less.
+const GROUP_WORK: u64 = 32 << 10;
 /// The most bytes that the host writes before it waits: what it writes is copied first.
 const PIECE_BYTES: usize = 16 << 20;
 /// How long the host waits for a result that the device is done with.
@@ -38,8 +48,13 @@ struct Recorder {
     /// The pass that is being recorded, and the encoder that it belongs to; the pass is dropped first.
     pass: Option<wgpu::ComputePass<'static>>,
     encoder: Option<wgpu::CommandEncoder>,
-    /// Dispatches in it.
+    /// Dispatches in it, and their work.
     recorded: u64,
+    work: u64,
+    /// Whether a piece of the step was submitted.
+    started: bool,
+    /// The first error of those pieces.
+    failed: Option<GpuError>,
     /// Bytes that the host has written since the last submission.
     pending: usize,
     /// For results on their way to the host; grows to the largest.
@@ -58,6 +73,8 @@ pub struct Counts {
     pub bytes_read: u64,
     /// Bytes that the host wrote.
     pub bytes_written: u64,
+    /// Buffers that were created, for weights and for steps.
+    pub allocations: u64,
 }
 
 /// A kernel to be recorded.
@@ -131,8 +148,7 @@ impl Stream {
     /// If `values` are not as many.
     pub fn upload(&self, values: &[f32], rows: usize, columns: usize) -> Result<Tensor, GpuError> {
         assert_eq!(values.len(), rows * columns, "{rows} rows of {columns}");
-        let buffer = self.take(values.len(), Writer::Host)?;
-        self.write(&buffer, 0, bytemuck::cast_slice(values))?;
+        let buffer = self.filled(bytemuck::cast_slice(values))?;
         Ok(Tensor {
             rows,
             columns,
@@ -145,8 +161,7 @@ impl Stream {
     /// # Errors
     /// As [`Stream::tensor`].
     pub fn indices(&self, values: &[u32]) -> Result<Indices, GpuError> {
-        let buffer = self.take(values.len(), Writer::Host)?;
-        self.write(&buffer, 0, bytemuck::cast_slice(values))?;
+        let buffer = self.filled(bytemuck::cast_slice(values))?;
         Ok(Indices {
             len: values.len(),
             buffer,
@@ -167,17 +182,47 @@ impl Stream {
     }
 
     fn take(&self, words: usize, writer: Writer) -> Result<Buffer, GpuError> {
-        self.0
-            .pool
-            .take("the values of a step", 4 * words as u64, writer)
+        let (what, bytes) = ("the values of a step", 4 * words as u64);
+        self.with_memory(|pool| pool.take(what, bytes, writer))
+            .inspect_err(|_| self.recorder().discard())
     }
 
-    /// `bytes` zeros that stay (rounded up to whole words), called `what` in errors.
+    /// A buffer for the step, with whole words from the host.
+    fn filled(&self, bytes: &[u8]) -> Result<Buffer, GpuError> {
+        let buffer = self.take(bytes.len() / 4, Writer::Host)?;
+        self.write(&buffer, 0, bytes)
+            .inspect_err(|_| self.recorder().discard())?;
+        Ok(buffer)
+    }
+
+    /// `bytes` zeros that stay (rounded up to whole words), called `what` in errors. An error ends no step:
+    /// it may be another thread's.
     ///
     /// # Errors
     /// If they are too large for a buffer of the device, or there is no memory left.
     pub(crate) fn allocate(&self, what: &str, bytes: u64) -> Result<Buffer, GpuError> {
-        self.0.pool.allocate(what, bytes)
+        self.with_memory(|pool| pool.allocate(what, bytes))
+    }
+
+    /// Takes memory; where there is none left, a second time after all that can be was given back.
+    fn with_memory(
+        &self,
+        take: impl Fn(&Arc<Pool>) -> Result<Buffer, GpuError>,
+    ) -> Result<Buffer, GpuError> {
+        match take(&self.0.pool) {
+            Err(GpuError::OutOfMemory { .. }) => {
+                self.release(&mut self.recorder())?;
+                take(&self.0.pool)
+            }
+            taken => taken,
+        }
+    }
+
+    /// Gives back all memory that nobody holds. Commands hold it until they are done, so they are submitted.
+    fn release(&self, recorder: &mut Recorder) -> Result<(), GpuError> {
+        self.submit(recorder, None);
+        self.0.pool.clear();
+        self.wait(recorder)
     }
 
     /// Writes whole words at byte `at`: **before** all commands that are recorded and not submitted.
@@ -194,13 +239,12 @@ impl Stream {
             let mut recorder = self.recorder();
             if recorder.pending + piece.len() > PIECE_BYTES {
                 // Sends what was written and not submitted, so that not all copies exist at once.
-                device.queue().submit([]);
+                device.caught(|| device.queue().submit([]))?;
                 recorder.pending = 0;
                 device.wait()?;
             }
-            device
-                .queue()
-                .write_buffer(buffer.raw(), at + (i * PIECE_BYTES) as u64, piece);
+            let at = at + (i * PIECE_BYTES) as u64;
+            device.caught(|| device.queue().write_buffer(buffer.raw(), at, piece))?;
             recorder.pending += piece.len();
             recorder.counts.bytes_written += piece.len() as u64;
         }
@@ -214,12 +258,30 @@ impl Stream {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records a kernel.
+    /// Records a kernel of whose work only its workgroups are known.
     ///
     /// # Errors
-    /// If it does not compile, or the device is lost.
+    /// If it does not compile, or the device is lost, or refused what was submitted of the step.
     pub(crate) fn run(&self, call: Call<'_>) -> Result<(), GpuError> {
-        debug_assert!(call.immediates.len() <= MAX_IMMEDIATES);
+        let groups: u64 = call
+            .groups
+            .iter()
+            .map(|&groups| u64::from(groups))
+            .product();
+        self.run_weighted(call, groups.saturating_mul(GROUP_WORK))
+    }
+
+    /// Records a kernel that reads so many bytes of weights, times rows of inputs.
+    ///
+    /// # Errors
+    /// As [`Stream::run`].
+    pub(crate) fn run_weighted(&self, call: Call<'_>, work: u64) -> Result<(), GpuError> {
+        self.record(&call, work)
+            .inspect_err(|_| self.recorder().discard())
+    }
+
+    fn record(&self, call: &Call<'_>, work: u64) -> Result<(), GpuError> {
+        assert!(call.immediates.len() <= MAX_IMMEDIATES);
         if call.groups.contains(&0) {
             return Ok(());
         }
@@ -260,18 +322,23 @@ impl Stream {
                     resource: buffer.buffer().raw().as_entire_binding(),
                 })
                 .collect();
-            device.raw().create_bind_group(&wgpu::BindGroupDescriptor {
+            let descriptor = wgpu::BindGroupDescriptor {
                 label: None,
                 layout: &pipeline.layout.group,
                 entries: &entries,
-            })
-        });
+            };
+            device.caught(|| device.raw().create_bind_group(&descriptor))
+        })?;
 
         let mut recorder = self.recorder();
-        if recorder.recorded >= MAX_RECORDED {
+        if recorder.is_full(work) {
             self.submit(&mut recorder, None);
+            recorder.started = true;
         }
-        let pass = recorder.pass(device);
+        if let Some(error) = recorder.failed.take() {
+            return Err(error);
+        }
+        let pass = recorder.pass(device)?;
         pass.set_pipeline(&pipeline.raw);
         pass.set_bind_group(0, &group, &[]);
         if !call.immediates.is_empty() {
@@ -280,26 +347,46 @@ impl Stream {
         let [x, y, z] = call.groups;
         pass.dispatch_workgroups(x, y, z);
         recorder.recorded += 1;
+        recorder.work = recorder.work.saturating_add(work);
         recorder.counts.dispatches += 1;
         Ok(())
     }
 
-    /// Submits what was recorded, and after it a copy of the leading bytes of a buffer.
+    /// Submits what was recorded, and after it a copy of the leading bytes of a buffer. Whoever waits for it
+    /// is told of an error.
     fn submit(&self, recorder: &mut Recorder, copy: Option<(&Buffer, &wgpu::Buffer, u64)>) {
-        drop(recorder.pass.take());
+        let device = &self.0.device;
+        let pass = recorder.pass.take();
         let mut encoder = recorder.encoder.take();
-        if let Some((from, to, bytes)) = copy {
-            encoder
-                .get_or_insert_with(|| new_encoder(&self.0.device))
-                .copy_buffer_to_buffer(from.raw(), 0, to, 0, bytes);
+        let submitted = device.caught(|| {
+            drop(pass);
+            if let Some((from, to, bytes)) = copy {
+                encoder
+                    .get_or_insert_with(|| new_encoder(device))
+                    .copy_buffer_to_buffer(from.raw(), 0, to, 0, bytes);
+            }
+            // Without an encoder too: what the host wrote goes with a submission.
+            device
+                .queue()
+                .submit(encoder.map(wgpu::CommandEncoder::finish));
+        });
+        if let Err(error) = submitted {
+            recorder.failed.get_or_insert(error);
         }
-        // Without an encoder too: what the host wrote goes with a submission.
-        let commands = encoder.map(wgpu::CommandEncoder::finish);
-        self.0.device.queue().submit(commands);
         self.0.pool.submitted();
         recorder.recorded = 0;
+        recorder.work = 0;
         recorder.pending = 0;
         recorder.counts.submissions += 1;
+    }
+
+    /// Waits until all that was submitted is done.
+    fn wait(&self, recorder: &mut Recorder) -> Result<(), GpuError> {
+        recorder.started = false;
+        let failed = recorder.failed.take();
+        self.0.device.wait()?;
+        self.0.pool.waited();
+        failed.map_or(Ok(()), Err)
     }
 
     /// Submits everything that was recorded, and waits for it.
@@ -307,8 +394,9 @@ impl Stream {
     /// # Errors
     /// If the device was lost, had no memory, or refused a command.
     pub fn finish(&self) -> Result<(), GpuError> {
-        self.submit(&mut self.recorder(), None);
-        self.0.device.wait()
+        let mut recorder = self.recorder();
+        self.submit(&mut recorder, None);
+        self.wait(&mut recorder)
     }
 
     /// Submits everything that was recorded, waits for it, and gives the values of `x`, row after row.
@@ -334,16 +422,17 @@ impl Stream {
         // Held to the end: the staging buffer is one.
         let mut recorder = self.recorder();
         let staging = match recorder.staging.take() {
-            Some(staging) if staging.size() >= bytes => staging,
-            _ => new_staging(device, bytes)?,
-        };
+            Some(staging) if staging.size() >= bytes => Ok(staging),
+            _ => self.staging(&mut recorder, bytes),
+        }
+        .inspect_err(|_| recorder.discard())?;
         self.submit(&mut recorder, Some((buffer, &staging, bytes)));
         let (sender, receiver) = mpsc::channel();
         let slice = staging.slice(..bytes);
         slice.map_async(wgpu::MapMode::Read, move |result| {
             let _ = sender.send(result);
         });
-        device.wait()?;
+        self.wait(&mut recorder)?;
         let failed = |message: String| GpuError::Failed {
             device: device.name().to_owned(),
             message,
@@ -365,20 +454,57 @@ impl Stream {
         Ok(())
     }
 
+    /// Memory of at least `bytes` that the host can read.
+    fn staging(&self, recorder: &mut Recorder, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
+        match new_staging(&self.0.device, bytes) {
+            Err(GpuError::OutOfMemory { .. }) => {
+                self.release(recorder)?;
+                new_staging(&self.0.device, bytes)
+            }
+            staging => staging,
+        }
+    }
+
     /// What was done since the stream began.
     pub fn counts(&self) -> Counts {
-        self.recorder().counts
+        Counts {
+            allocations: self.0.pool.allocations(),
+            ..self.recorder().counts
+        }
     }
 }
 
 impl Recorder {
-    fn pass(&mut self, device: &Device) -> &mut wgpu::ComputePass<'static> {
-        let encoder = self.encoder.get_or_insert_with(|| new_encoder(device));
-        self.pass.get_or_insert_with(|| {
-            encoder
-                .begin_compute_pass(&wgpu::ComputePassDescriptor::default())
-                .forget_lifetime()
+    fn pass(&mut self, device: &Device) -> Result<&mut wgpu::ComputePass<'static>, GpuError> {
+        let Self { encoder, pass, .. } = self;
+        device.caught(|| {
+            let encoder = encoder.get_or_insert_with(|| new_encoder(device));
+            pass.get_or_insert_with(|| {
+                encoder
+                    .begin_compute_pass(&wgpu::ComputePassDescriptor::default())
+                    .forget_lifetime()
+            })
         })
+    }
+
+    /// Whether something is to be submitted before `work` more is recorded.
+    fn is_full(&self, work: u64) -> bool {
+        let most = if self.started {
+            MAX_RECORDED
+        } else {
+            FIRST_RECORDED
+        };
+        self.recorded >= most || (self.recorded > 0 && self.work.saturating_add(work) > MAX_WORK)
+    }
+
+    /// Forgets what was recorded and is not submitted.
+    fn discard(&mut self) {
+        self.pass = None;
+        self.encoder = None;
+        self.recorded = 0;
+        self.work = 0;
+        self.started = false;
+        self.failed = None;
     }
 }
 
@@ -410,70 +536,4 @@ fn new_staging(device: &Device, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stream() -> Option<Stream> {
-        Device::open(0).ok().map(|device| device.stream())
-    }
-
-    /// `y[i] = y[i] * factor + x[i]`
-    fn multiply_add(stream: &Stream, y: &Tensor, x: &Tensor, factor: u32) {
-        let source = || {
-            "@group(0) @binding(0) var<storage, read> x: array<f32>;
-            @group(0) @binding(1) var<storage, read_write> y: array<f32>;
-            struct Shape { count: u32, factor: u32 }
-            var<immediate> shape: Shape;
-            @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-                if (id.x < shape.count) { y[id.x] = y[id.x] * f32(shape.factor) + x[id.x]; }
-            }"
-            .to_owned()
-        };
-        stream
-            .run(Call {
-                key: "test: multiply and add",
-                source: &source,
-                buffers: &[Binding::Read(&x.buffer), Binding::Write(&y.buffer)],
-                immediates: &[y.columns as u32, factor],
-                groups: [y.columns.div_ceil(64) as u32, 1, 1],
-            })
-            .unwrap();
-    }
-
-    #[test]
-    fn commands_run_in_order_and_memory_is_used_again_only_when_it_may() {
-        let Some(stream) = stream() else { return };
-        let y = stream.upload(&[1.0; 100], 1, 100).unwrap();
-        // More than a recording holds. Each upload is a buffer that the one before has left: had the
-        // host written it while commands that read it are not submitted, all would add the last.
-        let mut expected = 1.0;
-        for i in 0..3 * MAX_RECORDED {
-            let x = stream.upload(&[(i % 7) as f32; 100], 1, 100).unwrap();
-            let factor = 1 + (i % 97 == 0) as u32;
-            multiply_add(&stream, &y, &x, factor);
-            expected = expected * factor as f32 + (i % 7) as f32;
-        }
-        assert_eq!(stream.read(&y).unwrap(), [expected; 100]);
-        let counts = stream.counts();
-        assert_eq!(counts.dispatches, 3 * MAX_RECORDED);
-        assert_eq!(counts.submissions, 3);
-        assert_eq!(counts.bytes_read, 400);
-    }
-
-    #[test]
-    fn a_shader_that_does_not_compile_is_an_error_with_its_name() {
-        let Some(stream) = stream() else { return };
-        let error = stream.run(Call {
-            key: "broken",
-            source: &|| "@compute @workgroup_size(64) fn main() { x = 1; }".to_owned(),
-            buffers: &[],
-            immediates: &[],
-            groups: [1, 1, 1],
-        });
-        let Err(GpuError::Shader(message)) = error else {
-            panic!("{error:?}");
-        };
-        assert!(message.contains("broken"), "{message}");
-        stream.finish().unwrap();
-    }
-}
+mod tests;

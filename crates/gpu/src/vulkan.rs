@@ -3,16 +3,32 @@
 //!
 //! - the size and the budget of a device's memory, whether it multiplies packed bytes, its version;
 //! - shaders in SPIR-V, handed to the driver as they are;
-//! - compiled kernels from a file.
-#![allow(unsafe_code)] // calls of the Vulkan API, and shaders that the driver gets unchecked
+//! - compiled kernels from a file;
+//! - the environment that drivers read.
+#![allow(unsafe_code)] // calls of the Vulkan API, shaders that the driver gets unchecked, the environment
 
 /// Memory of a device, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemory {
     /// All of it: the largest heap of the device's own memory.
     pub total: u64,
-    /// What this process may still take of it without slowing down; `None` if the driver does not say.
+    /// What this process may still take of it without slowing down; `None` if the driver does not say and
+    /// the device is not opened.
     pub free: Option<u64>,
+}
+
+/// Keeps a layer of Mesa's, which picks a desktop's default among several GPUs, from complaining on the
+/// standard error output of a machine without a desktop, each time that devices are listed. Nothing is
+/// changed where the environment says something of that layer.
+///
+/// To be called at the beginning of `main`, before there are threads, and nowhere else: other threads
+/// could read the environment while it is written.
+pub fn quiet_drivers() {
+    const OFF: &str = "NODEVICE_SELECT";
+    if std::env::var_os(OFF).is_none() {
+        // SAFETY: no other thread is there yet to read or write the environment.
+        unsafe { std::env::set_var(OFF, "1") };
+    }
 }
 
 /// What Vulkan says of a device.

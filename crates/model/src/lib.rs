@@ -43,7 +43,7 @@ pub use forward_batch::{BLOCK_SIZE, ForwardBatch, Logits};
 pub use language_model::{KvCacheDtype, LanguageModel, ModelInfo};
 pub use load_options::{Dtype, LoadOptions};
 pub use loader::Progress;
-pub use matou_gpu::{DeviceInfo, DeviceKind, DeviceMemory, list as gpus};
+pub use matou_gpu::{DeviceInfo, DeviceKind, DeviceMemory, list as gpus, quiet_drivers};
 pub use matou_kernels::{ThreadPool, give_back_freed};
 pub use quantize::Quantization;
 pub use summary::ModelSummary;

@@ -3,7 +3,8 @@
 use matou_kernels::{AttentionParams, BLOCK_SIZE};
 
 use super::cache::{KvCache, LayerCache};
-use super::plan::{Pass, PlanKey};
+use super::layout::LANES;
+use super::plan::{Pass, PlanKey, SPLIT};
 use super::step::{AttentionStep, UploadedPlan};
 use crate::error::GpuError;
 use crate::grid::grid;
@@ -12,8 +13,29 @@ use crate::tensor::Tensor;
 
 /// Queries that share each load of keys and values: as many as have their state in registers.
 const TILE_QUERIES: usize = 8;
+/// Positions whose maximum and sum one lane takes, before all take those of these parts.
+const PART: usize = 8;
+/// Splits that a merge loads before it uses the first.
+const MERGE_AHEAD: usize = 8;
+/// The most additions to sums of values that are written out: twice as many, and a software device takes
+/// seconds to compile them.
+const MAX_RUN_SUMS: usize = 256;
 /// What the states of a pass take at most, unless one token has more.
 const MAX_STATE_BYTES: usize = 64 << 20;
+
+// Chunks, which are as many positions as lanes, end where splits and blocks do.
+const _: () = assert!(SPLIT.is_multiple_of(LANES) && LANES.is_multiple_of(BLOCK_SIZE));
+const _: () = assert!(LANES.is_multiple_of(PART));
+
+/// Positions whose values are loaded at once, for an invocation with so many sums: a whole block, or less
+/// where the code would grow out of bounds; and then it has enough to do between loads.
+fn run(sums: usize) -> usize {
+    let mut run = BLOCK_SIZE;
+    while run > 1 && run * sums > MAX_RUN_SUMS {
+        run /= 2;
+    }
+    run
+}
 
 /// Exponentials, which attention needs before its own text.
 const EXP: &str = include_str!("../shaders/exp.wgsl");
@@ -140,7 +162,7 @@ impl Layer<'_> {
                 Binding::Write(&self.layer.values),
             ],
             immediates: &immediates.map(|n| n as u32),
-            groups: grid(count, 64),
+            groups: grid(count, LANES),
         })
     }
 
@@ -185,9 +207,9 @@ impl Layer<'_> {
                 .set("QUERIES", queries)
                 .set("TILE_HEADS", tiles.heads)
                 .set("HEAD_TILES", tiles.count)
-                .set("QUERY_VECTORS", queries * layout.query_vectors())
-                .set("SCORES", queries * 64)
-                .set("PARTIALS", queries * 8);
+                .set("SPLIT", SPLIT)
+                .set("PART", PART)
+                .set("RUN", run(queries * layout.elements_each()));
             template.expand(&format!("{EXP}{}", include_str!("../shaders/attend.wgsl")))
         };
         self.stream.run(Call {
@@ -231,7 +253,8 @@ impl Layer<'_> {
         let layout = self.cache.layout;
         let source = || {
             let text = format!("{EXP}{}", include_str!("../shaders/merge.wgsl"));
-            layout.template().expand(&text)
+            let template = layout.template().set("SPLIT", SPLIT);
+            template.set("AHEAD", MERGE_AHEAD).expand(&text)
         };
         self.stream.run(Call {
             key: &format!("merge-{}", layout.head_dim),

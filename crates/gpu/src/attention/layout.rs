@@ -19,6 +19,8 @@ use crate::template::Template;
 const SCALE_GROUP: usize = 32;
 /// Words of a unit of keys.
 const UNIT: usize = 4;
+/// Invocations of a workgroup of all kernels.
+pub(super) const LANES: usize = 64;
 /// The most elements of a head: more would not fit into the memory of a workgroup with its scores.
 const MAX_HEAD_DIM: usize = 256;
 
@@ -57,6 +59,16 @@ impl HeadLayout {
     /// Words of a row, without scales.
     fn words(self) -> usize {
         self.head_dim / self.per_word()
+    }
+
+    /// Words of a row that one invocation takes, at most.
+    fn words_each(self) -> usize {
+        self.words().div_ceil(LANES)
+    }
+
+    /// Elements of those words.
+    pub(super) fn elements_each(self) -> usize {
+        self.words_each() * self.per_word()
     }
 
     /// Units of a row of keys.
@@ -120,13 +132,13 @@ impl HeadLayout {
             .set("VALUE_ROW", self.value_row())
             .set("STORE_WORDS", self.store_unit())
             .set("STORE_UNITS", self.store_units())
-            .set("WORDS_EACH", self.words().div_ceil(64))
-            .set("DIMS_EACH", self.head_dim.div_ceil(64))
-    }
-
-    /// Vectors of four elements of a query, as a kernel holds it.
-    pub(super) fn query_vectors(self) -> usize {
-        self.units() * self.per_word()
+            .set("BLOCK", BLOCK_SIZE)
+            .set("SCALE_GROUP", SCALE_GROUP)
+            .set("SCALE_WORDS", SCALE_GROUP / self.per_word())
+            .set("UNIT", UNIT)
+            .set("LANES", LANES)
+            .set("WORDS_EACH", self.words_each())
+            .set("DIMS_EACH", self.head_dim.div_ceil(LANES))
     }
 }
 

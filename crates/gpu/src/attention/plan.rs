@@ -1,14 +1,15 @@
 //! Which workgroups attention needs in a step.
 //!
-//! A tile is some neighbouring tokens of one request. Each of its splits (512 absolute positions) is an
+//! A tile is some neighbouring tokens of one request. Each of its splits (of absolute positions) is an
 //! item, a workgroup for each key-value head, and leaves a state for each of its queries; a token's states
 //! are merged when all are there. The states' memory is bounded, so that a large step takes several passes.
 //! What a token's result is does not depend on any of this.
 
 use std::ops::Range;
 
-/// Positions of a split: what one workgroup attends to.
-pub(super) const SPLIT: usize = 512;
+/// Positions of a split: what one workgroup attends to. One long context has to keep a large device busy,
+/// so they are few.
+pub(super) const SPLIT: usize = 256;
 
 /// The rows of one request in a step.
 #[derive(Debug, Clone)]
@@ -154,7 +155,11 @@ mod tests {
 
     #[test]
     fn tiles_never_cross_requests_and_have_an_item_for_each_split() {
-        let plan = KEY.plan(&[request(0..1, 1030), request(1..1, 0), request(1..7, 509)]);
+        let plan = KEY.plan(&[
+            request(0..1, 2 * SPLIT + 6),
+            request(1..1, 0),
+            request(1..7, SPLIT - 3),
+        ]);
         let single = [[0, 1, 0, 0], [0, 1, 1, 0], [0, 1, 2, 0]];
         let tiled = [[1, 4, 0, 0], [1, 4, 1, 0], [5, 2, 0, 0], [5, 2, 1, 0]];
         assert_eq!(plan.items, [&single[..], &tiled[..]].concat());
@@ -165,18 +170,21 @@ mod tests {
         assert_eq!((pass.tokens.clone(), pass.states), (0..7, 3 + 3 + 6));
         let states: Vec<u32> = plan.tokens.iter().map(|token| token[2]).collect();
         assert_eq!(states, [0, 3, 4, 5, 6, 8, 10]);
-        assert_eq!(plan.tokens[6], [514, 7, 10, 0]);
+        assert_eq!(plan.tokens[6], [SPLIT as u32 + 2, 7, 10, 0]);
     }
 
     #[test]
     fn windows_leave_out_what_lies_before_them() {
         let key = PlanKey { window: 100, ..KEY };
-        let plan = key.plan(&[request(0..1, 5000), request(1..2, 40)]);
+        let plan = key.plan(&[request(0..1, 10 * SPLIT - 40), request(1..2, 40)]);
         assert_eq!(plan.items, [[0, 1, 9, 0], [1, 1, 0, 0]]);
-        let key = PlanKey { window: 512, ..KEY };
-        assert_eq!(key.splits(511), 0..1);
-        assert_eq!(key.splits(512), 0..2);
-        assert_eq!(key.splits(1023), 1..2);
+        let key = PlanKey {
+            window: SPLIT,
+            ..KEY
+        };
+        assert_eq!(key.splits(SPLIT - 1), 0..1);
+        assert_eq!(key.splits(SPLIT), 0..2);
+        assert_eq!(key.splits(2 * SPLIT - 1), 1..2);
     }
 
     #[test]
@@ -185,7 +193,7 @@ mod tests {
             max_states: 8,
             ..KEY
         };
-        let plan = key.plan(&[request(0..10, 600), request(10..12, 9000)]);
+        let plan = key.plan(&[request(0..10, SPLIT + 90), request(10..12, 18 * SPLIT)]);
         let mut next = (0, 0);
         for pass in &plan.passes {
             assert!(pass.states <= 8 || pass.tokens.len() == 1, "{pass:?}");

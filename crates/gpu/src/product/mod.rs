@@ -23,7 +23,7 @@ use matou_kernels::{Format, StripLayout};
 use crate::buffer::Buffer;
 use crate::error::GpuError;
 use crate::grid::grid;
-use crate::matrix::{Matrix, STRIP_ROWS, Stack};
+use crate::matrix::{Matrix, Piece, STRIP_ROWS, Stack};
 use crate::stream::{Binding, Call, Stream};
 use crate::strips;
 use crate::template::Template;
@@ -31,23 +31,36 @@ use crate::tensor::{Indices, Tensor, Vector};
 
 /// Columns that share a scale of the inputs.
 const GROUP: usize = 32;
-/// Words of 32 inputs in 8 bits: codes, scale, sum, sums of the halves.
-const RECORD_WORDS: usize = 12;
+/// Words of a group of inputs in 8 bits: codes, scale, sum, sums of the halves.
+const RECORD_WORDS: usize = GROUP / 4 + 4;
 /// Records of a workgroup of the kernel that makes them.
 const RECORDS_OF_GROUP: usize = 8;
+/// Invocations of a workgroup of the kernel that reads rows.
+const EMBED_LANES: usize = 64;
 /// Splits of the columns.
 const SPLITS: usize = 8;
 /// Rows of inputs above which a workgroup takes several strips.
 const MANY_TOKENS: usize = 32;
-/// The most workgroups of a dispatch along a dimension.
-const MOST_GROUPS: usize = 65_535;
+
+/// Numbers of rows of inputs for which products take every kernel that they have: who runs them all once
+/// has compiled them.
+pub const WARM_UP_ROWS: &[usize] = &[1, 2, 4, 8, 16, MANY_TOKENS + 1];
 
 /// What a workgroup computes.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tile {
     /// Rows of inputs.
     tokens: usize,
     strips: usize,
+}
+
+/// The rows of a product's outputs.
+#[derive(Clone, Copy)]
+struct Rows {
+    count: usize,
+    /// To each row of inputs.
+    copies: usize,
+    tile: Tile,
 }
 
 /// What the kernel does with its outputs, or which weights it takes.
@@ -88,18 +101,21 @@ impl Stream {
         bias: Option<&Vector>,
     ) -> Result<Tensor, GpuError> {
         let extra = bias.map_or(Extra::Nothing, Extra::Bias);
-        let quantized = matrix.pieces.iter().any(|piece| piece.is_quantized());
+        let quantized = matrix.pieces.iter().any(Piece::is_quantized);
         let records = if quantized {
             Some(self.quantize(matrix.columns, x, false)?)
         } else {
             None
         };
-        self.products(matrix, x, records.as_ref(), x.rows, extra)
+        let y = self.tensor(x.rows, matrix.rows)?;
+        self.products(matrix, x, records.as_ref(), &y, extra)?;
+        Ok(y)
     }
 
     /// The same without bias, with the rounding of the inputs to 8 bits all but undone: they become two
     /// rows, what 8 bits hold and what those leave, and both products are added. For heads, whose rounding
-    /// goes straight into the logits. For floats it is [`linear`](Self::linear).
+    /// goes straight into the logits. Matrices of floats round no inputs: what they give is what
+    /// [`linear`](Self::linear) does, also beside others.
     ///
     /// # Errors
     /// As [`linear`](Self::linear).
@@ -107,11 +123,17 @@ impl Stream {
     /// # Panics
     /// As [`linear`](Self::linear).
     pub fn linear_split(&self, matrix: &Matrix, x: &Tensor) -> Result<Tensor, GpuError> {
-        if !matrix.is_quantized() {
+        if !matrix.pieces.iter().any(Piece::is_quantized) {
             return self.linear(matrix, x, None);
         }
         let records = self.quantize(matrix.columns, x, true)?;
-        let y = self.products(matrix, x, Some(&records), 2 * x.rows, Extra::Nothing)?;
+        let y = if matrix.is_quantized() {
+            self.tensor(records.rows, matrix.rows)?
+        } else {
+            // Floats have nothing to add in the second half.
+            self.zeros(records.rows, matrix.rows)?
+        };
+        self.products(matrix, x, Some(&records), &y, Extra::Nothing)?;
         let count = x.rows * matrix.rows;
         self.run(Call {
             key: "add-halves",
@@ -160,28 +182,30 @@ impl Stream {
             };
             let inputs = records.as_ref().unwrap_or(x);
             // One at a time: neighbouring rows have different matrices.
-            let tile = Tile {
-                tokens: 1,
-                strips: 1,
+            let rows = Rows {
+                count: rows,
+                copies,
+                tile: Tile::of(1),
             };
-            self.product(&strips, tile, inputs, &y, copies, Extra::Stack(matrix_of))?;
+            self.product(&strips, inputs, &y, rows, Extra::Stack(matrix_of))?;
         }
         Ok(y)
     }
 
+    /// Multiplies all matrices with `records`, or with `x` where their formats are floats, into the leading
+    /// rows of `y`.
     fn products(
         &self,
         matrix: &Matrix,
         x: &Tensor,
         records: Option<&Tensor>,
-        tokens: usize,
+        y: &Tensor,
         extra: Extra<'_>,
-    ) -> Result<Tensor, GpuError> {
+    ) -> Result<(), GpuError> {
         assert_eq!(x.columns, matrix.columns, "columns of the inputs");
         if let Extra::Bias(bias) = extra {
             assert_eq!(bias.len(), matrix.rows, "elements of the bias");
         }
-        let y = self.tensor(tokens, matrix.rows)?;
         for piece in &matrix.pieces {
             let strips = Strips {
                 format: piece.format,
@@ -197,19 +221,23 @@ impl Stream {
                 Some(records) if piece.is_quantized() => records,
                 _ => x,
             };
-            self.product(&strips, Tile::of(tokens), inputs, &y, 1, extra)?;
+            let rows = Rows {
+                count: inputs.rows,
+                copies: 1,
+                tile: Tile::of(inputs.rows),
+            };
+            self.product(&strips, inputs, y, rows, extra)?;
         }
-        Ok(y)
+        Ok(())
     }
 
     /// Multiplies strips with all rows of `inputs`.
     fn product(
         &self,
         strips: &Strips<'_>,
-        tile: Tile,
         inputs: &Tensor,
         y: &Tensor,
-        copies: usize,
+        rows: Rows,
         extra: Extra<'_>,
     ) -> Result<(), GpuError> {
         let (name, flag, binding) = match extra {
@@ -223,25 +251,30 @@ impl Stream {
             Binding::Write(&y.buffer),
         ];
         buffers.extend(binding.map(Binding::Read));
+        let tile = rows.tile;
         let source = || {
+            let ahead = tile.ahead(strips.format);
             let mut template = template(strips.format)
                 .set("T", tile.tokens)
                 .set("R", tile.strips)
-                .set("PARTIALS", tile.tokens * SPLITS * STRIP_ROWS);
+                .set("AHEAD", ahead)
+                .set("SPLITS", SPLITS)
+                .set("RECORD_VECTORS", RECORD_WORDS / 4);
+            if ahead > 1 {
+                template = template.flag("SEVERAL");
+            }
             if let Some(flag) = flag {
                 template = template.flag(flag);
             }
             template.expand(include_str!("../shaders/product.wgsl"))
         };
         let count = strips.rows.div_ceil(STRIP_ROWS);
-        let [strips_y, strips_z, _] = grid(count, tile.strips);
         let key = format!(
             "product {} {}x{}{name}",
             strips.format, tile.strips, tile.tokens
         );
-        let tiles = y.rows.div_ceil(tile.tokens);
-        assert!(tiles <= MOST_GROUPS, "{} rows of inputs at once", y.rows);
-        self.run(Call {
+        let work = (count * strips.strip_bytes) as u64 * rows.count as u64;
+        let call = Call {
             key: &key,
             source: &source,
             buffers: &buffers,
@@ -250,15 +283,16 @@ impl Stream {
                 strips.rows as u32,
                 (strips.strip_bytes / 4) as u32,
                 strips.columns as u32,
-                y.rows as u32,
+                rows.count as u32,
                 strips.width as u32,
                 strips.first as u32,
-                copies as u32,
+                rows.copies as u32,
                 strips.matrices.0 as u32,
                 strips.matrices.1 as u32,
             ],
-            groups: [tiles as u32, strips_y, strips_z],
-        })
+            groups: tile.grid(rows.count, count),
+        };
+        self.run_weighted(call, work)
     }
 
     /// Rounds rows to 8 bits for each 32 columns: `[tokens, words of records]`. To split a row gives
@@ -271,7 +305,10 @@ impl Stream {
         let records = self.tensor(rows, groups * RECORD_WORDS)?;
         let count = x.rows * groups;
         let source = || {
-            let mut template = Template::default();
+            let mut template = Template::default()
+                .set("GROUP", GROUP)
+                .set("RECORD_WORDS", RECORD_WORDS)
+                .set("RECORDS", RECORDS_OF_GROUP);
             if split {
                 template = template.flag("SPLIT");
             }
@@ -301,7 +338,8 @@ impl Stream {
                 key: &key,
                 source: &|| {
                     template(piece.format)
-                        .set("VECTORS", 4)
+                        .set("VECTORS", GROUP / 8)
+                        .set("LANES", EMBED_LANES)
                         .expand(include_str!("../shaders/embed.wgsl"))
                 },
                 buffers: &[
@@ -316,7 +354,7 @@ impl Stream {
                     piece.first as u32,
                     piece.rows as u32,
                 ],
-                groups: grid(invocations, 64),
+                groups: grid(invocations, EMBED_LANES),
             })?;
         }
         Ok(y)
@@ -338,14 +376,36 @@ impl Tile {
             strips: 1,
         }
     }
+
+    /// How much an invocation loads before it uses the first of it: groups of quantised weights, columns of
+    /// floats. With few rows of inputs, and few workgroups, that is what keeps memory busy; with many it
+    /// would only take registers.
+    fn ahead(self, format: Format) -> usize {
+        match (format.strip(), self.tokens) {
+            (StripLayout::Floats(_), 1 | 2) => 16,
+            (StripLayout::Floats(_), _) => 8,
+            (StripLayout::Quantized(_), 1) => 4,
+            (StripLayout::Quantized(_), 2) => 2,
+            (StripLayout::Quantized(_), _) => 1,
+        }
+    }
+
+    /// The workgroups for so many rows of outputs and strips: the shader numbers them, tiles of rows
+    /// first, and takes the numbers apart again. There may be more rows than a dimension takes.
+    fn grid(self, rows: usize, strips: usize) -> [u32; 3] {
+        grid(rows.div_ceil(self.tokens) * strips.div_ceil(self.strips), 1)
+    }
 }
 
 /// A shader with the text that reads strips of `format`.
 fn template(format: Format) -> Template {
+    let template = Template::default()
+        .set("GROUP", GROUP)
+        .set("STRIP_ROWS", STRIP_ROWS);
     match format.strip() {
-        StripLayout::Floats(floats) => Template::default().set("WEIGHTS", strips::floats(floats)),
+        StripLayout::Floats(floats) => template.set("WEIGHTS", strips::floats(floats)),
         StripLayout::Quantized(strip) => {
-            let mut template = Template::default()
+            let mut template = template
                 .flag("QUANTIZED")
                 .set("WEIGHTS", strips::quantized(&strip));
             if strip.scales_of_group == 2 {
@@ -359,5 +419,7 @@ fn template(format: Format) -> Template {
     }
 }
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

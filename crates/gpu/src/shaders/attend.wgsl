@@ -1,7 +1,7 @@
 // Attention of up to QUERIES queries (neighbouring tokens of one request, query heads of one key-value
-// head) to one split of 512 positions: a workgroup of 64, a lane for each position of a chunk.
+// head) to one split of positions: a workgroup with a lane for each position of a chunk.
 //
-// For each chunk of 64 positions a lane computes the scores of its position, then the queries' maxima
+// For each chunk of positions a lane computes the scores of its position, then the queries' maxima
 // are raised, what they have so far is rescaled, and the weighted values are added, lanes now standing
 // for words of a row of values. All of it follows absolute positions, and no query sees the others: its
 // bits are the same whichever share its workgroup.
@@ -35,8 +35,17 @@ const VECTORS = UNITS * UNIT_VECTORS;
 const KEY_UNITS = ${KEY_UNITS}u;
 const VALUE_ROW = ${VALUE_ROW}u;
 const WORDS = ${WORDS}u;
-const SPLIT = 512u;
-const CHUNK = 64u;
+#if Q8
+// Of values that share a scale.
+const SCALE_WORDS = ${SCALE_WORDS}u;
+#end
+const SPLIT = ${SPLIT}u;
+// Positions of a chunk are as many as lanes; of a part, whose maximum and sum one lane takes; of a block.
+const LANES = ${LANES}u;
+const CHUNK = LANES;
+const PART = ${PART}u;
+const PARTS = CHUNK / PART;
+const BLOCK = ${BLOCK}u;
 // Below every score: the maximum of no scores.
 const LOWEST = -3.0e38;
 
@@ -52,11 +61,11 @@ const LOWEST = -3.0e38;
 @group(0) @binding(6) var<storage, read_write> states: array<f32>;
 var<immediate> p: Params;
 
-var<workgroup> queries: array<vec4<f32>, ${QUERY_VECTORS}>;
+var<workgroup> queries: array<vec4<f32>, QUERIES * VECTORS>;
 // Scores, then weights, of a chunk.
-var<workgroup> weights: array<f32, ${SCORES}>;
-// Of eight positions each.
-var<workgroup> partial: array<f32, ${PARTIALS}>;
+var<workgroup> weights: array<f32, QUERIES * CHUNK>;
+// Of a part each.
+var<workgroup> partial: array<f32, QUERIES * PARTS>;
 
 fn query_element(start: u32, dim: u32) -> f32 {
     if dim < HEAD_DIM {
@@ -84,7 +93,7 @@ fn eight_bit(word: u32) -> vec4<f32> {
 }
 #end
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -105,7 +114,7 @@ fn main(
     let split_start = item.z * SPLIT;
     let table = tokens[item.x].y;
 
-    for (var i = lane; i < QUERIES * VECTORS; i += 64u) {
+    for (var i = lane; i < QUERIES * VECTORS; i += LANES) {
         let query = i / VECTORS;
         let dim = (i % VECTORS) * 4u;
         let token = min(item.x + query / TILE_HEADS, last_token);
@@ -142,14 +151,14 @@ fn main(
         var s${q} = vec4<f32>();
 #end
         if position >= tile_start && position < tile_end {
-            let block = min(block_tables[table + position / 16u], p.blocks - 1u);
-            let base = (block * p.kv_heads + kv_head) * KEY_UNITS + position % 16u;
+            let block = min(block_tables[table + position / BLOCK], p.blocks - 1u);
+            let base = (block * p.kv_heads + kv_head) * KEY_UNITS + position % BLOCK;
 #if Q8
             for (var unit = 0u; unit < UNITS; unit += 2u) {
-                let a = keys[base + unit * 16u];
-                let b = keys[base + unit * 16u + 16u];
-                let slot = position % 16u;
-                let scales = keys[base - slot + UNITS * 16u + unit * 2u + slot / 4u];
+                let a = keys[base + unit * BLOCK];
+                let b = keys[base + unit * BLOCK + BLOCK];
+                let slot = position % BLOCK;
+                let scales = keys[base - slot + UNITS * BLOCK + unit / 2u * (BLOCK / 4u) + slot / 4u];
                 let scale = bitcast<f32>(scales[slot % 4u]);
                 let k0 = eight_bit(a.x);
                 let k1 = eight_bit(a.y);
@@ -176,7 +185,7 @@ fn main(
             }
 #else
             for (var unit = 0u; unit < UNITS; unit++) {
-                let words = keys[base + unit * 16u];
+                let words = keys[base + unit * BLOCK];
 #if F32
                 let k0 = bitcast<vec4<f32>>(words);
 #for q QUERIES
@@ -203,10 +212,10 @@ fn main(
         weights[${q}u * CHUNK + lane] = select(LOWEST, score${q}, visible${q});
 #end
         workgroupBarrier();
-        for (var i = lane; i < QUERIES * 8u; i += 64u) {
-            var largest = weights[i * 8u];
-            for (var k = 1u; k < 8u; k++) {
-                largest = max(largest, weights[i * 8u + k]);
+        for (var i = lane; i < QUERIES * PARTS; i += LANES) {
+            var largest = weights[i * PART];
+            for (var k = 1u; k < PART; k++) {
+                largest = max(largest, weights[i * PART + k]);
             }
             partial[i] = largest;
         }
@@ -214,8 +223,8 @@ fn main(
 #for q QUERIES
         {
             var largest = maximum${q};
-            for (var k = 0u; k < 8u; k++) {
-                largest = max(largest, partial[${q}u * 8u + k]);
+            for (var k = 0u; k < PARTS; k++) {
+                largest = max(largest, partial[${q}u * PARTS + k]);
             }
             // exp(0) is 1 exactly: without a larger score nothing changes.
             let factor = exp_negative(maximum${q} - largest);
@@ -230,32 +239,37 @@ fn main(
 #end
         workgroupBarrier();
         let end = min(tile_end, chunk + CHUNK);
-        var at = max(tile_start, chunk);
-        while at < end {
-            let block_end = min(end, at / 16u * 16u + 16u);
-            let block = min(block_tables[table + at / 16u], p.blocks - 1u);
-            let base = (block * p.kv_heads + kv_head) * 16u;
-            for (; at < block_end; at++) {
-                let row = (base + at % 16u) * VALUE_ROW;
-                let slot = at - chunk;
-                // Values that a query does not see may be anything: they are not multiplied by 0.
-#for q QUERIES
-                let weight${q} = weights[${q}u * CHUNK + slot];
-#end
+        // Runs of positions of one block, whole ones: the words of all are loaded before the first is used,
+        // since memory is what there is to wait for. Positions that a query does not see may hold anything:
+        // their weight is 0, and what they come to is not added.
+        for (var at = max(tile_start, chunk) / ${RUN}u * ${RUN}u; at < end; at += ${RUN}u) {
+            let block = min(block_tables[table + at / BLOCK], p.blocks - 1u);
+            let rows = ((block * p.kv_heads + kv_head) * BLOCK + at % BLOCK) * VALUE_ROW;
+            let slot = at - chunk;
 #for j WORDS_EACH
-                if lane + ${j}u * 64u < WORDS {
-                    let w = lane + ${j}u * 64u;
+            if lane + ${j}u * LANES < WORDS {
+                let w = lane + ${j}u * LANES;
+#for k RUN
+                let word${k} = values[rows + ${k}u * VALUE_ROW + w];
 #if Q8
-                    let v = eight_bit(values[row + w]) * bitcast<f32>(values[row + WORDS + w / 8u]);
+                let scale${k} = values[rows + ${k}u * VALUE_ROW + WORDS + w / SCALE_WORDS];
+#end
+#end
+#for k RUN
+                {
+#if Q8
+                    let v = eight_bit(word${k}) * bitcast<f32>(scale${k});
 #else
-                    let v = value_elements(values[row + w]);
+                    let v = value_elements(word${k});
 #end
 #for q QUERIES
+                    let weight${q} = weights[${q}u * CHUNK + slot + ${k}u];
                     acc${q}_${j} = select(acc${q}_${j}, acc${q}_${j} + v * weight${q}, weight${q} > 0.0);
 #end
                 }
 #end
             }
+#end
         }
         // The next chunk's scores take the place of these weights.
         workgroupBarrier();
@@ -265,10 +279,10 @@ fn main(
     weights[${q}u * CHUNK + lane] = sum${q};
 #end
     workgroupBarrier();
-    for (var i = lane; i < QUERIES * 8u; i += 64u) {
-        var sum = weights[i * 8u];
-        for (var k = 1u; k < 8u; k++) {
-            sum = sum + weights[i * 8u + k];
+    for (var i = lane; i < QUERIES * PARTS; i += LANES) {
+        var sum = weights[i * PART];
+        for (var k = 1u; k < PART; k++) {
+            sum = sum + weights[i * PART + k];
         }
         partial[i] = sum;
     }
@@ -280,8 +294,8 @@ fn main(
         let row = (tokens[token].z + split) * p.heads + first_head + ${q}u % TILE_HEADS;
         let state = row * (HEAD_DIM + 2u);
 #for j WORDS_EACH
-        if lane + ${j}u * 64u < WORDS {
-            let dim = (lane + ${j}u * 64u) * ${PER_WORD}u;
+        if lane + ${j}u * LANES < WORDS {
+            let dim = (lane + ${j}u * LANES) * ${PER_WORD}u;
 #if F32
             states[state + dim] = acc${q}_${j};
 #else
@@ -292,9 +306,9 @@ fn main(
         }
 #end
         if lane == 0u {
-            var sum = partial[${q}u * 8u];
-            for (var k = 1u; k < 8u; k++) {
-                sum = sum + partial[${q}u * 8u + k];
+            var sum = partial[${q}u * PARTS];
+            for (var k = 1u; k < PARTS; k++) {
+                sum = sum + partial[${q}u * PARTS + k];
             }
             states[state + HEAD_DIM] = maximum${q};
             states[state + HEAD_DIM + 1u] = sum;

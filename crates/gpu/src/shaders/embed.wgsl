@@ -1,4 +1,8 @@
-// Rows of a matrix as floats. An invocation reads 32 columns of a row.
+// Rows of a matrix as floats. An invocation reads a group of columns of a row.
+
+const GROUP = ${GROUP}u;
+const STRIP_ROWS = ${STRIP_ROWS}u;
+const LANES = ${LANES}u;
 
 @group(0) @binding(0) var<storage, read> w: array<u32>;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
@@ -17,18 +21,18 @@ var<immediate> shape: Shape;
 
 ${WEIGHTS}
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
 #if QUANTIZED
-    fill_table(lid, 64u);
+    fill_table(lid, LANES);
     workgroupBarrier();
 #end
-    let groups = (shape.columns + 31u) / 32u;
-    let id = (wg.x + wg.y * count.x) * 64u + lid;
+    let groups = (shape.columns + GROUP - 1u) / GROUP;
+    let id = (wg.x + wg.y * count.x) * LANES + lid;
     let token = id / groups;
     if (token >= shape.count) {
         return;
@@ -38,14 +42,14 @@ fn main(
         return;
     }
     let g = id % groups;
-    let base = (row / 16u) * shape.strip_words;
-    var at = token * shape.columns + g * 32u;
+    let base = (row / STRIP_ROWS) * shape.strip_words;
+    var at = token * shape.columns + g * GROUP;
 #if QUANTIZED
     let block = base + (g / GROUPS) * BLOCK_WORDS;
     let i = g % GROUPS;
-    let c = codes(block + HEADER_WORDS + i * GROUP_WORDS + row % 16u);
-    let s = scales(block, i, row % 16u);
-    let m = minima(block, i, row % 16u);
+    let c = codes(block + HEADER_WORDS + i * GROUP_WORDS + row % STRIP_ROWS);
+    let s = scales(block, i, row % STRIP_ROWS);
+    let m = minima(block, i, row % STRIP_ROWS);
 #for v VECTORS
     for (var k = 0u; k < 4u; k++) {
         let value = extractBits(bitcast<i32>(c.a[${v}]), 8u * k, 8u) - OFFSET;
@@ -58,16 +62,16 @@ fn main(
     for (var k = 0u; k < 4u; k++) {
         let value = extractBits(bitcast<i32>(c.b[${v}]), 8u * k, 8u) - OFFSET;
 #if MINIMA
-        y[at + 16u + ${v}u * 4u + k] = s.y * f32(value) + m.y;
+        y[at + GROUP / 2u + ${v}u * 4u + k] = s.y * f32(value) + m.y;
 #else
-        y[at + 16u + ${v}u * 4u + k] = s.y * f32(value);
+        y[at + GROUP / 2u + ${v}u * 4u + k] = s.y * f32(value);
 #end
     }
 #end
 #else
-    let end = min(g * 32u + 32u, shape.columns);
-    for (var k = g * 32u; k < end; k++) {
-        y[at] = weight(base, k, row % 16u);
+    let end = min(g * GROUP + GROUP, shape.columns);
+    for (var k = g * GROUP; k < end; k++) {
+        y[at] = weight(base, k, row % STRIP_ROWS);
         at++;
     }
 #end

@@ -9,7 +9,8 @@ struct Params {
 }
 
 const HEAD_DIM = ${HEAD_DIM}u;
-const SPLIT = 512u;
+const SPLIT = ${SPLIT}u;
+const LANES = ${LANES}u;
 const LOWEST = -3.0e38;
 
 // As in attend.wgsl.
@@ -18,7 +19,7 @@ const LOWEST = -3.0e38;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 var<immediate> p: Params;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -38,24 +39,36 @@ fn main(
 #for j DIMS_EACH
     var acc${j} = 0.0;
 #end
-    for (var split = 0u; split < splits; split++) {
-        let state = ((tokens[token].z + split) * p.heads + head) * (HEAD_DIM + 2u);
-        let split_maximum = states[state + HEAD_DIM];
-        let largest = max(maximum, split_maximum);
-        let kept = exp_negative(maximum - largest);
-        let added = exp_negative(split_maximum - largest);
-        maximum = largest;
-        sum = sum * kept + states[state + HEAD_DIM + 1u] * added;
+    // Several splits' states are loaded before the first is used: a long context has many. Beyond the last
+    // it is loaded again, and not added.
+    for (var first = 0u; first < splits; first += ${AHEAD}u) {
+#for k AHEAD
+        let split${k} = tokens[token].z + min(first + ${k}u, splits - 1u);
+        let state${k} = (split${k} * p.heads + head) * (HEAD_DIM + 2u);
+        let maximum${k} = states[state${k} + HEAD_DIM];
+        let sum${k} = states[state${k} + HEAD_DIM + 1u];
 #for j DIMS_EACH
-        if lane + ${j}u * 64u < HEAD_DIM {
-            acc${j} = acc${j} * kept + states[state + lane + ${j}u * 64u] * added;
+        // Lanes beyond the head read its maximum, for nothing.
+        let acc${k}_${j} = states[state${k} + min(lane + ${j}u * LANES, HEAD_DIM)];
+#end
+#end
+#for k AHEAD
+        if first + ${k}u < splits {
+            let largest = max(maximum, maximum${k});
+            let kept = exp_negative(maximum - largest);
+            let added = exp_negative(maximum${k} - largest);
+            maximum = largest;
+            sum = sum * kept + sum${k} * added;
+#for j DIMS_EACH
+            acc${j} = acc${j} * kept + acc${k}_${j} * added;
+#end
         }
 #end
     }
     let start = (token * p.heads + head) * HEAD_DIM;
 #for j DIMS_EACH
-    if lane + ${j}u * 64u < HEAD_DIM {
-        out[start + lane + ${j}u * 64u] = acc${j} / sum;
+    if lane + ${j}u * LANES < HEAD_DIM {
+        out[start + lane + ${j}u * LANES] = acc${j} / sum;
     }
 #end
 }

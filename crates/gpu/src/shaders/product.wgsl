@@ -1,9 +1,17 @@
-// R strips of 16 rows times up to T rows of inputs: see product.rs. A workgroup is 16 rows times 8
-// splits of the columns; grid: x is the tile of inputs, y and z the R strips.
+// R strips of rows times up to T rows of inputs: see product/mod.rs. A workgroup is the rows of a strip
+// times the splits of the columns; neighbouring workgroups have the same strips and other inputs.
+
+// Rows of a strip, splits of the columns, and invocations of a workgroup.
+const STRIP_ROWS = ${STRIP_ROWS}u;
+const SPLITS = ${SPLITS}u;
+const SIZE = STRIP_ROWS * SPLITS;
+// Columns that follow each other in a split.
+const GROUP = ${GROUP}u;
 
 @group(0) @binding(0) var<storage, read> w: array<u32>;
 #if QUANTIZED
-// Records of three: codes, codes, (scale, sum, sums of the halves).
+// Records of a group: codes, codes, (scale, sum, sums of the halves).
+const RECORD_VECTORS = ${RECORD_VECTORS}u;
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 #else
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -36,7 +44,7 @@ struct Shape {
 var<immediate> shape: Shape;
 
 // By row of inputs, split, and row of the strip.
-var<workgroup> partial: array<f32, ${PARTIALS}>;
+var<workgroup> partial: array<f32, ${T}u * SIZE>;
 
 ${WEIGHTS}
 
@@ -76,19 +84,22 @@ fn group_product(
 }
 #end
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(SIZE)
 fn main(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let strip = (wg.y + wg.z * count.y) * ${R}u;
+    // The grid is folded: there may be more tiles of inputs than a dimension takes.
+    let index = wg.x + wg.y * count.x;
+    let tiles = (shape.tokens + ${T}u - 1u) / ${T}u;
+    let strip = index / tiles * ${R}u;
     if (strip >= shape.strips) {
         return;
     }
-    let token = wg.x * ${T}u;
-    let row = lid & 15u;
-    let split = lid >> 4u;
+    let token = index % tiles * ${T}u;
+    let row = lid % STRIP_ROWS;
+    let split = lid / STRIP_ROWS;
 #if STACK
     let matrix = matrix_of[token] - shape.first_matrix;
     if (matrix >= shape.matrices) {
@@ -101,11 +112,11 @@ fn main(
     let token_in = token;
     let last = shape.tokens - 1u;
 #end
-    let groups = (shape.columns + 31u) / 32u;
+    let groups = (shape.columns + GROUP - 1u) / GROUP;
 #if QUANTIZED
-    fill_table(lid, 128u);
+    fill_table(lid, SIZE);
     workgroupBarrier();
-    let x_row = groups * 3u;
+    let x_row = groups * RECORD_VECTORS;
 #else
     let x_row = shape.columns;
 #end
@@ -122,35 +133,73 @@ fn main(
     var sum${r}_${t} = 0.0;
 #end
 #end
-    for (var g = split; g < groups; g += 8u) {
 #if QUANTIZED
-        let i = g % GROUPS;
-        let block_offset = (g / GROUPS) * BLOCK_WORDS;
-        let codes_offset = block_offset + HEADER_WORDS + i * GROUP_WORDS + row;
-#for r R
-        let c${r} = codes(base${r} + codes_offset);
-        let s${r} = scales(base${r} + block_offset, i, row);
-        let m${r} = minima(base${r} + block_offset, i, row);
+    // With few rows of inputs there is little to do between loads, and memory is waited for: so the
+    // weights of several groups are loaded before the first is used. They are added in ascending order
+    // all the same. Beyond the last group the first is loaded again, and not added.
+    for (var first = split; first < groups; first += SPLITS * ${AHEAD}u) {
+#for u AHEAD
+        let ahead${u} = first + SPLITS * ${u}u;
+#if SEVERAL
+        let g${u} = select(first, ahead${u}, ahead${u} < groups);
+#else
+        let g${u} = first;
 #end
+        let i${u} = g${u} % GROUPS;
+        let block${u} = g${u} / GROUPS * BLOCK_WORDS;
+        let codes${u} = block${u} + HEADER_WORDS + i${u} * GROUP_WORDS + row;
+#for r R
+        let c${u}_${r} = codes(base${r} + codes${u});
+        let s${u}_${r} = scales(base${r} + block${u}, i${u}, row);
+        let m${u}_${r} = minima(base${r} + block${u}, i${u}, row);
+#end
+#end
+#for u AHEAD
 #for t T
         {
-            let at = x${t} + g * 3u;
+            let at = x${t} + g${u} * RECORD_VECTORS;
             let xa = x[at];
             let xb = x[at + 1u];
             let tail = x[at + 2u];
 #for r R
-            sum${r}_${t} = sum${r}_${t} + group_product(c${r}, s${r}, m${r}, xa, xb, tail);
+            let next${r} = sum${r}_${t}
+                + group_product(c${u}_${r}, s${u}_${r}, m${u}_${r}, xa, xb, tail);
+#if SEVERAL
+            sum${r}_${t} = select(sum${r}_${t}, next${r}, ahead${u} < groups);
+#else
+            sum${r}_${t} = next${r};
+#end
 #end
         }
 #end
+#end
+    }
 #else
-        let end = min(g * 32u + 32u, shape.columns);
+    for (var g = split; g < groups; g += SPLITS) {
+        let end = min(g * GROUP + GROUP, shape.columns);
 #for t T
 #for r R
         var chain${r}_${t} = 0.0;
 #end
 #end
-        for (var k = g * 32u; k < end; k++) {
+        var k = g * GROUP;
+        // Several columns are loaded before the first is used: as above.
+        for (; k + ${AHEAD}u <= end; k += ${AHEAD}u) {
+#for u AHEAD
+#for r R
+            let w${u}_${r} = weight(base${r}, k + ${u}u, row);
+#end
+#end
+#for u AHEAD
+#for t T
+            let x${u}_${t} = x[x${t} + k + ${u}u];
+#for r R
+            chain${r}_${t} = chain${r}_${t} + x${u}_${t} * w${u}_${r};
+#end
+#end
+#end
+        }
+        for (; k < end; k++) {
 #for r R
             let w${r} = weight(base${r}, k, row);
 #end
@@ -166,22 +215,22 @@ fn main(
         sum${r}_${t} = sum${r}_${t} + chain${r}_${t};
 #end
 #end
-#end
     }
+#end
 #for r R
     // The partial sums are added in the order of splits.
 #for t T
-    partial[${t}u * 128u + lid] = sum${r}_${t};
+    partial[${t}u * SIZE + lid] = sum${r}_${t};
 #end
     workgroupBarrier();
-    for (var i = lid; i < ${T}u * 16u; i += 128u) {
-        let t = i >> 4u;
-        let start = t * 128u + (i & 15u);
+    for (var i = lid; i < ${T}u * STRIP_ROWS; i += SIZE) {
+        let t = i / STRIP_ROWS;
+        let start = t * SIZE + i % STRIP_ROWS;
         var sum = partial[start];
-        for (var split = 1u; split < 8u; split++) {
-            sum = sum + partial[start + split * 16u];
+        for (var split = 1u; split < SPLITS; split++) {
+            sum = sum + partial[start + split * STRIP_ROWS];
         }
-        let column = (strip + ${r}u) * 16u + (i & 15u);
+        let column = (strip + ${r}u) * STRIP_ROWS + i % STRIP_ROWS;
         if (token + t < shape.tokens && column < shape.rows) {
             let at = shape.first + column;
 #if BIAS

@@ -1,5 +1,5 @@
-// Rows of f32 to records of 32 columns: 8 words of codes, the scale, the sum of the codes as f32, and
-// the sums of its halves as i32. Eight invocations make a record, four columns each.
+// Rows of f32 to records of a group of columns: words of codes, the scale, the sum of the codes as f32,
+// and the sums of its halves as i32. An invocation makes a word of a record: four columns.
 //
 // With SPLIT the row becomes two: what the codes hold, and after all of these rows what they leave.
 
@@ -10,8 +10,16 @@
 struct Shape { records: u32 }
 var<immediate> shape: Shape;
 
-var<workgroup> shared_largest: array<u32, 64>;
-var<workgroup> shared_sums: array<i32, 64>;
+// Columns and words of a record, its words of codes, and records of a workgroup.
+const GROUP = ${GROUP}u;
+const RECORD_WORDS = ${RECORD_WORDS}u;
+const LANES = GROUP / 4u;
+const RECORDS = ${RECORDS}u;
+// No record.
+const NONE = 0xffffffffu;
+
+var<workgroup> shared_largest: array<u32, RECORDS * LANES>;
+var<workgroup> shared_sums: array<i32, RECORDS * LANES>;
 
 // Bits of the largest magnitude of a record: as an integer a NaN is the largest of all. Bits of what is
 // too small to have an inverse are 0.
@@ -20,8 +28,8 @@ fn largest_of(v: vec4<f32>, lid: u32) -> u32 {
     shared_largest[lid] = max(max(bits.x, bits.y), max(bits.z, bits.w));
     workgroupBarrier();
     var largest = 0u;
-    for (var i = 0u; i < 8u; i++) {
-        largest = max(largest, shared_largest[(lid & 56u) + i]);
+    for (var i = 0u; i < LANES; i++) {
+        largest = max(largest, shared_largest[lid - lid % LANES + i]);
     }
     workgroupBarrier();
     return select(largest, 0u, largest < 0x03aa2425u); // 1e-36
@@ -40,40 +48,44 @@ fn quantize(v: vec4<f32>, record: u32, lid: u32) -> vec4<f32> {
     }
     shared_sums[lid] = codes.x + codes.y + codes.z + codes.w;
     workgroupBarrier();
-    let lane = lid & 7u;
+    let lane = lid % LANES;
     let bytes = bitcast<vec4<u32>>(codes) & vec4<u32>(255u);
-    if (record != 0xffffffffu) {
-        let at = record * 12u;
+    if (record != NONE) {
+        let at = record * RECORD_WORDS;
         records[at + lane] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
         if (lane == 0u) {
-            let first = shared_sums[lid] + shared_sums[lid + 1u] + shared_sums[lid + 2u] + shared_sums[lid + 3u];
-            let last = shared_sums[lid + 4u] + shared_sums[lid + 5u] + shared_sums[lid + 6u] + shared_sums[lid + 7u];
+            var first = 0;
+            var last = 0;
+            for (var i = 0u; i < LANES / 2u; i++) {
+                first += shared_sums[lid + i];
+                last += shared_sums[lid + LANES / 2u + i];
+            }
             // What is not finite stays visible.
-            records[at + 8u] = select(0x7fc00000u, bitcast<u32>(scale), finite);
-            records[at + 9u] = bitcast<u32>(f32(first + last));
-            records[at + 10u] = bitcast<u32>(first);
-            records[at + 11u] = bitcast<u32>(last);
+            records[at + LANES] = select(0x7fc00000u, bitcast<u32>(scale), finite);
+            records[at + LANES + 1u] = bitcast<u32>(f32(first + last));
+            records[at + LANES + 2u] = bitcast<u32>(first);
+            records[at + LANES + 3u] = bitcast<u32>(last);
         }
     }
     workgroupBarrier();
     return vec4<f32>(codes) * scale;
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(RECORDS * LANES)
 fn main(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let record = (wg.x + wg.y * count.x) * 8u + (lid >> 3u);
+    let record = (wg.x + wg.y * count.x) * RECORDS + lid / LANES;
     let inside = record < shape.records;
     var v = vec4<f32>(0.0);
     if (inside) {
-        let at = record * 32u + (lid & 7u) * 4u;
+        let at = record * GROUP + lid % LANES * 4u;
         v = vec4<f32>(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
     }
-    let coarse = quantize(v, select(0xffffffffu, record, inside), lid);
+    let coarse = quantize(v, select(NONE, record, inside), lid);
 #if SPLIT
-    quantize(v - coarse, select(0xffffffffu, record + shape.records, inside), lid);
+    quantize(v - coarse, select(NONE, record + shape.records, inside), lid);
 #end
 }

@@ -1,5 +1,5 @@
 // Writes the keys and values of new tokens into their slots of the cache (see attention/layout.rs). One
-// invocation for each 4 words of a head of a token; in 8-bit caches for 8, which share a scale.
+// invocation for each unit of words of a head of a token; in 8-bit caches for those that share a scale.
 
 struct Params {
     // Tokens x key-value heads x units.
@@ -24,6 +24,11 @@ const UNITS = ${STORE_UNITS}u;
 const KEY_WORDS = ${KEY_WORDS}u;
 const KEY_SCALES = ${KEY_SCALES}u;
 const VALUE_ROW = ${VALUE_ROW}u;
+// Positions of a block, words of a unit of keys, elements that share a scale, and invocations of a workgroup.
+const BLOCK = ${BLOCK}u;
+const KEY_UNIT = ${UNIT}u;
+const SCALE_GROUP = ${SCALE_GROUP}u;
+const LANES = ${LANES}u;
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> slot_mapping: array<u32>;
@@ -42,7 +47,7 @@ fn element(start: u32, dim: u32) -> f32 {
 #if Q8
 fn scale_of(start: u32, dim: u32) -> f32 {
     var largest = 0.0;
-    for (var i = 0u; i < 32u; i++) {
+    for (var i = 0u; i < SCALE_GROUP; i++) {
         largest = max(largest, abs(element(start, dim + i)));
     }
     return largest / 127.0;
@@ -66,13 +71,13 @@ fn word(start: u32, dim: u32, steps: f32) -> u32 {
 #end
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.x + group.y * groups.x) * 64u + lane;
+    let i = (group.x + group.y * groups.x) * LANES + lane;
     if i >= p.count {
         return;
     }
@@ -83,25 +88,26 @@ fn main(
     if slot >= p.slots {
         return;
     }
-    let block_head = (slot / 16u) * p.kv_heads + head;
-    let position = slot % 16u;
+    let block_head = (slot / BLOCK) * p.kv_heads + head;
+    let position = slot % BLOCK;
     let key = token * p.stride + p.first_key + head * HEAD_DIM;
     let value = token * p.stride + p.first_value + head * HEAD_DIM;
     let key_block = block_head * KEY_WORDS;
-    let value_row = (block_head * 16u + position) * VALUE_ROW;
+    let value_row = (block_head * BLOCK + position) * VALUE_ROW;
     var key_steps = 1.0;
     var value_steps = 1.0;
 #if Q8
-    let key_scale = scale_of(key, unit * 32u);
-    let value_scale = scale_of(value, unit * 32u);
+    let key_scale = scale_of(key, unit * SCALE_GROUP);
+    let value_scale = scale_of(value, unit * SCALE_GROUP);
     key_steps = select(1.0 / key_scale, 0.0, key_scale == 0.0);
     value_steps = select(1.0 / value_scale, 0.0, value_scale == 0.0);
-    keys[key_block + KEY_SCALES + unit * 16u + position] = bitcast<u32>(key_scale);
+    keys[key_block + KEY_SCALES + unit * BLOCK + position] = bitcast<u32>(key_scale);
     values[value_row + WORDS + unit] = bitcast<u32>(value_scale);
 #end
     for (var j = 0u; j < UNIT_WORDS; j++) {
         let w = unit * UNIT_WORDS + j;
-        keys[key_block + ((w / 4u) * 16u + position) * 4u + w % 4u] = word(key, w * PER_WORD, key_steps);
+        let at = ((w / KEY_UNIT) * BLOCK + position) * KEY_UNIT + w % KEY_UNIT;
+        keys[key_block + at] = word(key, w * PER_WORD, key_steps);
         if w < WORDS {
             values[value_row + w] = word(value, w * PER_WORD, value_steps);
         }

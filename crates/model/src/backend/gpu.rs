@@ -100,8 +100,7 @@ impl Backend for Gpu {
         match self.stream.device().info().kind {
             // It would take seconds, and compiles in hundredths of them.
             DeviceKind::Software => &[],
-            // One of each tile of the products: see `matou_gpu`.
-            _ => &[1, 2, 4, 8, 16, 64],
+            _ => matou_gpu::WARM_UP_ROWS,
         }
     }
 
