@@ -226,7 +226,9 @@ impl<B: Backend> LanguageModel for Decoder<B> {
     }
 
     fn forward(&mut self, batch: &ForwardBatch) -> Result<Logits> {
-        self.check(batch)?;
+        if self.cache.is_some() {
+            self.check(batch)?;
+        }
         match &mut self.cache {
             Some(cache) => self.network.step(cache, batch),
             None => Err(ModelError::KvCache("there is none yet".to_owned())),
