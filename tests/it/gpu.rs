@@ -1,23 +1,10 @@
 //! `matou` on a GPU: any Vulkan device will do, such as Mesa's software one.
 
+use matou_model::gpus;
+use matou_testkit::gpu;
 use serde_json::{Value, json};
 
 use crate::harness::{Server, matou, run, tiny_model};
-use matou_model::{DeviceChoice, gpus};
-
-/// A device to test on; `None`, with a word about it, where there is none and none is required.
-pub(crate) fn gpu() -> Option<DeviceChoice> {
-    match gpus().first() {
-        Some(device) => Some(DeviceChoice::Gpu(Some(device.index))),
-        None if std::env::var_os("MATOU_REQUIRE_GPU").is_some() => {
-            panic!("MATOU_REQUIRE_GPU is set, and there is no Vulkan device")
-        }
-        None => {
-            eprintln!("there is no Vulkan device: what runs on one was not tested");
-            None
-        }
-    }
-}
 
 fn completion(i: u64) -> Value {
     json!({

@@ -14,10 +14,10 @@ use async_openai::types::chat::{
 };
 use async_openai::types::completions::CreateCompletionRequestArgs;
 use futures_util::StreamExt;
+use matou_testkit::gpu;
 use serde_json::{Value, json};
 
 use super::environment::{Environment, script};
-use crate::gpu::gpu;
 use crate::harness::{Server, finish};
 
 /// The clients of those whose APIs matou speaks.

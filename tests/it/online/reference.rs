@@ -8,10 +8,10 @@ use matou_model::{
     BLOCK_SIZE, Checkpoint, DeviceChoice, ForwardBatch, KvCacheDtype, LanguageModel, LoadOptions,
     WeightFiles,
 };
+use matou_testkit::gpu;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::gpu::gpu;
 use crate::harness::default_model;
 
 /// Mean KL divergence of llama.cpp from the f32 reference, on the same file and text.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use matou_engine::{EngineConfig, GenerationRequest, MirostatParams, SamplingParams};
 use matou_kernels::Isa;
 use matou_model::{
-    Checkpoint, DeviceChoice, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles, gpus,
+    Checkpoint, DeviceChoice, KvCacheDtype, LanguageModel, LoadOptions, WeightFiles,
 };
-use matou_testkit::fixtures_dir;
 use matou_testkit::scripted::ScriptedModel;
+use matou_testkit::{fixtures_dir, gpu};
 
 use crate::common::{Answer, TestEngine, answer, request};
 
@@ -413,16 +413,9 @@ fn a_real_model_answers_alike_on_any_number_of_threads_in_any_batch() {
 /// The same on a GPU.
 #[test]
 fn a_gpu_answers_alike_in_any_batch() {
-    let Some(gpu) = gpus().first().map(|gpu| gpu.index) else {
-        assert!(
-            std::env::var_os("MATOU_REQUIRE_GPU").is_none(),
-            "MATOU_REQUIRE_GPU is set, and there is no Vulkan device"
-        );
-        eprintln!("there is no Vulkan device: the replay on a GPU was not tested");
-        return;
-    };
+    let Some(device) = gpu() else { return };
     let place = Place {
-        device: DeviceChoice::Gpu(Some(gpu)),
+        device,
         isa: Isa::detect(),
     };
     // As many as a software device takes in some seconds.

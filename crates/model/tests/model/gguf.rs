@@ -1,8 +1,8 @@
 //! The same checkpoints as GGUF, written by an independent writer (`tests/fixtures/gguf/generate.py`).
 
 use matou_model::{Checkpoint, DeviceChoice, Dtype, GgufFile, LoadOptions, WeightFiles};
+use matou_testkit::gpu;
 
-use super::gpu::gpu;
 use super::harness::{
     Harness, bits, gguf_fixture, goldens, options, relative_deviation, relative_error,
 };

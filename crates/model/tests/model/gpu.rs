@@ -1,24 +1,10 @@
 //! Every supported checkpoint on a GPU, against its reference logits, in every way that the engine may
 //! run it. Any Vulkan device will do; continuous integration has Mesa's software one.
 
-use matou_model::{DeviceChoice, gpus};
+use matou_testkit::gpu;
 
 use super::harness::{Harness, checkpoint, goldens, options};
 use super::parity::check_runs;
-
-/// The device to test on; `None`, with a word about it, where there is none and none is required.
-pub(crate) fn gpu() -> Option<DeviceChoice> {
-    match gpus().first() {
-        Some(device) => Some(DeviceChoice::Gpu(Some(device.index))),
-        None if std::env::var_os("MATOU_REQUIRE_GPU").is_some() => {
-            panic!("MATOU_REQUIRE_GPU is set, and there is no Vulkan device")
-        }
-        None => {
-            eprintln!("there is no Vulkan device: models on GPUs were not tested");
-            None
-        }
-    }
-}
 
 /// All ways to run a checkpoint agree with the reference, and bit by bit among each other.
 fn check(name: &str) {

@@ -1,9 +1,9 @@
 //! Final hidden states: what the head makes logits of.
 
 use matou_model::DeviceChoice;
+use matou_testkit::gpu;
 use safetensors::SafeTensors;
 
-use super::gpu::gpu;
 use super::harness::{Harness, bits, checkpoint, goldens, options, relative_error};
 
 /// Its head is its embedding.
