@@ -68,7 +68,7 @@ pub struct ModelOptions {
     #[arg(long, value_enum, default_value_t = UnknownPretokenizer::Refuse, help_heading = "Model")]
     pub unknown_pretokenizer: UnknownPretokenizer,
 
-    /// Type of the KV cache: f32 is exact, f16 half of that, q8 a quarter (on the CPU only).
+    /// Type of the KV cache: f32 is exact, f16 half of that, q8 a quarter.
     #[arg(long, value_enum, default_value_t = KvDtype::F16, help_heading = "Model")]
     pub kv_cache_dtype: KvDtype,
 

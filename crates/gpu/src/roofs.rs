@@ -69,7 +69,7 @@ impl Stream {
         let start = Instant::now();
         self.run(Call {
             key,
-            source: &|| source.to_owned(),
+            source: &|| source.replace("${MAIN}", MAIN),
             buffers: &bindings,
             immediates: &[invocations as u32],
             groups: grid(invocations, 64),
@@ -89,35 +89,31 @@ fn fastest(mut measure: impl FnMut() -> Result<f64, GpuError>) -> Result<f64, Gp
     Ok(least)
 }
 
-/// Reads vectors that neighbouring invocations read beside each other, and keeps a trace of each.
-const READ: &str = "
+/// The beginning of each: invocation `i` of so many.
+const MAIN: &str = "
 struct Params { invocations: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> words: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read_write> out: array<u32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_id) local: vec3<u32>) {
     let i = (group.x + group.y * groups.x) * 64u + local.x;
     if (i >= p.invocations) { return; }
-    var sum = vec4<u32>(0u);
+";
+
+/// Reads vectors that neighbouring invocations read beside each other, and keeps a trace of each.
+const READ: &str = "
+@group(0) @binding(0) var<storage, read> words: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+${MAIN}    var sum = vec4<u32>(0u);
     for (var k = 0u; k < 64u; k++) { sum ^= words[k * p.invocations + i]; }
     out[i % 1024u] = sum.x ^ sum.y ^ sum.z ^ sum.w;
 }";
 
 /// Four chains of products of four bytes, so that one need not wait for another.
 const DOTS: &str = "
-struct Params { invocations: u32 }
-var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read_write> out: array<i32>;
-
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_id) local: vec3<u32>) {
-    let i = (group.x + group.y * groups.x) * 64u + local.x;
-    if (i >= p.invocations) { return; }
-    var a = vec4<i32>(i32(i), 1, 2, 3);
+${MAIN}    var a = vec4<i32>(i32(i), 1, 2, 3);
     for (var k = 0u; k < 64u; k++) {
         let x = i * 0x01030507u + k;
         for (var j = 0u; j < 4u; j++) {
@@ -132,16 +128,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 /// Four chains of products and sums.
 const FLOATS: &str = "
-struct Params { invocations: u32 }
-var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read_write> out: array<f32>;
-
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_id) local: vec3<u32>) {
-    let i = (group.x + group.y * groups.x) * 64u + local.x;
-    if (i >= p.invocations) { return; }
-    let x = 1.0 / f32(i + 2u);
+${MAIN}    let x = 1.0 / f32(i + 2u);
     var a = vec4<f32>(0.0, 1.0, 2.0, 3.0);
     for (var k = 0u; k < 64u; k++) {
         a = a * x + vec4<f32>(1.0);

@@ -61,3 +61,15 @@ fn a_sound_device_computes_what_the_cpu_does() {
         .check_against(&Context::new(Isa::detect(), 1))
         .unwrap();
 }
+
+#[test]
+fn roofs_are_measured() {
+    let Some(stream) = common::stream() else {
+        return;
+    };
+    let roofs = stream.measure_roofs().unwrap();
+    for roof in [roofs.read_bandwidth, roofs.int8_macs, roofs.f32_macs] {
+        // A million a second is less than any device does.
+        assert!(roof.is_finite() && roof > 1e6, "{roofs:?}");
+    }
+}

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use matou_gpu::{AttentionStep, DeviceKind, KvCache, Matrix, Stack, Stream, Tensor, Vector};
+use matou_gpu::{AttentionStep, KvCache, Matrix, Stack, Stream, Tensor, Vector};
 use matou_kernels::attention::AttentionParams;
 use matou_kernels::rope::RopeTable;
 use matou_kernels::{Context, Isa, PackedMatrix, ThreadPool};
@@ -97,11 +97,7 @@ impl Backend for Gpu {
     }
 
     fn warm_up_steps(&self) -> &'static [usize] {
-        match self.stream.device().info().kind {
-            // It would take seconds, and compiles in hundredths of them.
-            DeviceKind::Software => &[],
-            _ => matou_gpu::WARM_UP_ROWS,
-        }
+        matou_gpu::WARM_UP_ROWS
     }
 
     fn warmed_up(&self) {
